@@ -1,0 +1,51 @@
+# Every target does its own set-up; `make help` lists them.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+
+.PHONY: help
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: ## Start the gateway with a simulated GLM-Image, make a key and a first picture
+	@.ci/setup runtime
+	@exec $(BIN)/glm-gateway demo
+
+.PHONY: test
+test: setup ## Run every test
+	@$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: ## Check style, types, imports and spelling
+	@.ci/setup dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
+
+.PHONY: fmt
+fmt: ## Put the code into the project's form
+	@.ci/setup dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: setup
+setup: ## Install what the tests need
+	@.ci/setup dev
+	@.ci/setup node
+	@.ci/setup zhipuai
+
+COMPILE := uv pip compile --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q
+
+.PHONY: lock
+lock: ## Resolve the dependencies anew (needs uv)
+	$(COMPILE) pyproject.toml --group build -o requirements.lock
+	$(COMPILE) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) tests/contract/zhipuai/requirements.in -o tests/contract/zhipuai/requirements.lock
+	$(COMPILE) tests/contract/node/requirements.in -o tests/contract/node/requirements.lock
+	npm install --prefix tests/contract/node --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
+
+.PHONY: clean
+clean: ## Remove the environments
+	rm -rf .venv .venv-* tests/contract/node/node_modules
