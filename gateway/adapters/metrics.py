@@ -1,0 +1,38 @@
+"""Every Prometheus metric of the gateway."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from gateway import __version__
+
+# A picture takes 10 to 70 s and may wait minutes for its turn.
+SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 90, 120, 180, 300)
+
+
+class Metrics:
+    """One registry per process; no label has more values than catalog, accounts and routes define."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.requests = Counter("glm_gateway_requests", "Requests answered.", ["route", "status"], registry=registry)
+        self.request_seconds = Histogram(
+            "glm_gateway_request_seconds", "Time to answer.", ["route"], buckets=SECONDS, registry=registry
+        )
+        self.upstream_calls = Counter(
+            "glm_gateway_upstream_calls", "Upstream calls by end.", ["account", "model", "outcome"], registry=registry
+        )
+        self.upstream_seconds = Histogram(
+            "glm_gateway_upstream_seconds", "Time of paid calls.", ["model"], buckets=SECONDS, registry=registry
+        )
+        self.pictures_delivered = Counter(
+            "glm_gateway_pictures_delivered", "Pictures paid and downloaded.", ["model"], registry=registry
+        )
+        self.fetch_failures = Counter(
+            "glm_gateway_fetch_failures", "Downloads that failed.", ["given_up"], registry=registry
+        )
+        self.queued = Gauge("glm_gateway_queued_pictures", "Pictures that wait for a slot.", registry=registry)
+        build = Gauge("glm_gateway_build_info", "Always 1.", ["version"], registry=registry)
+        build.labels(__version__).set(1)
+
+    def render(self) -> bytes:
+        """Write all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

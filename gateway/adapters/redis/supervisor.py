@@ -1,0 +1,64 @@
+"""The embedded server's parent: `python -m gateway.adapters.redis.supervisor DATA_DIR BINARY`."""
+
+import fcntl
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from gateway.adapters.redis.embedded import STOP_SECONDS, EmbeddedServer, arguments
+
+RESTART_SECONDS = 0.2
+
+
+class Supervisor:
+    """Keeps the server running until SIGTERM, or until nobody holds the users' lock any more."""
+
+    def __init__(self, server: EmbeddedServer, binary: str) -> None:
+        self._server = server
+        self._command = arguments(server, binary)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Run to the end: start, restart after a crash, stop."""
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=self._watch_users, daemon=True).start()
+        while not self._stopping.is_set():
+            self._child = subprocess.Popen(self._command)  # noqa: S603 - a binary found by find_server
+            if self._stopping.is_set():
+                self._child.terminate()
+            self._child.wait()
+            self._stopping.wait(RESTART_SECONDS)
+        self._server.socket.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Ask the server to end; SIGKILL it when it does not."""
+        self._stopping.set()
+        child = self._child
+        if child is None:
+            return
+        child.terminate()
+        threading.Thread(target=_kill_later, args=(child,), daemon=True).start()
+
+    def _watch_users(self) -> None:
+        """Block until the lock is free; the kernel frees a dead process's share, so a SIGKILL is noticed too."""
+        with self._server.users.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.stop()
+            while True:  # hold the lock to the end: a newcomer has to wait until the server has gone
+                time.sleep(STOP_SECONDS)
+
+
+def _kill_later(child: subprocess.Popen[bytes]) -> None:
+    time.sleep(STOP_SECONDS)
+    if child.poll() is None:
+        child.kill()
+
+
+if __name__ == "__main__":
+    data_dir, server_binary = sys.argv[1:]
+    Supervisor(EmbeddedServer(Path(data_dir)), server_binary).run()

@@ -1,0 +1,92 @@
+"""Opens the database and brings its schema up to date."""
+
+import asyncio
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from gateway.domain.errors import Misconfigured
+
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+READING = "gateway_reading"  # execution option of an engine that only reads
+MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATION_LOCK = 0x676C6D  # PostgreSQL's advisory lock that lets one process migrate at a time
+_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "foreign_keys=ON")
+
+
+def open_engine(url: str) -> AsyncEngine:
+    """Make an engine for `sqlite:///path` or `postgresql://...`, with or without a driver in the scheme.
+
+    Raises:
+        Misconfigured: the URL is of neither form.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError:
+        raise Misconfigured("DATABASE_URL is not a URL; use postgresql://... or sqlite:///path.") from None
+    driver = DRIVERS.get(parsed.get_backend_name())
+    if driver is None:
+        raise Misconfigured(
+            f"DATABASE_URL names {parsed.get_backend_name()!r}; use postgresql://... or sqlite:///path."
+        )
+    engine = create_async_engine(parsed.set(drivername=driver), pool_pre_ping=driver.startswith("postgresql"))
+    if driver.startswith("sqlite"):
+        sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Bring the schema up to date; processes that start together wait for each other.
+
+    Raises:
+        Misconfigured: the database cannot be reached or its schema cannot be changed.
+    """
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_upgrade)
+    except (DBAPIError, OSError) as failure:
+        reason = str(getattr(failure, "orig", failure)).splitlines()[0]
+        where = engine.url.render_as_string(hide_password=True)
+        raise Misconfigured(f"The database {where} cannot be used: {reason}.") from failure
+
+
+async def answers(engine: AsyncEngine, seconds: float = 2.0) -> bool:
+    """Tell whether the database answers a trivial question in time."""
+    try:
+        async with asyncio.timeout(seconds), engine.connect() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+    except (DBAPIError, OSError, TimeoutError):
+        return False
+    return True
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _prepare_sqlite(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    del entry
+    # The driver must not begin transactions by itself: _begin_sqlite does.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    """Take the write lock at once: two transactions that read first and write later would deadlock."""
+    reading = connection.get_execution_options().get(READING)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

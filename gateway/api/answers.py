@@ -1,0 +1,135 @@
+"""Pictures -> OpenAI's answer: JSON (openai-images-api.md section 1.3) or server-sent events (section 1.4)."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import pybase64
+
+from gateway.domain.image import Change, ContentWarning, ImageOrder, Picture
+from gateway.domain.mapping import ANSWER_QUALITY
+
+# GLM reports no tokens: zeros are honest, and clients fail without the whole object (section 8, trap 6).
+USAGE: dict[str, Any] = {
+    "total_tokens": 0,
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "input_tokens_details": {"text_tokens": 0, "image_tokens": 0},
+    "output_tokens_details": {"text_tokens": 0, "image_tokens": 0},
+}
+HEARTBEAT = b": keep-alive\n\n"
+MOST_CHANGES = 20
+LONGEST_NAME = 64
+_NOT_A_WORD = re.compile(r"[^A-Za-z0-9_.x-]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonAnswer:
+    """The body of a finished generation, written in pieces so that one picture at a time is in base64."""
+
+    order: ImageOrder
+    created: int
+    pictures: Sequence[Picture]
+    echo: dict[str, str]
+
+    def headers(self) -> dict[str, str]:
+        """Give the headers, the exact length among them."""
+        length = sum(map(len, self._frame())) + sum(map(self._length_of, self.pictures)) + len(self.pictures) - 1
+        order, made = self.order, len(self.pictures)
+        lost = (Change(name="n", before=str(order.n), after=str(made)),) if made < order.n else ()
+        return {
+            "content-length": str(length),
+            **change_headers(replace(order, changes=(*order.changes, *lost))),
+            "x-glm-size": self.pictures[0].size,
+        }
+
+    def pieces(self) -> Iterator[bytes]:
+        """Write the body."""
+        head, tail = self._frame()
+        yield head
+        for number, picture in enumerate(self.pictures):
+            yield b"," * bool(number) + self._opening(picture)
+            if self.order.response_format == "b64_json":
+                yield pybase64.b64encode(picture.image.content)
+            yield b'"}'
+        yield tail
+
+    def _frame(self) -> tuple[bytes, bytes]:
+        """Write what stands before and behind the pictures."""
+        tail = {
+            **described(self.order, self.pictures[0]),
+            "usage": USAGE,
+            **self.echo,
+            **content_filter([warning for picture in self.pictures for warning in picture.paid.warnings]),
+        }
+        return b'{"created":%d,"data":[' % self.created, b"]," + msgspec.json.encode(tail)[1:]
+
+    def _opening(self, picture: Picture) -> bytes:
+        """Write an item up to the end of its text: exactly one of the two keys (section 8, trap 1)."""
+        if self.order.response_format == "b64_json":
+            return b'{"b64_json":"'
+        return b'{"url":' + msgspec.json.encode(picture.paid.url)[:-1]
+
+    def _length_of(self, picture: Picture) -> int:
+        closing = len(b'"}')
+        encoded = -(-len(picture.image.content) // 3) * 4 if self.order.response_format == "b64_json" else 0
+        return len(self._opening(picture)) + encoded + closing
+
+
+def completed_event(order: ImageOrder, created: int, picture: Picture, echo: dict[str, str]) -> bytes:
+    """Write one `image_generation.completed`; it carries b64_json whatever was asked (section 8, trap 11)."""
+    about = {
+        "created_at": created,
+        **described(order, picture),
+        "usage": USAGE,
+        **echo,
+        **content_filter(picture.paid.warnings),
+    }
+    kind = b"image_generation.completed"
+    return b"".join(
+        (
+            b"event: %b\ndata: " % kind,
+            b'{"type":"%b","b64_json":"' % kind,
+            pybase64.b64encode(picture.image.content),
+            b'",' + msgspec.json.encode(about)[1:],
+            b"\n\n",
+        )
+    )
+
+
+def error_event(error: dict[str, Any]) -> bytes:
+    """Write an error in the only form that all SDKs raise (section 1.4)."""
+    return b"event: error\ndata: " + msgspec.json.encode({"type": "error", **error}) + b"\n\n"
+
+
+def described(order: ImageOrder, picture: Picture) -> dict[str, str]:
+    """Say what was made in resolved values, never `auto` (section 8, trap 25); size and type come from the bytes."""
+    return {
+        "background": "opaque",
+        "output_format": picture.image.media,
+        "quality": ANSWER_QUALITY[order.plan.quality],
+        "size": picture.size,
+    }
+
+
+def content_filter(warnings: Sequence[ContentWarning]) -> dict[str, Any]:
+    """Pass on GLM's warnings about the content, where it gave some."""
+    said = [{"role": warning.role, "level": warning.level} for warning in warnings]
+    return {"content_filter": said} if said else {}
+
+
+def change_headers(order: ImageOrder) -> dict[str, str]:
+    """Name the changed parameters: `x-glm-changed` as in design.md section 6, "Words of the answer"."""
+    words = sorted({_change(change) for change in order.changes})
+    return {"x-glm-changed": ",".join(words[:MOST_CHANGES])} if words else {}
+
+
+def _change(change: Change) -> str:
+    name = _word(change.name)
+    return f"{name}={_word(change.before)}->{_word(change.after)}" if change.after else name
+
+
+def _word(text: str) -> str:
+    return _NOT_A_WORD.sub("_", text[:LONGEST_NAME]) or "_"

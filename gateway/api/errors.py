@@ -1,0 +1,122 @@
+"""The ONE table failure -> status and OpenAI's error object (openai-images-api.md section 4)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from gateway.domain import errors as failures
+from gateway.domain.errors import ContentRefused, GatewayError
+
+INVALID = "invalid_request_error"
+NO_RETRY = {"x-should-retry": "false"}
+CHALLENGE = {"www-authenticate": 'Bearer realm="glm-image-gateway"'}
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How a failure looks outside: status, OpenAI's type and code, headers. `retry-after` is at most 60 s."""
+
+    status: int
+    type: str = INVALID
+    code: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+TABLE: dict[type[GatewayError], Wire] = {
+    failures.GatewayError: Wire(500, "server_error", "server_error"),
+    failures.Misconfigured: Wire(503, "server_error", "upstream_unavailable", NO_RETRY),
+    failures.InvalidRequest: Wire(400),
+    failures.MalformedBody: Wire(400),
+    failures.MissingParameter: Wire(400, code="missing_required_parameter"),
+    failures.InvalidType: Wire(400, code="invalid_type"),
+    failures.InvalidValue: Wire(400, code="invalid_value"),
+    failures.EmptyText: Wire(400, code="empty_string"),
+    failures.TextTooLong: Wire(400, code="string_above_max_length"),
+    failures.NumberTooSmall: Wire(400, code="integer_below_min_value"),
+    failures.NumberTooLarge: Wire(400, code="integer_above_max_value"),
+    failures.UnknownParameter: Wire(400, code="unknown_parameter"),
+    failures.UnsupportedParameter: Wire(400, code="unsupported_parameter"),
+    failures.UnsupportedEndpoint: Wire(400, code="unsupported_endpoint"),
+    failures.RetiredEndpoint: Wire(410),
+    failures.ModelNotFound: Wire(404, code="model_not_found"),
+    failures.ContentRefused: Wire(400, "image_generation_user_error", "content_policy_violation"),
+    failures.UpstreamRejected: Wire(400, code="invalid_value"),
+    failures.MissingKey: Wire(401, headers=CHALLENGE),
+    failures.InvalidKey: Wire(401, code="invalid_api_key", headers=CHALLENGE),
+    failures.QueueTimedOut: Wire(429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "30"}),
+    failures.UpstreamFailed: Wire(503, "server_error", "server_error", {"retry-after": "5"}),
+    failures.AccountUnusable: Wire(503, "server_error", "upstream_unavailable", {"retry-after": "60", **NO_RETRY}),
+    failures.UpstreamRateLimited: Wire(429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "10"}),
+    failures.UpstreamOverloaded: Wire(503, "service_unavailable_error", "server_is_overloaded", {"retry-after": "10"}),
+    failures.UpstreamBroken: Wire(503, "server_error", "server_error", {"retry-after": "5"}),
+    failures.UpstreamUnreachable: Wire(503, "server_error", "upstream_unavailable", {"retry-after": "10"}),
+    failures.OutcomeUnknown: Wire(504, "server_error", "upstream_outcome_unknown", NO_RETRY),
+    failures.ImageDownloadFailed: Wire(502, "server_error", "image_download_failed", NO_RETRY),
+}
+
+# What the framework itself refuses.
+_STATUS_MESSAGES = {
+    400: "The request could not be read: {detail}",
+    404: "Invalid URL ({method} {path})",
+    405: "Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)",
+    413: "The request's body is too large. The largest body is {limit} bytes.",
+}
+_DEFECT = "The gateway had an error while processing your request. Try again, and tell its operator the request id."
+
+
+def wire_of(failure: GatewayError) -> Wire:
+    """Find the row of a failure, or of the nearest class above it."""
+    return next(TABLE[kind] for kind in type(failure).__mro__ if kind in TABLE)
+
+
+def error_object(failure: GatewayError) -> dict[str, Any]:
+    """Say a failure as OpenAI's `{"error": {...}}`."""
+    wire = wire_of(failure)
+    said = _object(failure.message, wire.type, wire.code, failure.param)
+    if isinstance(failure, ContentRefused):
+        stage, categories = failure.moderation.stage, failure.moderation.categories
+        said["error"]["moderation_details"] = {"moderation_stage": stage, "categories": categories}
+    return said
+
+
+def encode_defect() -> bytes:
+    """Say that the gateway itself failed, without saying how."""
+    return msgspec.json.encode(_object(_DEFECT, "server_error", "server_error", None))
+
+
+def on_failure(_: Request[Any, Any, Any], failure: GatewayError) -> Response[bytes]:
+    """Answer an expected failure."""
+    wire = wire_of(failure)
+    return _json(wire.status, msgspec.json.encode(error_object(failure)), wire.headers)
+
+
+def on_http_exception(request: Request[Any, Any, Any], failure: HTTPException) -> Response[bytes]:
+    """Answer what the framework refuses: unknown paths and methods, bodies that are too large."""
+    status = failure.status_code
+    if status >= 500:  # noqa: PLR2004 - the framework's own failure
+        return on_defect(request, failure)
+    message = _STATUS_MESSAGES.get(status, "{detail}").format(
+        detail=failure.detail or failure.__class__.__name__,
+        method=request.method,
+        path=request.scope["path"],
+        limit=request.app.request_max_body_size,
+    )
+    return _json(status, msgspec.json.encode(_object(message, INVALID, None, None)), failure.headers or {})
+
+
+def on_defect(_: Request[Any, Any, Any], failure: Exception) -> Response[bytes]:
+    """Answer a defect of ours: its trace goes to the log, not to the client."""
+    structlog.get_logger().error("request_crashed", exc_info=failure)
+    return _json(500, encode_defect(), {})
+
+
+def _object(message: str, kind: str, code: str | None, param: str | None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _json(status: int, content: bytes, headers: dict[str, str]) -> Response[bytes]:
+    return Response(content, status_code=status, media_type="application/json", headers=headers)

@@ -1,0 +1,81 @@
+"""Around every request: its id, its time, the spellings of its path, and an answer whatever goes wrong."""
+
+import re
+from collections.abc import Callable
+from time import perf_counter
+from typing import cast
+
+import structlog
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from gateway.api.errors import encode_defect
+
+RequestFinished = Callable[[str, int, float], None]
+_SLASHES = re.compile(r"/{2,}")
+_VERSIONED = re.compile(r"(?:/v1)*(/(?:images|models)(?:/.*)?)", re.DOTALL)
+
+
+def canonical_path(path: str) -> str:
+    """Serve users whose base URL lacks or doubles /v1, or ends in a slash (openai-images-api.md section 8, trap 18)."""
+    path = _SLASHES.sub("/", path)
+    match = _VERSIONED.fullmatch(path)
+    return f"/v1{match[1]}" if match else path
+
+
+class Edge:
+    """The outermost ASGI layer; what is in it holds for 404s and crashes too."""
+
+    def __init__(self, app: ASGIApp, new_id: Callable[[], str], finished: RequestFinished) -> None:
+        self._app = app
+        self._new_id = new_id
+        self._finished = finished
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        await _Exchange(cast("HTTPScope", scope), send, self._new_id()).run(self._app, receive, self._finished)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: HTTPScope, send: Send, request_id: str) -> None:
+        path = canonical_path(scope["path"])
+        self._scope = cast("HTTPScope", {**scope, "path": path, "raw_path": path.encode()})
+        self._send = send
+        self._request_id = request_id
+        self._started = perf_counter()
+        self._status = 0
+
+    async def run(self, app: ASGIApp, receive: Receive, finished: RequestFinished) -> None:
+        with structlog.contextvars.bound_contextvars(request_id=self._request_id):
+            try:
+                await app(self._scope, receive, self.send)
+            except Exception as failure:
+                if self._status:
+                    raise  # the answer has begun: only closing the connection can tell that it is broken
+                structlog.get_logger().error("request_crashed", exc_info=failure)
+                await self._answer_defect()
+            finally:
+                route = self._scope.get("path_template") or "(none)"
+                finished(route, self._status or 499, perf_counter() - self._started)
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on; the first one gets our headers."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            milliseconds = int((perf_counter() - self._started) * 1000)
+            message["headers"] = [
+                *message["headers"],
+                (b"x-request-id", self._request_id.encode()),
+                (b"openai-processing-ms", str(milliseconds).encode()),
+            ]
+        await self._send(message)
+
+    async def _answer_defect(self) -> None:
+        content = encode_defect()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self._send({"type": "http.response.body", "body": content, "more_body": False})

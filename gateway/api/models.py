@@ -1,0 +1,47 @@
+"""/v1/models (openai-images-api.md section 3)."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, get
+
+from gateway.api.auth import require_key
+from gateway.api.services import Services
+from gateway.domain.catalog import Catalog, ListedModel
+
+
+class Model(msgspec.Struct, kw_only=True):
+    """OpenAI's Model; `created` in Unix seconds."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str
+
+
+class ModelList(msgspec.Struct, kw_only=True):
+    """OpenAI's list of models; it has no pages."""
+
+    object: str = "list"
+    data: list[Model]
+
+
+@get("/v1/models", guards=[require_key])
+async def list_models(request: Request[Any, Any, Any]) -> ModelList:
+    """List the models and the well-known aliases."""
+    return ModelList(data=[_model(listed) for listed in _catalog(request).listed()])
+
+
+@get("/v1/models/{model:path}", guards=[require_key])
+async def retrieve_model(request: Request[Any, Any, Any], model: str) -> Model:
+    """Describe one model or alias; clients percent-encode a slash in its id, and the server decodes it."""
+    return _model(_catalog(request).describe(model.removeprefix("/")))
+
+
+def _catalog(request: Request[Any, Any, Any]) -> Catalog:
+    services: Services = request.app.state.services
+    return services.catalog
+
+
+def _model(listed: ListedModel) -> Model:
+    return Model(id=listed.id, created=listed.created, owned_by=listed.owned_by)

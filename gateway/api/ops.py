@@ -1,0 +1,32 @@
+"""For the operator's machines: alive, ready, metrics. None of them costs an upstream call."""
+
+from typing import Any
+
+from litestar import MediaType, Request, Response, get
+
+from gateway.api.services import Services
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@get("/healthz", media_type=MediaType.TEXT)
+async def healthz() -> str:
+    """Say that the process answers."""
+    return "ok"
+
+
+@get("/readyz")
+async def readyz(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+    """Say whether requests can be served, and which part is missing: 200 or 503."""
+    services: Services = request.app.state.services
+    parts = await services.readiness()
+    ready = all(parts.values())
+    content = {"ready": ready, "parts": {name: "ok" if well else "failing" for name, well in parts.items()}}
+    return Response(content, status_code=200 if ready else 503)
+
+
+@get("/metrics", media_type=MediaType.TEXT)
+async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Give Prometheus its text."""
+    services: Services = request.app.state.services
+    return Response(services.render_metrics(), media_type=METRICS_TYPE)

@@ -1,0 +1,30 @@
+"""What the routes need; wiring builds it, and tests may build another."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.domain.catalog import Catalog
+from gateway.domain.image import ImageRequest
+from gateway.domain.keys import Caller
+from gateway.service.generate import Generation
+
+
+class Generate(Protocol):
+    """The use case behind POST /v1/images/generations."""
+
+    def __call__(self, caller: Caller, request: ImageRequest, *, strict: bool = False) -> Generation:
+        """Start a generation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The use cases, and what the operator's routes show. `readiness` gives the state of each part by name."""
+
+    authenticate: Callable[[str | None], Awaitable[Caller]]
+    generate: Generate
+    catalog: Catalog
+    readiness: Callable[[], Awaitable[dict[str, bool]]]
+    render_metrics: Callable[[], bytes]
+    request_finished: Callable[[str, int, float], None]

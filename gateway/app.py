@@ -1,0 +1,74 @@
+"""The ASGI application: routes, error handlers and the life of what they use."""
+
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from litestar import Litestar
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp
+
+from gateway import __version__
+from gateway.api import images, models, ops
+from gateway.api.errors import on_defect, on_failure, on_http_exception
+from gateway.api.middleware import Edge
+from gateway.api.services import Services
+from gateway.domain.errors import GatewayError
+from gateway.settings import Settings
+
+OpenServices = Callable[[Settings], AbstractAsyncContextManager[Services]]
+ROUTES = (
+    images.generations,
+    images.edits,
+    images.variations,
+    models.list_models,
+    models.retrieve_model,
+    ops.healthz,
+    ops.readyz,
+    ops.metrics,
+)
+
+
+def create_app(settings: Settings, open_services: OpenServices) -> ASGIApp:
+    """Put the application together; `open_services` is entered when the server starts and left when it has stopped."""
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncGenerator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            yield
+
+    app = Litestar(
+        ROUTES,
+        lifespan=[lifespan],
+        exception_handlers={GatewayError: on_failure, HTTPException: on_http_exception, Exception: on_defect},
+        request_max_body_size=settings.server.max_body,
+        openapi_config=_openapi(),
+        logging_config=None,
+    )
+
+    def finished(route: str, status: int, seconds: float) -> None:
+        services: Services = app.state.services
+        services.request_finished(route, status, seconds)
+
+    return Edge(app, new_request_id, finished)
+
+
+def new_request_id() -> str:
+    """Make a request id of OpenAI's form; it says nothing about any other."""
+    return f"req_{secrets.token_hex(16)}"
+
+
+def _openapi() -> OpenAPIConfig:
+    bearer = SecurityScheme(type="http", scheme="bearer", description="A key made with `glm-gateway keys create`.")
+    return OpenAPIConfig(
+        title="GLM-Image gateway",
+        version=__version__,
+        path="/schema",
+        render_plugins=[JsonRenderPlugin()],
+        components=Components(security_schemes={"key": bearer}),
+        security=[{"key": []}],
+    )

@@ -1,0 +1,19 @@
+"""glm-gateway: the command line."""
+
+import rich_click as click
+
+from gateway import __version__
+from gateway.cli.demo import demo
+from gateway.cli.keys import keys
+from gateway.cli.serve import serve
+from gateway.cli.simulate import simulate
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="glm-gateway")
+def main() -> None:
+    """An OpenAI-compatible gateway to Zhipu's GLM-Image."""
+
+
+for _command in (serve, demo, keys, simulate):
+    main.add_command(_command)

@@ -1,0 +1,45 @@
+"""What the commands share: where the settings come from, and how failures end a command."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from gateway.domain.errors import GatewayError, InvalidRequest
+from gateway.settings import Settings, environment, load
+
+Command = Callable[..., Any]
+
+
+def config_option(command: Command) -> Command:
+    """Add --config."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A settings file (GLM_GATEWAY_CONFIG). Every setting is in config/gateway.toml.",
+    )(command)
+
+
+def address_options(command: Command) -> Command:
+    """Add --host and --port."""
+    port = click.option("--port", type=click.IntRange(0, 65535), help="The port (PORT); 0 takes a free one.")
+    return click.option("--host", help="The address to listen on (HOST).")(port(command))
+
+
+def read_settings(config: Path | None, host: str | None = None, port: int | None = None) -> Settings:
+    """Read the settings; the command line wins over the environment."""
+    given = {"HOST": host, "PORT": None if port is None else str(port)}
+    return load({**environment(), **{name: value for name, value in given.items() if value is not None}}, config)
+
+
+@contextmanager
+def clear_failures() -> Iterator[None]:
+    """End the command with one sentence: exit code 2 when the arguments are wrong, else 1."""
+    try:
+        yield
+    except InvalidRequest as failure:
+        raise click.UsageError(failure.message) from failure
+    except GatewayError as failure:
+        raise click.ClickException(failure.message) from failure

@@ -1,0 +1,45 @@
+"""glm-gateway serve."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from socket import socket
+
+import rich_click as click
+
+from gateway.app import create_app
+from gateway.cli.options import address_options, clear_failures, config_option, read_settings
+from gateway.cli.running import Server, bind, run, serving, until_signalled
+from gateway.settings import Settings
+from gateway.wiring import open_services, prepared
+
+
+@click.command()
+@config_option
+@address_options
+def serve(config: Path | None, host: str | None, port: int | None) -> None:
+    """Start the gateway.
+
+    ZHIPUAI_API_KEY=<id>.<secret> is all it needs; REDIS_URL and DATABASE_URL replace the embedded parts.
+    """
+    with clear_failures():
+        settings = read_settings(config, host, port)
+        listener = bind(settings.server.host, settings.server.port)
+        with listener, prepared(settings) as ready:
+            run(_serve(ready, listener))
+
+
+@asynccontextmanager
+async def gateway_on(listener: socket, settings: Settings) -> AsyncGenerator[Server]:
+    """Serve the gateway while the block runs. What it uses is opened before and closed after the server."""
+    async with open_services(settings) as services:
+        app = create_app(settings, lambda _: nullcontext(services))
+        async with serving(app, listener, settings.server.drain_seconds) as server:
+            yield server
+
+
+async def _serve(settings: Settings, listener: socket) -> None:
+    async with until_signalled() as stop, gateway_on(listener, settings) as server:
+        click.echo(f"The gateway answers at {server.address}/v1. Make keys with 'glm-gateway keys create'.", err=True)
+        await stop.wait()
+        click.echo("Stopping: running generations finish first. Press Ctrl-C again to stop at once.", err=True)

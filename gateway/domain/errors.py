@@ -1,0 +1,156 @@
+"""The tree of failures. What each one is on the wire stands in gateway.api.errors, nowhere else.
+
+GatewayError
+  Misconfigured             the operator has to change something before the gateway can start
+  InvalidRequest            the client has to change the request; `param` names the place
+    MalformedBody  MissingParameter  InvalidType  InvalidValue  EmptyText  TextTooLong
+    NumberTooSmall  NumberTooLarge  UnknownParameter  UnsupportedParameter
+    UnsupportedEndpoint  RetiredEndpoint
+    ModelNotFound
+    ContentRefused          the upstream's safety system said no
+    UpstreamRejected        the upstream refused a parameter that we let pass
+  MissingKey  InvalidKey    who is calling?
+  QueueTimedOut             no upstream slot came free in time
+  UpstreamFailed            the upstream's or its account's fault; nothing was made
+    AccountUnusable  UpstreamRateLimited  UpstreamOverloaded  UpstreamBroken  UpstreamUnreachable
+  OutcomeUnknown            the call was sent and its end not seen: the picture may have been made and paid
+  ImageDownloadFailed       the picture was made and paid and cannot be downloaded
+"""
+
+from dataclasses import dataclass, field
+
+
+class GatewayError(Exception):
+    """Every expected failure. The message tells the reader what to do and may be shown to the client."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class Misconfigured(GatewayError):
+    """The gateway cannot start; the message is one sentence for the operator."""
+
+
+class InvalidRequest(GatewayError):
+    """Sending the same request again will fail again."""
+
+
+class MalformedBody(InvalidRequest):
+    """Not JSON, or not a JSON object."""
+
+
+class MissingParameter(InvalidRequest):
+    """A required parameter is absent."""
+
+
+class InvalidType(InvalidRequest):
+    """A parameter has another JSON type than it should."""
+
+
+class InvalidValue(InvalidRequest):
+    """A parameter's value is none of those allowed."""
+
+
+class EmptyText(InvalidRequest):
+    """A text is empty where one is needed."""
+
+
+class TextTooLong(InvalidRequest):
+    """A text has more code points than the model takes."""
+
+
+class NumberTooSmall(InvalidRequest):
+    """An integer is below its range."""
+
+
+class NumberTooLarge(InvalidRequest):
+    """An integer is above its range."""
+
+
+class UnknownParameter(InvalidRequest):
+    """Strict handling was asked for and the parameter is none of OpenAI's."""
+
+
+class UnsupportedParameter(InvalidRequest):
+    """Strict handling was asked for and the model cannot honour the parameter."""
+
+
+class UnsupportedEndpoint(InvalidRequest):
+    """OpenAI has this endpoint and GLM-Image has no counterpart."""
+
+
+class RetiredEndpoint(InvalidRequest):
+    """OpenAI has withdrawn this endpoint."""
+
+
+class ModelNotFound(InvalidRequest):
+    """No model and no alias has this name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moderation:
+    """Where the upstream's safety system stopped a picture: `input`, `output` or `unknown` (OpenAI's words)."""
+
+    stage: str = "unknown"
+    categories: tuple[str, ...] = field(default=())
+
+
+class ContentRefused(InvalidRequest):
+    """The upstream's safety system refused the prompt or the picture (codes 1300, 1301)."""
+
+    def __init__(self, moderation: Moderation) -> None:
+        super().__init__(
+            "The request was refused by the upstream's safety system. Change the prompt: "
+            "the same prompt will be refused again.",
+        )
+        self.moderation = moderation
+
+
+class UpstreamRejected(InvalidRequest):
+    """The upstream refused the parameters (1210 to 1215) although they passed our own rules."""
+
+
+class MissingKey(GatewayError):
+    """No key came with the request."""
+
+
+class InvalidKey(GatewayError):
+    """The key is mistyped, unknown, expired or revoked."""
+
+
+class QueueTimedOut(GatewayError):
+    """No upstream slot came free within the longest wait, or too many were waiting already."""
+
+
+class UpstreamFailed(GatewayError):
+    """Nothing was made and nothing is charged."""
+
+
+class AccountUnusable(UpstreamFailed):
+    """The upstream refuses our account: key, balance, plan or permission."""
+
+
+class UpstreamRateLimited(UpstreamFailed):
+    """The account has too many calls in flight or sends too many."""
+
+
+class UpstreamOverloaded(UpstreamFailed):
+    """The upstream's platform is overloaded; another account would not help."""
+
+
+class UpstreamBroken(UpstreamFailed):
+    """The upstream says that it failed internally."""
+
+
+class UpstreamUnreachable(UpstreamFailed):
+    """No connection could be made, so nothing was sent."""
+
+
+class OutcomeUnknown(GatewayError):
+    """The call was sent and its end was not seen. It is not repeated: that could pay twice."""
+
+
+class ImageDownloadFailed(GatewayError):
+    """The picture was made, but its bytes could not be had in the tries allowed."""

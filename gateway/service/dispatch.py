@@ -1,0 +1,131 @@
+"""Which account makes a picture, when, and what is tried again."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, UpstreamUnreachable
+from gateway.domain.image import ImagePlan, PaidPicture, Picture, PictureBytes
+from gateway.domain.upstream import RETRY_WAITS, Account, CallFailure, Fault, outward
+from gateway.service.ports import CallFailed, Clock, FetchFailed, Observer, PictureSource, Upstream
+
+# The CDN may answer 404 for seconds after a picture was made (glm-image-api.md section 6).
+FETCH_WAITS = (1.0, 2.0, 4.0)
+
+
+class Slots:
+    """The calls that the accounts let be in flight, handed out first come, first served, within this process."""
+
+    def __init__(self, accounts: Sequence[Account], *, max_wait: float, max_length: int) -> None:
+        self._free: asyncio.Queue[Account] = asyncio.Queue()
+        for turn in range(max(account.concurrency for account in accounts)):
+            for account in accounts:
+                if turn < account.concurrency:
+                    self._free.put_nowait(account)
+        self._max_wait = max_wait
+        self._max_length = max_length
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def one(self, observer: Observer) -> AsyncGenerator[Account]:
+        """Hold one slot.
+
+        Raises:
+            QueueTimedOut: too many wait already, or none came free in time.
+        """
+        account = await self._take(observer)
+        try:
+            yield account
+        finally:
+            self._free.put_nowait(account)
+
+    async def _take(self, observer: Observer) -> Account:
+        if self._waiting >= self._max_length:
+            raise QueueTimedOut("Too many pictures are waiting for the upstream. Nothing was charged; try again later.")
+        self._waiting += 1
+        observer.queued(1)
+        try:
+            async with asyncio.timeout(self._max_wait):
+                return await self._free.get()
+        except TimeoutError:
+            raise QueueTimedOut(
+                f"No upstream slot came free within {self._max_wait:g} seconds. Nothing was charged; try again later.",
+            ) from None
+        finally:
+            self._waiting -= 1
+            observer.queued(-1)
+
+
+class Dispatch:
+    """Makes one picture of a plan: a slot, the paid call, then the download outside the slot."""
+
+    def __init__(
+        self, upstream: Upstream, source: PictureSource, slots: Slots, clock: Clock, observer: Observer
+    ) -> None:
+        self._upstream = upstream
+        self._source = source
+        self._slots = slots
+        self._clock = clock
+        self._observer = observer
+
+    async def make(self, plan: ImagePlan) -> Picture:
+        """Make, pay and download one picture.
+
+        Raises:
+            GatewayError: what became of it, in words for the client.
+        """
+        paid = await self._pay(plan)
+        image = await self._download(paid)
+        self._observer.picture_delivered(plan)
+        return Picture(paid=paid, image=image)
+
+    async def _pay(self, plan: ImagePlan) -> PaidPicture:
+        """Call until a picture is paid; a fault is retried only while it is certain that nothing was made."""
+        tries = 0
+        while True:
+            try:
+                return await self._call(plan)
+            except CallFailed as failed:
+                waits = RETRY_WAITS.get(failed.failure.fault, ())
+                error: GatewayError = outward(failed.failure)
+            except UpstreamUnreachable as unreachable:
+                waits = RETRY_WAITS[Fault.INTERNAL]
+                error = unreachable
+            if tries >= len(waits):
+                raise error
+            await self._clock.sleep(waits[tries])
+            tries += 1
+
+    async def _call(self, plan: ImagePlan) -> PaidPicture:
+        async with self._slots.one(self._observer) as account:
+            started = self._clock.monotonic()
+            try:
+                paid = await self._upstream.make(account, plan)
+            except CallFailed as failed:
+                self._tell(account, plan, failed.failure)
+                raise
+            except UpstreamUnreachable as unreachable:
+                self._observer.call_failed(account, plan, Fault.INTERNAL, str(unreachable.__cause__))
+                raise
+            self._observer.picture_paid(account, plan, self._clock.monotonic() - started)
+            return paid
+
+    def _tell(self, account: Account, plan: ImagePlan, failure: CallFailure) -> None:
+        detail = f"code {failure.code or '-'}, status {failure.status}: {failure.detail}"
+        self._observer.call_failed(account, plan, failure.fault, detail)
+
+    async def _download(self, paid: PaidPicture) -> PictureBytes:
+        """Download what is paid, waiting out the CDN's first seconds."""
+        for wait in (*FETCH_WAITS, None):
+            try:
+                return await self._source.fetch(paid.url)
+            except FetchFailed as failed:
+                given_up = wait is None or failed.final
+                self._observer.fetch_failed(paid, str(failed), given_up=given_up)
+                if wait is None or failed.final:
+                    break
+            await self._clock.sleep(wait)
+        raise ImageDownloadFailed(
+            "The picture was made and charged upstream, but it could not be downloaded. "
+            f"Give the gateway's operator the upstream's request id {paid.request_id or '(none)'}.",
+        )

@@ -1,0 +1,43 @@
+"""Work that belongs to the gateway, not to a connection: a client that leaves changes nothing."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from gateway.domain.errors import GatewayError
+
+Result = TypeVar("Result")
+
+
+class Jobs:
+    """Keeps every running job referenced until it ends, and waits for them at shutdown.
+
+    `crashed` is told of every failure that is not one of ours: a defect that nobody else may be left to see.
+    """
+
+    def __init__(self, crashed: Callable[[BaseException], None]) -> None:
+        self._crashed = crashed
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """Run work to its end, whoever still waits for it."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    async def drain(self, seconds: float) -> int:
+        """Wait for what runs, at most so long; cancel the rest and give its number."""
+        if not self._running:
+            return 0
+        _, late = await asyncio.wait(self._running, timeout=seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        return len(late)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None and not isinstance(failure, GatewayError):
+            self._crashed(failure)

@@ -1,0 +1,87 @@
+"""What the use cases need from the world; gateway.adapters implements each of these."""
+
+from datetime import datetime
+from typing import Protocol
+
+from gateway.domain.image import ImagePlan, PaidPicture, PictureBytes
+from gateway.domain.keys import StoredKey
+from gateway.domain.upstream import Account, CallFailure, Fault
+
+
+class Clock(Protocol):
+    """Time, handed in."""
+
+    def now(self) -> datetime:
+        """The present moment in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never run back."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Upstream(Protocol):
+    """One call to an account makes one picture (glm-image-api.md section 1)."""
+
+    async def make(self, account: Account, plan: ImagePlan) -> PaidPicture:
+        """Make and pay one picture.
+
+        Raises:
+            CallFailed: the upstream refused, or its answer was cut.
+            UpstreamUnreachable: nothing was sent.
+        """
+
+
+class CallFailed(Exception):
+    """A call that gave no picture, with what is known of the reason."""
+
+    def __init__(self, failure: CallFailure) -> None:
+        super().__init__(f"{failure.fault.name} (code {failure.code!r}, status {failure.status})")
+        self.failure = failure
+
+
+class PictureSource(Protocol):
+    """Where the upstream leaves the bytes of what it made."""
+
+    async def fetch(self, url: str) -> PictureBytes:
+        """Download a picture.
+
+        Raises:
+            FetchFailed: the bytes could not be had this time.
+        """
+
+
+class FetchFailed(Exception):
+    """A download that gave no picture; `final` when another try cannot succeed."""
+
+    def __init__(self, reason: str, *, final: bool = False) -> None:
+        super().__init__(reason)
+        self.final = final
+
+
+class KeyStore(Protocol):
+    """The durable list of keys."""
+
+    async def get(self, key_id: str) -> StoredKey | None: ...
+
+    async def add(self, key: StoredKey) -> None: ...
+
+    async def list(self) -> list[StoredKey]: ...
+
+    async def revoke(self, key_id: str, at: datetime) -> bool:
+        """Revoke a key; False when there is none of this id. Revoking twice keeps the first time."""
+
+
+class Observer(Protocol):
+    """What the operator is told: metrics and log events. Nothing here may fail or wait."""
+
+    def call_failed(self, account: Account, plan: ImagePlan, fault: Fault, detail: str) -> None: ...
+
+    def picture_paid(self, account: Account, plan: ImagePlan, seconds: float) -> None: ...
+
+    def fetch_failed(self, paid: PaidPicture, reason: str, *, given_up: bool) -> None: ...
+
+    def picture_delivered(self, plan: ImagePlan) -> None: ...
+
+    def queued(self, change: int) -> None:
+        """A picture entered (1) or left (-1) the wait for a slot."""

@@ -1,0 +1,286 @@
+"""Every setting, its default and where it may come from: built-in file < --config file < environment < command line."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from importlib.resources import files
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from platformdirs import user_data_path
+
+from gateway.domain.catalog import Alias, Catalog, Model
+from gateway.domain.errors import Misconfigured
+
+PREFIX = "GLM_GATEWAY_"
+BIGMODEL = "https://open.bigmodel.cn/api/paas/v4"
+ZAI = "https://api.z.ai/api/paas/v4"
+
+
+class Secret:
+    """A text that shows itself only when asked."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Give the text itself."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "'***'" if self._value else "''"
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the settings file; an unknown name in it is an error that says where."""
+
+
+class Server(Section):
+    """[server]."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    drain_seconds: float = 200.0
+    strict: bool = False
+    max_body: int = 1024 * 1024
+
+
+class Upstream(Section):
+    """[upstream]."""
+
+    timeout: float = 200.0
+    image_hosts: tuple[str, ...] = ("ufileos.com", "bigmodel.cn", "z.ai")
+    image_timeout: float = 60.0
+    image_max_bytes: int = 32 * 1024 * 1024
+
+
+class UpstreamAccount(Section):
+    """[[upstreams]]."""
+
+    name: str
+    api_key: Secret
+    base_url: str = BIGMODEL
+    concurrency: int = 1
+
+
+class Queue(Section):
+    """[queue]."""
+
+    max_wait: float = 180.0
+    max_length: int = 1000
+
+
+class Images(Section):
+    """[images]."""
+
+    allow_unwatermarked: bool = False
+
+
+class Redis(Section):
+    """[redis]."""
+
+    url: Secret = Secret("")
+
+
+class Database(Section):
+    """[database]."""
+
+    url: Secret = Secret("")
+
+
+class Log(Section):
+    """[log]."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class Settings(Section):
+    """All settings. `secret_key` is empty when the gateway is to make one in the data directory."""
+
+    data_dir: Path = user_data_path("glm-gateway")
+    secret_key: Secret = Secret("")
+    server: Server = Server()
+    upstream: Upstream = Upstream()
+    upstreams: tuple[UpstreamAccount, ...] = ()
+    queue: Queue = Queue()
+    images: Images = Images()
+    redis: Redis = Redis()
+    database: Database = Database()
+    log: Log = Log()
+
+    def with_redis(self, url: str) -> "Settings":
+        """Give the same settings with another Redis."""
+        return msgspec.structs.replace(self, redis=Redis(url=Secret(url)))
+
+
+# Conventional names and the settings that they stand for.
+CONVENTIONAL = {
+    "HOST": ("server", "host"),
+    "PORT": ("server", "port"),
+    "LOG_LEVEL": ("log", "level"),
+    "REDIS_URL": ("redis", "url"),
+    "DATABASE_URL": ("database", "url"),
+    "GLM_GATEWAY_DATA_DIR": ("data_dir",),
+    "GLM_GATEWAY_SECRET_KEY": ("secret_key",),
+}
+_SECRETS = ("REDIS_URL", "DATABASE_URL", "GLM_GATEWAY_SECRET_KEY", "ZHIPUAI_API_KEY", "ZAI_API_KEY")
+_NOT_SETTINGS = {"GLM_GATEWAY_CONFIG", *CONVENTIONAL}
+
+
+def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
+    """Read the settings.
+
+    Raises:
+        Misconfigured: a file is missing or malformed, or a value is unknown or wrong; the message names the place.
+    """
+    path = config or _path(environ.get("GLM_GATEWAY_CONFIG"))
+    raw = _read_toml(path) if path else {}
+    environ = _with_secret_files(environ)
+    for name, value in environ.items():
+        place = _place(name)
+        if place and value:
+            _put(raw, place, value)
+    raw["upstreams"] = [*raw.get("upstreams", []), *_accounts(environ)]
+    return _checked(_convert(raw, Settings, path or "the environment"))
+
+
+def builtin(name: str) -> Path:
+    """Find a file of config/: inside the wheel, or beside the package in a checkout."""
+    packaged = Path(str(files("gateway"))) / "config" / name
+    return packaged if packaged.is_file() else Path(__file__).parent.parent / "config" / name
+
+
+def load_catalog(path: Path | None = None) -> Catalog:
+    """Read the models and their aliases.
+
+    Raises:
+        Misconfigured: the file is missing or malformed, or its models contradict each other.
+    """
+    path = path or builtin("models.toml")
+    raw = _read_toml(path)
+    try:
+        return Catalog(
+            models=msgspec.convert(raw.pop("models", []), tuple[Model, ...], strict=False),
+            aliases=msgspec.convert(raw.pop("aliases", []), tuple[Alias, ...], strict=False),
+        )
+    except (msgspec.ValidationError, ValueError) as failure:
+        raise Misconfigured(f"{path}: {failure}.") from failure
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL points at this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
+    except OSError as failure:
+        raise Misconfigured(f"The configuration file {path} cannot be read: {failure.strerror}.") from failure
+    except ValueError as failure:
+        raise Misconfigured(f"The configuration file {path} is not TOML: {failure}.") from failure
+
+
+def _with_secret_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """Replace each `<NAME>_FILE` of a secret by the file's content."""
+    known = dict(environ)
+    for name in _SECRETS:
+        path = known.pop(f"{name}_FILE", None)
+        if path:
+            try:
+                known[name] = Path(path).read_text("utf-8").strip()
+            except OSError as failure:
+                raise Misconfigured(f"{name}_FILE: {path} cannot be read: {failure.strerror}.") from failure
+    return known
+
+
+def _place(name: str) -> tuple[str, ...] | None:
+    """Say which setting an environment variable stands for; None when it is none of ours."""
+    if name in CONVENTIONAL:
+        return CONVENTIONAL[name]
+    if name.startswith(PREFIX) and name not in _NOT_SETTINGS:
+        return tuple(name.removeprefix(PREFIX).lower().split("__"))
+    return None
+
+
+def _put(raw: dict[str, Any], place: tuple[str, ...], value: str) -> None:
+    *sections, name = place
+    for section in sections:
+        raw = raw.setdefault(section, {})
+    raw[name] = value
+
+
+def _accounts(environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Make an account of each key in ZHIPUAI_API_KEY and ZAI_API_KEY (comma lists)."""
+    accounts: list[dict[str, Any]] = []
+    for family, base_url in (("ZHIPUAI", BIGMODEL), ("ZAI", ZAI)):
+        keys = [key.strip() for key in environ.get(f"{family}_API_KEY", "").split(",") if key.strip()]
+        accounts += (
+            {
+                "name": f"{family.lower()}-{number}",
+                "api_key": key,
+                "base_url": environ.get(f"{family}_BASE_URL") or base_url,
+                "concurrency": environ.get(f"{family}_CONCURRENCY") or 1,
+            }
+            for number, key in enumerate(keys, 1)
+        )
+    return accounts
+
+
+def _convert(raw: dict[str, Any], kind: type[Settings], source: object) -> Settings:
+    try:
+        return msgspec.convert(raw, kind, strict=False, dec_hook=_decode)
+    except msgspec.ValidationError as failure:
+        raise Misconfigured(f"Settings from {source}: {failure}.") from failure
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value).expanduser()
+    raise ValueError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
+
+
+def _checked(settings: Settings) -> Settings:
+    """Check what no single value shows."""
+    names = [account.name for account in settings.upstreams]
+    for account in settings.upstreams:
+        if account.concurrency < 1:
+            raise Misconfigured(f"Upstream {account.name!r}: concurrency has to be at least 1.")
+        if names.count(account.name) > 1:
+            raise Misconfigured(f"Two upstreams have the name {account.name!r}.")
+        if urlsplit(account.base_url).scheme != "https" and not is_loopback(account.base_url):
+            raise Misconfigured(f"Upstream {account.name!r}: base_url has to be https, or on this machine.")
+    if settings.server.drain_seconds < settings.upstream.timeout:
+        raise Misconfigured("server.drain_seconds has to be at least upstream.timeout, or a stop would lose pictures.")
+    return settings
+
+
+def environment() -> Mapping[str, str]:
+    """Give the process's environment: the one place that reads it."""
+    return os.environ
