@@ -50,7 +50,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A table of the settings file; an unknown name in it is an error that says where."""
 
 
-class Server(Section):
+class Server(Section, frozen=True, kw_only=True):
     """[server]."""
 
     host: str = "127.0.0.1"
@@ -60,7 +60,7 @@ class Server(Section):
     max_body: int = 1024 * 1024
 
 
-class Upstream(Section):
+class Upstream(Section, frozen=True, kw_only=True):
     """[upstream]."""
 
     timeout: float = 200.0
@@ -69,7 +69,7 @@ class Upstream(Section):
     image_max_bytes: int = 32 * 1024 * 1024
 
 
-class UpstreamAccount(Section):
+class UpstreamAccount(Section, frozen=True, kw_only=True):
     """[[upstreams]]."""
 
     name: str
@@ -78,39 +78,39 @@ class UpstreamAccount(Section):
     concurrency: int = 1
 
 
-class Queue(Section):
+class Queue(Section, frozen=True, kw_only=True):
     """[queue]."""
 
     max_wait: float = 180.0
     max_length: int = 1000
 
 
-class Images(Section):
+class Images(Section, frozen=True, kw_only=True):
     """[images]."""
 
     allow_unwatermarked: bool = False
 
 
-class Redis(Section):
+class Redis(Section, frozen=True, kw_only=True):
     """[redis]."""
 
     url: Secret = Secret("")
 
 
-class Database(Section):
+class Database(Section, frozen=True, kw_only=True):
     """[database]."""
 
     url: Secret = Secret("")
 
 
-class Log(Section):
+class Log(Section, frozen=True, kw_only=True):
     """[log]."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "text"] = "auto"
 
 
-class Settings(Section):
+class Settings(Section, frozen=True, kw_only=True):
     """All settings. `secret_key` is empty when the gateway is to make one in the data directory."""
 
     data_dir: Path = user_data_path("glm-gateway")

@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import cast
 
 import structlog
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gateway.api.errors import encode_defect
@@ -32,10 +33,10 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        await _Exchange(cast("HTTPScope", scope), send, self._new_id()).run(self._app, receive, self._finished)
+        await _Exchange(scope, send, self._new_id()).run(self._app, receive, self._finished)
 
 
 class _Exchange:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Reference, RequestBody, Schema
 
 from gateway.domain.errors import InvalidType, MalformedBody
 from gateway.domain.image import ImageRequest
@@ -71,7 +71,7 @@ def _text(description: str, **more: Any) -> Schema:  # noqa: ANN401 - Schema's o
     return Schema(type=[OpenAPIType.STRING, OpenAPIType.NULL], description=description, **more)
 
 
-_PROPERTIES: dict[str, Schema] = {
+_PROPERTIES: dict[str, Schema | Reference] = {
     "prompt": Schema(type=OpenAPIType.STRING, min_length=1, description="At most 1000 characters for glm-image."),
     "model": _text("A model or alias of GET /v1/models; the default is glm-image."),
     "n": Schema(

@@ -1,0 +1,42 @@
+"""Fixtures that start real servers once for all tests that use them."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+from tests import servers
+
+settings.register_profile("default", max_examples=200, deadline=None)
+settings.register_profile("thorough", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def shared_simulator(tmp_path_factory):
+    with servers.simulator(tmp_path_factory.mktemp("simulator")) as running:
+        yield running
+
+
+@pytest.fixture
+def simulator(shared_simulator):
+    """The shared simulator, healthy and with its counts at zero."""
+    shared_simulator.reset()
+    return shared_simulator
+
+
+@pytest.fixture(scope="session")
+def shared_gateway(tmp_path_factory, shared_simulator):
+    with servers.gateway(tmp_path_factory.mktemp("gateway"), shared_simulator) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(simulator, shared_gateway):
+    """The shared gateway in front of the healthy simulator."""
+    return shared_gateway

