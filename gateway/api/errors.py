@@ -88,6 +88,11 @@ def encode_defect() -> bytes:
     return msgspec.json.encode(_object(_DEFECT, "server_error", "server_error", None))
 
 
+def encode_unreadable() -> bytes:
+    """Refuse bytes that are no HTTP request."""
+    return msgspec.json.encode(_object("The request is not valid HTTP.", INVALID, None, None))
+
+
 def on_failure(_: Request[Any, Any, Any], failure: GatewayError) -> Response[bytes]:
     """Answer an expected failure."""
     wire = wire_of(failure)

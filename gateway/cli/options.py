@@ -36,10 +36,9 @@ def read_settings(config: Path | None, host: str | None = None, port: int | None
 
 @contextmanager
 def clear_failures() -> Iterator[None]:
-    """End the command with one sentence: exit code 2 when the arguments are wrong, else 1."""
+    """End the command with one plain sentence: exit code 2 when the arguments are wrong, else 1."""
     try:
         yield
-    except InvalidRequest as failure:
-        raise click.UsageError(failure.message) from failure
     except GatewayError as failure:
-        raise click.ClickException(failure.message) from failure
+        click.echo(f"Error: {failure.message}", err=True)
+        raise SystemExit(2 if isinstance(failure, InvalidRequest) else 1) from None

@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.domain.errors import Misconfigured
 
@@ -59,10 +60,16 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def serving(app: Any, listener: socket.socket, drain_seconds: float) -> AsyncGenerator[Server]:  # noqa: ANN401 - ASGI
+async def serving(
+    app: Any,  # noqa: ANN401 - an ASGI application has no type of its own in uvicorn
+    listener: socket.socket,
+    drain_seconds: float,
+    protocol: type[HttpToolsProtocol] = HttpToolsProtocol,
+) -> AsyncGenerator[Server]:
     """Serve an application while the block runs; then let what runs finish, at most `drain_seconds`."""
     config = uvicorn.Config(
         app,
+        http=protocol,
         log_config=None,
         access_log=False,
         server_header=False,

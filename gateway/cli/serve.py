@@ -7,6 +7,7 @@ from socket import socket
 
 import rich_click as click
 
+from gateway.api.protocol import OpenAIProtocol
 from gateway.app import create_app
 from gateway.cli.options import address_options, clear_failures, config_option, read_settings
 from gateway.cli.running import Server, bind, run, serving, until_signalled
@@ -34,7 +35,7 @@ async def gateway_on(listener: socket, settings: Settings) -> AsyncGenerator[Ser
     """Serve the gateway while the block runs. What it uses is opened before and closed after the server."""
     async with open_services(settings) as services:
         app = create_app(settings, lambda _: nullcontext(services))
-        async with serving(app, listener, settings.server.drain_seconds) as server:
+        async with serving(app, listener, settings.server.drain_seconds, OpenAIProtocol) as server:
             yield server
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from gateway.adapters.redis.embedded import STOP_SECONDS, EmbeddedServer, arguments
 
 RESTART_SECONDS = 0.2
+LEAST_LIFE_SECONDS = 1.0  # a server that ends sooner at its first start never worked: restarting would not help
 
 
 class Supervisor:
@@ -27,11 +28,14 @@ class Supervisor:
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._watch_users, daemon=True).start()
+        started = time.monotonic()
         while not self._stopping.is_set():
             self._child = subprocess.Popen(self._command)  # noqa: S603 - a binary found by find_server
             if self._stopping.is_set():
                 self._child.terminate()
             self._child.wait()
+            if time.monotonic() - started < LEAST_LIFE_SECONDS:
+                break
             self._stopping.wait(RESTART_SECONDS)
         self._server.socket.unlink(missing_ok=True)
 
