@@ -33,10 +33,12 @@ GUIDE = """
     -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
     -d '{{"prompt": "a red fox in the snow", "response_format": "url"}}'
 
-  from openai import OpenAI                            # pip install openai
+  import base64
+  from openai import OpenAI  # pip install openai
+
   client = OpenAI(base_url="{base_url}", api_key="{key}")
   image = client.images.generate(prompt="a red fox in the snow", size="1024x1024")
-  open("fox.png", "wb").write(__import__("base64").b64decode(image.data[0].b64_json))
+  open("fox.png", "wb").write(base64.b64decode(image.data[0].b64_json))
 
 The pictures come from a simulator. For real ones: ZHIPUAI_API_KEY=<id>.<secret> glm-gateway serve
 Ctrl-C stops everything.
