@@ -2,8 +2,9 @@
 
 import hmac
 from collections.abc import Sequence
+from math import inf
 
-from cachetools import TTLCache
+from cachetools import LRUCache
 
 from gateway.domain.errors import InvalidKey, MissingKey
 from gateway.domain.keys import Caller, StoredKey, digest, id_of
@@ -23,7 +24,7 @@ class Authenticate:
         self._keys = keys
         self._peppers = peppers
         self._clock = clock
-        self._memory: TTLCache[str, StoredKey | None] = TTLCache(MEMORY_ENTRIES, MEMORY_SECONDS, clock.monotonic)
+        self._memory: LRUCache[str, tuple[float, StoredKey | None]] = LRUCache(MEMORY_ENTRIES)
 
     async def __call__(self, secret: str | None) -> Caller:
         """Find the key of a secret.
@@ -48,9 +49,12 @@ class Authenticate:
         return any(same) and key.usable(self._clock.now())
 
     async def _find(self, key_id: str) -> StoredKey | None:
-        if key_id not in self._memory:
-            self._memory[key_id] = await self._keys.get(key_id)
-        return self._memory[key_id]
+        now = self._clock.monotonic()
+        asked, key = self._memory.get(key_id, (-inf, None))
+        if now - asked >= MEMORY_SECONDS:
+            key = await self._keys.get(key_id)
+            self._memory[key_id] = (now, key)  # as old as the question, however long the answer took
+        return key
 
 
 def _redacted(secret: str) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 from typing import Any, Protocol, cast
-from urllib.parse import urlsplit
 
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
@@ -22,6 +21,14 @@ class _Pipeline(Protocol):
     async def execute(self, *, raise_on_error: bool) -> list[Any]: ...
 
 
+class _Encoder(Protocol):
+    def encode(self, value: object) -> bytes: ...
+
+
+class _Encoding(Protocol):
+    def get_encoder(self) -> _Encoder: ...
+
+
 class RedisClient:
     """Runs commands against one server. A round trip costs 0.3 ms of CPU alone and 0.09 ms in a shared pipeline."""
 
@@ -39,6 +46,7 @@ class RedisClient:
         )
         self.where = _without_password(url)
         self._redis = aioredis.Redis(connection_pool=pool)
+        self._encode = cast("_Encoding", pool).get_encoder().encode
         self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
         self._flushes: set[asyncio.Task[None]] = set()
 
@@ -48,11 +56,13 @@ class RedisClient:
         Raises:
             redis.exceptions.RedisError: the server refused it or cannot be reached.
         """
+        name, *words = command
+        encoded = map(self._encode, words)  # a word of a wrong type fails its own command only
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Any] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._flush)
-        self._waiting.append((command, reply))
+        self._waiting.append(((name, *encoded), reply))
         return await reply
 
     async def ping(self) -> None:
@@ -97,5 +107,6 @@ class RedisClient:
 
 
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+    scheme, _, rest = url.partition("://")
+    address, _, _ = rest.partition("?")
+    return f"{scheme}://{address.rpartition('@')[2]}"
