@@ -99,6 +99,11 @@ def completed_event(order: ImageOrder, created: int, picture: Picture, echo: dic
     )
 
 
+def comment(text: str) -> bytes:
+    """Write a comment: readers of the raw stream see it, SDKs skip it. An event would make them drop the pictures."""
+    return b": " + text.replace("\n", " ").encode() + b"\n\n"
+
+
 def error_event(error: dict[str, Any]) -> bytes:
     """Write an error in the only form that all SDKs raise (section 1.4)."""
     return b"event: error\ndata: " + msgspec.json.encode({"type": "error", **error}) + b"\n\n"

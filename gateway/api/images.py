@@ -89,7 +89,8 @@ async def _events(
             yield answers.completed_event(generation.order, generation.created, upcoming.result(), echo)
             upcoming = asyncio.ensure_future(anext(pictures))
     except StopAsyncIteration:
-        return
+        for failure in generation.failures():
+            yield answers.comment(f"a picture failed: {failure.message}")
     except GatewayError as failure:
         yield answers.error_event(error_object(failure))
     finally:

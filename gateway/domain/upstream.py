@@ -112,8 +112,7 @@ def outward(failure: CallFailure) -> GatewayError:
             return ModelNotFound("The model does not exist upstream or the account has no access to it.", param="model")
         case Fault.REQUEST:
             return UpstreamRejected(
-                "The upstream refused the request's parameters. Check prompt, size and quality; "
-                f"the upstream's code is {failure.code or failure.status}.",
+                "The upstream refused the request's parameters. Check prompt, size and quality.",
             )
         case Fault.CUT:
             return OutcomeUnknown(
