@@ -127,8 +127,9 @@ def content_filter(warnings: Sequence[ContentWarning]) -> dict[str, Any]:
 
 def change_headers(order: ImageOrder) -> dict[str, str]:
     """Name the changed parameters: `x-glm-changed` as in design.md section 6, "Words of the answer"."""
-    words = sorted({_change(change) for change in order.changes})
-    return {"x-glm-changed": ",".join(words[:MOST_CHANGES])} if words else {}
+    mapped_first = sorted(order.changes, key=lambda change: not change.after)
+    words = list(dict.fromkeys(map(_change, mapped_first)))[:MOST_CHANGES]
+    return {"x-glm-changed": ",".join(sorted(words))} if words else {}
 
 
 def _change(change: Change) -> str:

@@ -150,8 +150,9 @@ def test_the_others_are_given_when_one_of_three_fails(client, simulator, fault):
 def test_the_others_are_streamed_when_one_of_three_fails(gateway, simulator):
     simulator.fault("moderation", times=1)
     _, _, text = gateway.post({"prompt": "three", "size": SMALL, "n": 3, "stream": True})
-    events = [json.loads(block.partition(b"\ndata: ")[2]) for block in text.split(b"\n\n")[:-1]]
-    inline = [event["b64_json"] for event in events if event["type"] == "image_generation.completed"]
+    *events, failed = text.removesuffix(b"\n\n").split(b"\n\n")
+    assert failed.startswith(b": a picture failed: ")
+    inline = [json.loads(event.partition(b"\ndata: ")[2])["b64_json"] for event in events]
     assert Counter(("three", digest(b64decode(picture))) for picture in inline) == made(simulator)
     assert simulator.stats()["images"] == 2
 
