@@ -1,5 +1,6 @@
 """Every setting, its default and where it may come from: built-in file < --config file < environment < command line."""
 
+import dataclasses
 import os
 import tomllib
 from collections.abc import Mapping
@@ -7,7 +8,7 @@ from decimal import Decimal
 from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -155,8 +156,13 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
     for name, value in environ.items():
         place = _place(name)
         if place and value:
-            _put(raw, place, value)
-    raw["upstreams"] = [*raw.get("upstreams", []), *_accounts(environ)]
+            _put(raw, place, _listed(place, value), name)
+    accounts = _accounts(environ)
+    if accounts:
+        upstreams = raw.setdefault("upstreams", [])
+        if not isinstance(upstreams, list):
+            raise Misconfigured(f"Settings from {path}: upstreams has to be a list of tables, [[upstreams]].")
+        raw["upstreams"] = [*upstreams, *accounts]
     return _checked(_convert(raw, Settings, path or "the environment"))
 
 
@@ -175,12 +181,25 @@ def load_catalog(path: Path | None = None) -> Catalog:
     path = path or builtin("models.toml")
     raw = _read_toml(path)
     try:
-        return Catalog(
-            models=msgspec.convert(raw.pop("models", []), tuple[Model, ...], strict=False),
-            aliases=msgspec.convert(raw.pop("aliases", []), tuple[Alias, ...], strict=False),
-        )
-    except (msgspec.ValidationError, ValueError) as failure:
+        file = msgspec.convert(raw, _CatalogFile, strict=False)
+        _refuse_unknown(raw, models=Model, aliases=Alias)
+        return Catalog(models=file.models, aliases=file.aliases)
+    except ValueError as failure:
         raise Misconfigured(f"{path}: {failure}.") from failure
+
+
+class _CatalogFile(Section, frozen=True, kw_only=True):
+    models: tuple[Model, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+
+
+def _refuse_unknown(raw: dict[str, Any], **kinds: type) -> None:
+    """Find names that the catalog's values do not have: msgspec looks for them in its own structs only."""
+    for table, kind in kinds.items():
+        known = {field.name for field in dataclasses.fields(kind)}
+        for number, entry in enumerate(raw.get(table, [])):
+            for name in set(entry) - known:
+                raise ValueError(f"unknown name {name!r} - at `$.{table}[{number}]`")
 
 
 def is_loopback(url: str) -> bool:
@@ -227,11 +246,26 @@ def _place(name: str) -> tuple[str, ...] | None:
     return None
 
 
-def _put(raw: dict[str, Any], place: tuple[str, ...], value: str) -> None:
+def _put(raw: dict[str, Any], place: tuple[str, ...], value: object, source: str) -> None:
     *sections, name = place
     for section in sections:
         raw = raw.setdefault(section, {})
+        if not isinstance(raw, dict):
+            raise Misconfigured(f"{source} names a setting inside {section}, which is not a table of settings.")
     raw[name] = value
+
+
+def _listed(place: tuple[str, ...], value: str) -> str | list[str]:
+    """Split a comma list where the setting is a list."""
+    kind: Any = Settings
+    for name in place:
+        fields = {field.name: field.type for field in msgspec.structs.fields(kind)} if _is_section(kind) else {}
+        kind = fields.get(name)
+    return [part.strip() for part in value.split(",") if part.strip()] if get_origin(kind) is tuple else value
+
+
+def _is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def _accounts(environ: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -11,18 +11,20 @@ from litestar.response import Stream
 from gateway.api import answers
 from gateway.api.auth import require_key
 from gateway.api.errors import error_object
-from gateway.api.schema import GenerationOperation, image_request, read_body
+from gateway.api.schema import errors, image_request, read_body
 from gateway.api.services import Services
 from gateway.domain.errors import GatewayError, RetiredEndpoint, UnsupportedEndpoint
 from gateway.domain.image import Picture
 from gateway.service.generate import Generation
+
+REFUSALS = errors(400, 401, 404, 413, 429, 500, 502, 503, 504)
 
 # Headers go out with the first event or after this time, and a comment after each further such time.
 HEARTBEAT_SECONDS = 10.0
 _STRICT = re.compile(r'(^|[,;\s])handling="?strict"?($|[,;\s])', re.IGNORECASE)
 
 
-@post("/v1/images/generations", status_code=200, guards=[require_key], operation_class=GenerationOperation)
+@post("/v1/images/generations", status_code=200, guards=[require_key], responses=REFUSALS)
 async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
     """Create pictures from a prompt."""
     services: Services = request.app.state.services
@@ -40,7 +42,7 @@ async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
     return Stream(_each(answer.pieces()), media_type="application/json", headers=answer.headers())
 
 
-@post("/v1/images/edits", status_code=200, guards=[require_key])
+@post("/v1/images/edits", status_code=200, guards=[require_key], responses=errors(400, 401))
 async def edits() -> None:
     """Refuse: GLM-Image's hosted API takes no pictures (glm-image-api.md section 1.2)."""
     raise UnsupportedEndpoint(
@@ -48,7 +50,7 @@ async def edits() -> None:
     )
 
 
-@post("/v1/images/variations", status_code=200, guards=[require_key])
+@post("/v1/images/variations", status_code=200, guards=[require_key], responses=errors(401, 410))
 async def variations() -> None:
     """Refuse: OpenAI has withdrawn this endpoint as well (openai-images-api.md section 2.4)."""
     raise RetiredEndpoint("This endpoint has been retired. Use POST /v1/images/generations.")

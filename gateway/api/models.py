@@ -6,6 +6,7 @@ import msgspec
 from litestar import Request, get
 
 from gateway.api.auth import require_key
+from gateway.api.schema import errors
 from gateway.api.services import Services
 from gateway.domain.catalog import Catalog, ListedModel
 
@@ -26,13 +27,13 @@ class ModelList(msgspec.Struct, kw_only=True):
     data: list[Model]
 
 
-@get("/v1/models", guards=[require_key])
+@get("/v1/models", guards=[require_key], responses=errors(401))
 async def list_models(request: Request[Any, Any, Any]) -> ModelList:
     """List the models and the well-known aliases."""
     return ModelList(data=[_model(listed) for listed in _catalog(request).listed()])
 
 
-@get("/v1/models/{model:path}", guards=[require_key])
+@get("/v1/models/{model:path}", guards=[require_key], responses=errors(400, 401, 404))
 async def retrieve_model(request: Request[Any, Any, Any], model: str) -> Model:
     """Describe one model or alias; clients percent-encode a slash in its id, and the server decodes it."""
     return _model(_catalog(request).describe(model.removeprefix("/")))

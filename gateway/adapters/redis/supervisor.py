@@ -11,7 +11,8 @@ from pathlib import Path
 from gateway.adapters.redis.embedded import STOP_SECONDS, EmbeddedServer, arguments
 
 RESTART_SECONDS = 0.2
-LEAST_LIFE_SECONDS = 1.0  # a server that ends sooner at its first start never worked: restarting would not help
+LEAST_LIFE_SECONDS = 1.0
+MOST_FAILED_STARTS = 3  # ends sooner than that, before it ever lived longer: restarting would not help
 
 
 class Supervisor:
@@ -28,14 +29,16 @@ class Supervisor:
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._watch_users, daemon=True).start()
-        started = time.monotonic()
-        while not self._stopping.is_set():
+        failed_starts = 0
+        while not self._stopping.is_set() and failed_starts < MOST_FAILED_STARTS:
+            started = time.monotonic()
             self._child = subprocess.Popen(self._command)  # noqa: S603 - a binary found by find_server
             if self._stopping.is_set():
                 self._child.terminate()
             self._child.wait()
-            if time.monotonic() - started < LEAST_LIFE_SECONDS:
-                break
+            if time.monotonic() - started >= LEAST_LIFE_SECONDS:
+                failed_starts = -sys.maxsize  # it has worked: from now on it is always started again
+            failed_starts += 1
             self._stopping.wait(RESTART_SECONDS)
         self._server.socket.unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.answers import HEARTBEAT, JsonAnswer, change_headers, completed_event, error_event
+from gateway.api.answers import HEARTBEAT, JsonAnswer, change_headers, comment, completed_event, error_event
 from gateway.domain.image import Change, ContentWarning
 from tests.builders import a_picture, a_plan, an_order
 
@@ -167,3 +167,13 @@ def test_a_heartbeat_is_a_comment():
     """SDKs fail on an event without data (openai-images-api.md section 1.4)."""
     assert HEARTBEAT.startswith(b":")
     assert HEARTBEAT.endswith(b"\n\n")
+
+
+@given(text=st.text() | st.sampled_from(["two\nlines", "two\r\nlines", "\rdata: {}", "\n\nevent: error\ndata: {}"]))
+def test_a_comment_stays_one_whatever_it_says(text):
+    """A reader of events ends its lines at a carriage return as well."""
+    written = comment(text).decode()
+    assert written.endswith("\n\n")
+    first, *rest = re.split(r"\r\n|\n|\r", written)
+    assert first.startswith(":")
+    assert rest == ["", ""]
