@@ -34,7 +34,8 @@ from gateway.service.authenticate import Authenticate
 from gateway.service.dispatch import Dispatch, Slots
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
-from gateway.settings import Settings, is_loopback, load_catalog
+from gateway.settings import Settings, is_loopback
+from gateway.settings.models import load_catalog
 
 
 class SystemClock:

@@ -147,6 +147,33 @@ class Workshop:
         return self.dispatch.make(a_plan(**plan))
 
 
+class Queue:
+    """Slots with one account, and tasks that hold one each until told to let it go."""
+
+    def __init__(self, concurrency=1, **limits):
+        limits = {"max_wait": 30.0, "max_length": 100, **limits}
+        self.slots = Slots([an_account(concurrency=concurrency)], **limits)
+        self.observer = FakeObserver()
+        self.served = []
+        self.release = {}
+
+    async def hold(self, name):
+        self.release[name] = asyncio.Event()
+        async with self.slots.one(self.observer):
+            self.served.append(name)
+            await self.release[name].wait()
+
+    def enter(self, *names):
+        return [asyncio.create_task(self.hold(name)) for name in names]
+
+
+async def serve_out(queue, tasks, names):
+    for name in names:
+        queue.release[name].set()
+        await settle()
+    await asyncio.gather(*tasks)
+
+
 async def settle(ticks=20):
     """Let everything run that can run now."""
     for _ in range(ticks):

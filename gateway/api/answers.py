@@ -101,7 +101,7 @@ def completed_event(order: ImageOrder, created: int, picture: Picture, echo: dic
 
 def comment(text: str) -> bytes:
     """Write a comment: readers of the raw stream see it, SDKs skip it. An event would make them drop the pictures."""
-    return b": " + text.replace("\n", " ").encode() + b"\n\n"
+    return b": " + " ".join(text.splitlines()).encode() + b"\n\n"
 
 
 def error_event(error: dict[str, Any]) -> bytes:

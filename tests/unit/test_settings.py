@@ -14,11 +14,11 @@ from gateway.settings import (
     Section,
     Settings,
     UpstreamAccount,
-    builtin,
     is_loopback,
     load,
-    load_catalog,
 )
+from gateway.settings.files import builtin
+from gateway.settings.models import load_catalog
 
 KEY = "0123456789abcdef0123456789abcdef.Secret0123456789"
 LINE = re.compile(r"(?:# )?([a-z_]+) = .+|(?:# )?\[+([a-z_]+)\]+")
@@ -85,7 +85,7 @@ FROM_ENVIRONMENT = {
     "server.strict": ("true", True),
     "server.max_body": ("2048", 2048),
     "upstream.timeout": ("100", 100.0),
-    "upstream.image_hosts": ("a.example,b.example", ("a.example", "b.example")),
+    "upstream.image_hosts": ("a.example, b.example,", ("a.example", "b.example")),
     "upstream.image_timeout": ("5", 5.0),
     "upstream.image_max_bytes": ("1024", 1024),
     "queue.max_wait": ("0.5", 0.5),
@@ -202,6 +202,8 @@ WRONG = [
     ({"ZHIPUAI_API_KEY": "a.1", "ZHIPUAI_CONCURRENCY": "many"}, "", r"\$\.upstreams\[0\]\.concurrency"),
     ({"ZHIPUAI_API_KEY": "a.1", "ZHIPUAI_CONCURRENCY": "0"}, "", "zhipuai-1.*concurrency"),
     ({"ZHIPUAI_API_KEY": "a.1", "ZHIPUAI_BASE_URL": "http://open.bigmodel.cn"}, "", "zhipuai-1.*https"),
+    ({"ZHIPUAI_API_KEY": "a.1", "ZHIPUAI_BASE_URL": "http://127.0.0.1:99999"}, "", "zhipuai-1.*base_url"),
+    ({"ZHIPUAI_API_KEY": "a.1", "ZHIPUAI_BASE_URL": "https://[bad"}, "", "zhipuai-1.*base_url"),
     ({"GLM_GATEWAY_UPSTREAM__TIMEOUT": "201"}, "", r"drain_seconds.*upstream\.timeout"),
     ({"REDIS_URL_FILE": "/nowhere/redis"}, "", "REDIS_URL_FILE.*/nowhere/redis"),
     ({}, "[server]\nprt = 1\n", r"gateway\.toml.*prt.*\$\.server"),

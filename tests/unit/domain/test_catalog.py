@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.catalog import Alias, Catalog, Size, SizeRule, parse_size
 from gateway.domain.errors import ModelNotFound
-from gateway.settings import load_catalog
+from gateway.settings.models import load_catalog
 
 CATALOG = load_catalog()
 MODELS = ("glm-image", "cogview-4-250304", "cogview-4", "cogview-3-flash")

@@ -8,7 +8,7 @@ from gateway.domain import errors
 from gateway.domain.catalog import parse_size
 from gateway.domain.image import Change, ImageRequest
 from gateway.domain.mapping import ANSWER_QUALITY, order_from
-from gateway.settings import load_catalog
+from gateway.settings.models import load_catalog
 from tests.builders import a_request, hash_user, mapping_rules
 
 CATALOG = load_catalog()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import AsyncExitStack
 
 import pytest
 from hypothesis import given
@@ -9,10 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.domain import errors
 from gateway.domain.upstream import Fault
-from gateway.service.dispatch import Slots
 from gateway.service.ports import FetchFailed
 from tests.builders import a_paid_picture, an_account, failed
-from tests.fakes import FakeObserver, Workshop, settle
+from tests.fakes import Queue, Workshop, serve_out, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -34,11 +34,12 @@ FAULTS = [
 
 async def test_a_picture_is_called_for_once_downloaded_once_and_told():
     shop = Workshop(a_paid_picture("fox"))
+    shop.clock.step = 2.0
     picture = await shop.make(prompt="a fox")
     assert [(account.name, plan.prompt) for account, plan in shop.upstream.calls] == [("main", "a fox")]
     assert shop.source.urls == ["https://cdn.z.ai/fox.png"]
     assert (picture.paid.request_id, picture.size) == ("request-fox", "1280x1280")
-    assert [event for event, *_ in shop.observer.told] == ["picture_paid", "picture_delivered"]
+    assert shop.observer.told == [("picture_paid", "main", "glm-image", 2.0), ("picture_delivered", "glm-image")]
     assert shop.clock.slept == []
 
 
@@ -49,7 +50,7 @@ async def test_a_fault_that_stays_is_tried_so_often_and_no_more(fault, kind, wai
         await shop.make()
     assert len(shop.upstream.calls) == len(waits) + 1
     assert shop.clock.slept == waits
-    assert len(shop.observer.all("call_failed")) == len(waits) + 1
+    assert [told[0] for told in shop.observer.all("call_failed")] == ["main"] * (len(waits) + 1)
     assert shop.observer.all("picture_paid") == []
 
 
@@ -62,6 +63,19 @@ async def test_a_fault_that_passes_leaves_one_paid_picture(fault, waits):
     assert len(shop.upstream.calls) == len(waits) + 1
     assert shop.clock.slept == waits
     assert len(shop.observer.all("picture_paid")) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "detail"),
+    [
+        (failed(Fault.RATE, "1302", 429, detail="slow down"), "code 1302, status 429: slow down"),
+        (failed(Fault.CUT, "", 0, detail="half an answer"), "code -, status 0: half an answer"),
+    ],
+)
+async def test_the_operator_is_told_the_upstreams_own_words(fault, detail):
+    shop = Workshop(*[fault] * 5)
+    await asyncio.gather(shop.make(), return_exceptions=True)
+    assert shop.observer.all("call_failed")[0] == ["main", "glm-image", fault.failure.fault, detail]
 
 
 @given(numbers=st.lists(st.integers(0, len(FAULTS)), max_size=12))
@@ -152,33 +166,6 @@ async def test_a_paid_picture_is_downloaded_in_four_tries_and_never_paid_again(f
     assert len(shop.observer.all("picture_delivered")) == delivered
 
 
-class Queue:
-    """Slots with one account, and tasks that hold one each until told to let it go."""
-
-    def __init__(self, concurrency=1, **limits):
-        limits = {"max_wait": 30.0, "max_length": 100, **limits}
-        self.slots = Slots([an_account(concurrency=concurrency)], **limits)
-        self.observer = FakeObserver()
-        self.served = []
-        self.release = {}
-
-    async def hold(self, name):
-        self.release[name] = asyncio.Event()
-        async with self.slots.one(self.observer):
-            self.served.append(name)
-            await self.release[name].wait()
-
-    def enter(self, *names):
-        return [asyncio.create_task(self.hold(name)) for name in names]
-
-
-async def serve_out(queue, tasks, names):
-    for name in names:
-        queue.release[name].set()
-        await settle()
-    await asyncio.gather(*tasks)
-
-
 async def test_first_come_first_served():
     queue = Queue()
     tasks = queue.enter("a", "b", "c", "d")
@@ -201,10 +188,12 @@ async def test_a_newcomer_does_not_overtake_those_who_wait():
 
 
 async def test_who_waits_too_long_is_refused_and_leaves_no_trace():
-    queue = Queue(max_wait=0.05)
+    queue = Queue(max_wait=0.05, max_length=1)
     holder, waiter = queue.enter("holder", "waiter")
     with pytest.raises(errors.QueueTimedOut, match=r"0\.05 seconds"):
         await waiter
+    with pytest.raises(errors.QueueTimedOut, match=r"0\.05 seconds"):
+        await queue.hold("another")  # the only place in the queue is free again
     assert queue.observer.waiting == 0
     queue.release["holder"].set()
     await holder
@@ -243,18 +232,18 @@ async def test_a_queue_without_places_still_serves_who_need_not_wait():
     await holder
 
 
-async def test_a_waiter_who_leaves_gives_its_place_to_the_next():
+async def test_a_waiter_who_leaves_with_the_slot_already_handed_over_gives_it_to_the_next():
     queue = Queue()
-    holder, leaver, stayer = queue.enter("holder", "leaver", "stayer")
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(queue.slots.one(queue.observer))
+        leaver, stayer = queue.enter("leaver", "stayer")
+        await settle()
+        await held.aclose()  # the leaver is about to wake up with the slot
+        leaver.cancel()
     await settle()
-    queue.release["holder"].set()
-    await holder  # the slot is free, and the leaver about to wake up with it
-    leaver.cancel()
-    await settle()
-    assert queue.served[-1] == "stayer"
+    assert queue.served == ["stayer"]
     assert queue.observer.waiting == 0
-    queue.release["stayer"].set()
-    await asyncio.gather(leaver, stayer, return_exceptions=True)
+    await serve_out(queue, [stayer], ["stayer"])
 
 
 @given(

@@ -9,7 +9,7 @@ from gateway.domain.keys import Caller
 from gateway.domain.upstream import Fault
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
-from gateway.settings import load_catalog
+from gateway.settings.models import load_catalog
 from tests.builders import NOW, a_paid_picture, a_request, an_account, failed, mapping_rules
 from tests.fakes import Workshop, settle
 

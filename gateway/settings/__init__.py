@@ -1,11 +1,7 @@
 """Every setting, its default and where it may come from: built-in file < --config file < environment < command line."""
 
-import dataclasses
 import os
-import tomllib
 from collections.abc import Mapping
-from decimal import Decimal
-from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, get_origin
@@ -14,8 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 from platformdirs import user_data_path
 
-from gateway.domain.catalog import Alias, Catalog, Model
 from gateway.domain.errors import Misconfigured
+from gateway.settings.files import Section, read_toml
 
 PREFIX = "GLM_GATEWAY_"
 BIGMODEL = "https://open.bigmodel.cn/api/paas/v4"
@@ -45,10 +41,6 @@ class Secret:
 
     def __repr__(self) -> str:
         return "'***'" if self._value else "''"
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the settings file; an unknown name in it is an error that says where."""
 
 
 class Server(Section, frozen=True, kw_only=True):
@@ -151,7 +143,7 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
         Misconfigured: a file is missing or malformed, or a value is unknown or wrong; the message names the place.
     """
     path = config or _path(environ.get("GLM_GATEWAY_CONFIG"))
-    raw = _read_toml(path) if path else {}
+    raw = read_toml(path) if path else {}
     environ = _with_secret_files(environ)
     for name, value in environ.items():
         place = _place(name)
@@ -166,42 +158,6 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
     return _checked(_convert(raw, Settings, path or "the environment"))
 
 
-def builtin(name: str) -> Path:
-    """Find a file of config/: inside the wheel, or beside the package in a checkout."""
-    packaged = Path(str(files("gateway"))) / "config" / name
-    return packaged if packaged.is_file() else Path(__file__).parent.parent / "config" / name
-
-
-def load_catalog(path: Path | None = None) -> Catalog:
-    """Read the models and their aliases.
-
-    Raises:
-        Misconfigured: the file is missing or malformed, or its models contradict each other.
-    """
-    path = path or builtin("models.toml")
-    raw = _read_toml(path)
-    try:
-        file = msgspec.convert(raw, _CatalogFile, strict=False)
-        _refuse_unknown(raw, models=Model, aliases=Alias)
-        return Catalog(models=file.models, aliases=file.aliases)
-    except ValueError as failure:
-        raise Misconfigured(f"{path}: {failure}.") from failure
-
-
-class _CatalogFile(Section, frozen=True, kw_only=True):
-    models: tuple[Model, ...] = ()
-    aliases: tuple[Alias, ...] = ()
-
-
-def _refuse_unknown(raw: dict[str, Any], **kinds: type) -> None:
-    """Find names that the catalog's values do not have: msgspec looks for them in its own structs only."""
-    for table, kind in kinds.items():
-        known = {field.name for field in dataclasses.fields(kind)}
-        for number, entry in enumerate(raw.get(table, [])):
-            for name in set(entry) - known:
-                raise ValueError(f"unknown name {name!r} - at `$.{table}[{number}]`")
-
-
 def is_loopback(url: str) -> bool:
     """Tell whether a URL points at this machine."""
     host = urlsplit(url).hostname or ""
@@ -213,15 +169,6 @@ def is_loopback(url: str) -> bool:
 
 def _path(text: str | None) -> Path | None:
     return Path(text) if text else None
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
-    except OSError as failure:
-        raise Misconfigured(f"The configuration file {path} cannot be read: {failure.strerror}.") from failure
-    except ValueError as failure:
-        raise Misconfigured(f"The configuration file {path} is not TOML: {failure}.") from failure
 
 
 def _with_secret_files(environ: Mapping[str, str]) -> dict[str, str]:
@@ -308,11 +255,21 @@ def _checked(settings: Settings) -> Settings:
             raise Misconfigured(f"Upstream {account.name!r}: concurrency has to be at least 1.")
         if names.count(account.name) > 1:
             raise Misconfigured(f"Two upstreams have the name {account.name!r}.")
-        if urlsplit(account.base_url).scheme != "https" and not is_loopback(account.base_url):
-            raise Misconfigured(f"Upstream {account.name!r}: base_url has to be https, or on this machine.")
+        if not _is_usable(account.base_url):
+            raise Misconfigured(f"Upstream {account.name!r}: base_url has to be https://..., or http on this machine.")
     if settings.server.drain_seconds < settings.upstream.timeout:
         raise Misconfigured("server.drain_seconds has to be at least upstream.timeout, or a stop would lose pictures.")
     return settings
+
+
+def _is_usable(base_url: str) -> bool:
+    """Tell whether a key may be sent there."""
+    try:
+        parts = urlsplit(base_url)
+        there = bool(parts.hostname) and parts.port != 0  # reading the port checks it
+    except ValueError:
+        return False
+    return there and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(base_url)))
 
 
 def environment() -> Mapping[str, str]:
