@@ -1,6 +1,8 @@
-"""One in-memory implementation of each port of gateway.service.ports."""
+"""One in-memory implementation of each port of gateway.service.ports, and a server that behaves as it is told."""
 
 import asyncio
+import socket
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -178,3 +180,62 @@ async def settle(ticks=20):
     """Let everything run that can run now."""
     for _ in range(ticks):
         await asyncio.sleep(0)
+
+
+class FakeServer:
+    """Accepts connections on loopback, and reads each request to its end before it does what it is told."""
+
+    def __init__(self, behave):
+        self.behave = behave
+        self.connections = 0
+        self.requests = []
+        self.writers = []
+
+    async def serve(self, reader, writer):
+        self.connections += 1
+        self.writers.append(writer)
+        try:
+            while True:
+                request = await reader.readuntil(b"\r\n\r\n")
+                fields = dict(line.lower().split(b": ", 1) for line in request.split(b"\r\n")[1:] if line)
+                body = await reader.readexactly(int(fields.get(b"content-length", 0)))
+                self.requests.append((request, body))
+                await self.behave(self, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def serving(behave):
+    server = FakeServer(behave)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.port = listener.sockets[0].getsockname()[1]
+    server.url = f"http://127.0.0.1:{server.port}/images/generations"
+    try:
+        yield server
+    finally:
+        listener.close()
+        for writer in server.writers:
+            writer.close()
+        await listener.wait_closed()
+
+
+def head(status="200 OK", length=None, *more):
+    lines = [f"HTTP/1.1 {status}", *more, *([] if length is None else [f"Content-Length: {length}"])]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def answering(content, then=None):
+    """Answer every request so; `then` may be `close` or `reset`."""
+
+    async def behave(_, writer):
+        writer.write(content)
+        await writer.drain()
+        if then == "reset":  # with linger on and at 0 s, a close sends RST instead of FIN
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, *[0] * 7]))
+        if then:
+            raise ConnectionError
+
+    return behave

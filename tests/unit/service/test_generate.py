@@ -32,7 +32,7 @@ class Studio:
         )
 
     def start(self, *, strict=False, **parameters):
-        return self.generate(CALLER, a_request(**parameters), strict=strict)
+        return self.generate(CALLER, a_request(**parameters), **({"strict": True} if strict else {}))
 
 
 def names(pictures):
