@@ -102,9 +102,10 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_database(settings))
         redis = await stack.enter_async_context(_open_redis(settings))
-        dispatch = await stack.enter_async_context(_open_dispatch(settings, clock, observer))
+        slots = _slots(settings)
+        dispatch = await stack.enter_async_context(_open_dispatch(settings, slots, clock, observer))
         jobs = Jobs(observer.crashed)
-        stack.push_async_callback(jobs.drain, settings.server.drain_seconds)
+        stack.push_async_callback(jobs.drain, 0)
         rules = MappingRules(
             hash_user=peppers.hash_user,
             strict=settings.server.strict,
@@ -112,7 +113,13 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         )
 
         async def readiness() -> dict[str, bool]:
-            return {"redis": await redis.answers(), "sql": await sql.answers(engine)}
+            parts = {"redis": await redis.answers(), "sql": await sql.answers(engine)}
+            return {**parts, "accepting": not jobs.closing}
+
+        async def shut_down() -> None:
+            jobs.closing = True
+            slots.close()
+            await jobs.drain(settings.server.drain_seconds)
 
         yield Services(
             authenticate=Authenticate(SqlKeys(engine), peppers.keys, clock),
@@ -121,6 +128,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             readiness=readiness,
             render_metrics=metrics.render,
             request_finished=observer.request_finished,
+            shut_down=shut_down,
         )
 
 
@@ -146,6 +154,7 @@ async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
 
 def prepare_data_dir(data_dir: Path) -> None:
     """Make the data directory, readable by its owner alone."""
+    os.umask(0o077)  # whatever is made there from now on is its owner's alone
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as failure:
@@ -163,7 +172,12 @@ def read_peppers(settings: Settings) -> Peppers:
                 "Make one with 'openssl rand -hex 32'.",
             )
         given = _own_secret(settings.data_dir / "secret.key")
-    return Peppers(tuple(part.strip().encode() for part in given.split(",") if part.strip()))
+    masters = tuple(part.strip().encode() for part in given.split(",") if part.strip())
+    if not masters:
+        raise Misconfigured(
+            "The secret key is empty: set GLM_GATEWAY_SECRET_KEY, or restore secret.key in the data directory.",
+        )
+    return Peppers(masters)
 
 
 def random_text(length: int) -> str:
@@ -183,7 +197,10 @@ def _own_secret(path: Path) -> str:
             pass
         finally:
             draft.unlink()
-    return path.read_text("ascii")
+    try:
+        return path.read_text("ascii")
+    except UnicodeDecodeError as failure:
+        raise Misconfigured(f"{path} is damaged: restore it from a backup, or no key opens any more.") from failure
 
 
 @asynccontextmanager
@@ -203,14 +220,19 @@ async def _greet(client: RedisClient) -> None:
         raise Misconfigured(f"Redis cannot be used at {client.where}: {failure}.") from failure
 
 
+def _slots(settings: Settings) -> Slots:
+    accounts = [Account(name=upstream.name, concurrency=upstream.concurrency) for upstream in settings.upstreams]
+    return Slots(accounts, max_wait=settings.queue.max_wait, max_length=settings.queue.max_length)
+
+
 @asynccontextmanager
-async def _open_dispatch(settings: Settings, clock: SystemClock, observer: MetricsAndLog) -> AsyncGenerator[Dispatch]:
+async def _open_dispatch(
+    settings: Settings, slots: Slots, clock: SystemClock, observer: MetricsAndLog
+) -> AsyncGenerator[Dispatch]:
     endpoints = {
         upstream.name: Endpoint(base_url=upstream.base_url, api_key=upstream.api_key.reveal())
         for upstream in settings.upstreams
     }
-    accounts = [Account(name=upstream.name, concurrency=upstream.concurrency) for upstream in settings.upstreams]
-    slots = Slots(accounts, max_wait=settings.queue.max_wait, max_length=settings.queue.max_length)
     rules = fetch_rules(settings)
     loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
     calls = AiohttpTransport()

@@ -9,9 +9,10 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from gateway.domain import errors as failures
-from gateway.domain.errors import ContentRefused, GatewayError
+from gateway.domain.errors import ContentRefused, GatewayError, MalformedBody
 
 INVALID = "invalid_request_error"
+CLIENT_LEFT = "client disconnected prematurely"  # Litestar's words, and no failure of ours
 NO_RETRY = {"x-should-retry": "false"}
 CHALLENGE = {"www-authenticate": 'Bearer realm="glm-image-gateway"'}
 
@@ -47,6 +48,7 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.UpstreamRejected: Wire(400, code="invalid_value"),
     failures.MissingKey: Wire(401, headers=CHALLENGE),
     failures.InvalidKey: Wire(401, code="invalid_api_key", headers=CHALLENGE),
+    failures.ShuttingDown: Wire(503, "server_error", "shutting_down", {"retry-after": "1"}),
     failures.QueueTimedOut: Wire(429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "30"}),
     failures.UpstreamFailed: Wire(503, "server_error", "server_error", {"retry-after": "5"}),
     failures.AccountUnusable: Wire(503, "server_error", "upstream_unavailable", {"retry-after": "60", **NO_RETRY}),
@@ -88,9 +90,9 @@ def encode_defect() -> bytes:
     return msgspec.json.encode(_object(_DEFECT, "server_error", "server_error", None))
 
 
-def encode_unreadable() -> bytes:
-    """Refuse bytes that are no HTTP request."""
-    return msgspec.json.encode(_object("The request is not valid HTTP.", INVALID, None, None))
+def encode_unreadable(message: str) -> bytes:
+    """Refuse bytes that never become a request."""
+    return msgspec.json.encode(_object(message, INVALID, None, None))
 
 
 def on_failure(_: Request[Any, Any, Any], failure: GatewayError) -> Response[bytes]:
@@ -102,6 +104,8 @@ def on_failure(_: Request[Any, Any, Any], failure: GatewayError) -> Response[byt
 def on_http_exception(request: Request[Any, Any, Any], failure: HTTPException) -> Response[bytes]:
     """Answer what the framework refuses: unknown paths and methods, bodies that are too large."""
     status = failure.status_code
+    if failure.detail == CLIENT_LEFT:
+        return on_failure(request, MalformedBody("The request's body broke off."))
     if status >= 500:  # noqa: PLR2004 - the framework's own failure
         return on_defect(request, failure)
     message = _STATUS_MESSAGES.get(status, "{detail}").format(

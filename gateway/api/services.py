@@ -20,7 +20,10 @@ class Generate(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The use cases, and what the operator's routes show. `readiness` gives the state of each part by name."""
+    """The use cases, and what the operator's routes show.
+
+    `readiness` gives the state of each part by name. `shut_down` takes nothing new and waits for what runs.
+    """
 
     authenticate: Callable[[str | None], Awaitable[Caller]]
     generate: Generate
@@ -28,3 +31,4 @@ class Services:
     readiness: Callable[[], Awaitable[dict[str, bool]]]
     render_metrics: Callable[[], bytes]
     request_finished: Callable[[str, int, float], None]
+    shut_down: Callable[[], Awaitable[None]]

@@ -10,6 +10,7 @@ GatewayError
     ContentRefused          the upstream's safety system said no
     UpstreamRejected        the upstream refused a parameter that we let pass
   MissingKey  InvalidKey    who is calling?
+  ShuttingDown              this replica takes nothing new any more
   QueueTimedOut             no upstream slot came free in time
   UpstreamFailed            the upstream's or its account's fault; nothing was made
     AccountUnusable  UpstreamRateLimited  UpstreamOverloaded  UpstreamBroken  UpstreamUnreachable
@@ -118,6 +119,10 @@ class MissingKey(GatewayError):
 
 class InvalidKey(GatewayError):
     """The key is mistyped, unknown, expired or revoked."""
+
+
+class ShuttingDown(GatewayError):
+    """This replica takes nothing new any more; another one, or this one restarted, will."""
 
 
 class QueueTimedOut(GatewayError):

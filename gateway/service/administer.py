@@ -21,8 +21,8 @@ class Administer:
 
     async def create_key(self, name: str, *, lifetime: timedelta | None = None) -> tuple[StoredKey, str]:
         """Make a key; its secret is given here and never again. InvalidValue for a name that is empty or too long."""
-        if not name.strip() or len(name) > LONGEST_NAME:
-            raise InvalidValue(f"A key needs a name of 1 to {LONGEST_NAME} characters.", param="name")
+        if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
+            raise InvalidValue(f"A key needs a name of 1 to {LONGEST_NAME} printable characters.", param="name")
         key_id = self._random_text(ID_LENGTH)
         secret = compose(key_id, self._random_text(RANDOM_LENGTH))
         now = self._clock.now()

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.domain.catalog import Catalog
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, ImageDownloadFailed, OutcomeUnknown
 from gateway.domain.image import ImageOrder, ImageRequest, Picture
 from gateway.domain.keys import Caller
 from gateway.domain.mapping import MappingRules, order_from
-from gateway.service.dispatch import Dispatch
+from gateway.service.dispatch import Dispatch, shutting_down
 from gateway.service.jobs import Jobs
 from gateway.service.ports import Clock
 
@@ -24,15 +24,15 @@ class Generation:
     tasks: tuple[asyncio.Task[Picture], ...]
 
     async def all(self) -> list[Picture]:
-        """Wait for every picture and give those that came, in order; the first failure when none did."""
+        """Wait for every picture and give those that came, in order; the worst failure when none did."""
         ends = await asyncio.gather(*map(asyncio.shield, self.tasks), return_exceptions=True)
         pictures = [end for end in ends if isinstance(end, Picture)]
         if not pictures:
-            raise _first_failure(ends)
+            raise _worst(ends)
         return pictures
 
     async def each(self) -> AsyncIterator[Picture]:
-        """Give each picture as soon as it is there; raise the first failure at the end when none came."""
+        """Give each picture as soon as it is there; raise the worst failure at the end when none came."""
         failures: list[BaseException] = []
         for next_end in asyncio.as_completed(self.tasks):
             try:
@@ -40,7 +40,7 @@ class Generation:
             except GatewayError as failure:
                 failures.append(failure)
         if len(failures) == len(self.tasks):
-            raise _first_failure(failures)
+            raise _worst(failures)
 
     def failures(self) -> list[GatewayError]:
         """Give what became of the pictures that did not come, as far as it is known."""
@@ -69,8 +69,10 @@ class GenerateImages:
         """Plan the request and start its pictures.
 
         Raises:
-            InvalidRequest: nothing was started and nothing is charged.
+            InvalidRequest, ShuttingDown: nothing was started and nothing is charged.
         """
+        if self._jobs.closing:
+            raise shutting_down()
         rules = replace(self._rules, strict=self._rules.strict or strict)
         order = order_from(request, self._catalog, rules)
         return Generation(
@@ -81,5 +83,17 @@ class GenerateImages:
         )
 
 
-def _first_failure(ends: Sequence[object]) -> BaseException:
-    return next(end for end in ends if isinstance(end, BaseException))
+def _worst(ends: Sequence[object]) -> BaseException:
+    """Give the failure that the client must not overlook: what may have been paid comes before what was not."""
+    failures = [end for end in ends if isinstance(end, BaseException)]
+    cut = [end for end in failures if isinstance(end, asyncio.CancelledError)]
+    if cut:
+        return OutcomeUnknown(
+            "The gateway was stopped before the picture was there, so it may have been made. "
+            "Send the request again if you want another try.",
+        )
+    for kind in (OutcomeUnknown, ImageDownloadFailed):
+        found = next((failure for failure in failures if isinstance(failure, kind)), None)
+        if found is not None:
+            return found
+    return failures[0]

@@ -36,14 +36,17 @@ class RedisClient:
         if not url.startswith(SCHEMES):
             raise Misconfigured(f"REDIS_URL has to begin with one of {', '.join(SCHEMES)}.")
         # redis-py's own retry runs a script twice when only the answer was lost: retrying is for callers who know.
-        pool = aioredis.BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=ANSWER_SECONDS,
-            socket_timeout=ANSWER_SECONDS,
-            socket_connect_timeout=ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        try:
+            pool = aioredis.BlockingConnectionPool.from_url(
+                url,
+                max_connections=CONNECTIONS,
+                timeout=ANSWER_SECONDS,
+                socket_timeout=ANSWER_SECONDS,
+                socket_connect_timeout=ANSWER_SECONDS,
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError as failure:
+            raise Misconfigured(f"REDIS_URL {_without_password(url)} cannot be read: {failure}.") from failure
         self.where = _without_password(url)
         self._redis = aioredis.Redis(connection_pool=pool)
         self._encode = cast("_Encoding", pool).get_encoder().encode
@@ -57,6 +60,7 @@ class RedisClient:
             redis.exceptions.RedisError: the server refused it or cannot be reached.
         """
         name, *words = command
+        self._encode(name)
         encoded = map(self._encode, words)  # a word of a wrong type fails its own command only
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Any] = loop.create_future()
