@@ -121,9 +121,11 @@ def test_an_unknown_code_is_judged_by_its_status(code, status, kind):
         ("200", 200),  # the host's envelope of a success (section 1.4: `code`, `msg`, `success`) without a picture
         ("", 500),
         ("", 502),
+        ("", 503),
         ("", 504),
         ("502", 502),  # a proxy's own JSON is no more a word of the upstream's than its HTML
         ("504", 504),
+        ("9999", 503),
         ("9999", 502),
         ("GatewayTimeout", 504),
         ("", 520),

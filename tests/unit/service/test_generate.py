@@ -9,6 +9,7 @@ from gateway.domain.keys import Caller
 from gateway.domain.upstream import Fault
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
+from gateway.service.ports import FetchFailed
 from gateway.settings.models import load_catalog
 from tests.builders import NOW, a_paid_picture, a_request, an_account, failed, mapping_rules
 from tests.fakes import Workshop, settle
@@ -33,6 +34,10 @@ class Studio:
 
     def start(self, *, strict=False, **parameters):
         return self.generate(CALLER, a_request(**parameters), **({"strict": True} if strict else {}))
+
+
+async def collect(generation):
+    return [picture async for picture in generation.each()]
 
 
 def names(pictures):
@@ -85,15 +90,54 @@ async def test_the_first_failure_is_given_when_no_picture_came():
         await Studio(BROKE, REFUSED, REFUSED).start(n=3).all()
 
 
+CUT, LOST = failed(Fault.CUT, "", 0), [FetchFailed("expired", final=True)]
+
+
+@pytest.mark.parametrize(
+    ("ends", "downloads", "worst"),
+    [
+        ([BROKE, CUT, REFUSED], [], errors.OutcomeUnknown),
+        ([BROKE, a_paid_picture("2")], LOST, errors.ImageDownloadFailed),
+        ([a_paid_picture("1"), CUT], LOST, errors.OutcomeUnknown),
+        ([REFUSED, BROKE], [], errors.ContentRefused),
+    ],
+)
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_what_may_have_been_paid_is_said_before_what_was_not(ends, downloads, worst, streamed):
+    """A client that is told of a refusal alone would send it again, and pay again."""
+    studio = Studio(*ends)
+    studio.shop.source.ends = list(downloads)
+    generation = studio.start(n=len(ends))
+    with pytest.raises(worst):
+        await (collect(generation) if streamed else generation.all())
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_picture_that_a_stop_cuts_off_may_have_been_made(streamed):
+    studio = Studio()
+    studio.shop.upstream.gate.clear()
+    generation = studio.start(n=2)
+    client = asyncio.create_task(collect(generation) if streamed else generation.all())
+    await settle()
+    assert await studio.jobs.drain(0.01) == 2
+    with pytest.raises(errors.OutcomeUnknown):
+        await client
+
+
+async def test_nothing_new_is_started_during_a_stop():
+    studio = Studio()
+    studio.jobs.closing = True
+    with pytest.raises(errors.ShuttingDown):
+        studio.start()
+    await settle()
+    assert studio.shop.upstream.calls == []
+
+
 async def test_a_defect_costs_its_own_picture_only_and_is_told():
     defect = RuntimeError("a defect")
     studio = Studio(a_paid_picture("1"), defect)
     assert names(await studio.start(n=2).all()) == ["request-1"]
     assert studio.crashes == [defect]
-
-
-async def collect(generation):
-    return [picture async for picture in generation.each()]
 
 
 async def test_each_gives_pictures_in_the_order_of_their_completion():
