@@ -34,11 +34,15 @@ class Generation:
     async def each(self) -> AsyncIterator[Picture]:
         """Give each picture as soon as it is there; raise the worst failure at the end when none came."""
         failures: list[BaseException] = []
-        for next_end in asyncio.as_completed(self.tasks):
-            try:
-                yield await next_end
-            except GatewayError as failure:
-                failures.append(failure)
+        pending = set(self.tasks)
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=self.tasks.index):
+                failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+                if failure is None:
+                    yield task.result()
+                else:
+                    failures.append(failure)
         if len(failures) == len(self.tasks):
             raise _worst(failures)
 

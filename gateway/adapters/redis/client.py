@@ -46,7 +46,10 @@ class RedisClient:
                 retry=Retry(NoBackoff(), 0),
             )
         except ValueError as failure:
-            raise Misconfigured(f"REDIS_URL {_without_password(url)} cannot be read: {failure}.") from failure
+            # Not the parser's own words: they may hold a part of the password.
+            raise Misconfigured(
+                f"REDIS_URL {_without_password(url)} cannot be read; check port and options."
+            ) from failure
         self.where = _without_password(url)
         self._redis = aioredis.Redis(connection_pool=pool)
         self._encode = cast("_Encoding", pool).get_encoder().encode
