@@ -5,6 +5,7 @@ from typing import Protocol
 
 from gateway.domain.image import ImagePlan, PaidPicture, PictureBytes
 from gateway.domain.keys import StoredKey
+from gateway.domain.quota import Claim, Refusal, Reservation
 from gateway.domain.upstream import Account, CallFailure, Fault
 
 
@@ -85,3 +86,41 @@ class Observer(Protocol):
 
     def queued(self, change: int) -> None:
         """A picture entered (1) or left (-1) the wait for a slot."""
+
+
+class QuotaStore(Protocol):
+    """Where limits are counted, for all replicas."""
+
+    async def reserve(self, claim: Claim) -> Reservation | Refusal:
+        """Take a request, its pictures and their price from all windows, or nothing. Idempotent per request id.
+
+        Raises:
+            QuotaUnavailable: no answer in time; something may have been taken, so release must follow.
+            QuotaEmptied: the store has lost its counts and must be refilled first.
+        """
+
+    async def settle(self, reservation: Reservation, charged: int, event: bytes) -> None:
+        """Charge `charged` pictures, give the others back, append the event, in one step. Idempotent.
+
+        Raises:
+            QuotaUnavailable: no answer in time; repeat it later.
+        """
+
+    async def release(self, reservation: Reservation) -> None:
+        """Give everything back but the request, and keep a reserve that is still under way from taking anything.
+
+        Raises:
+            QuotaUnavailable: no answer in time; repeat it later.
+        """
+
+
+class QuotaUnavailable(Exception):
+    """The quota store did not answer within its deadline."""
+
+
+class QuotaEmptied(Exception):
+    """The quota store has lost the counts of a shard."""
+
+    def __init__(self, shard: int) -> None:
+        super().__init__(f"shard {shard} is empty")
+        self.shard = shard

@@ -1,0 +1,97 @@
+"""Lua scripts by name, run again until a deadline while the server cannot be reached.
+
+Running a script twice is safe because every script is idempotent per request id (its header says how).
+"""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import (
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    TryAgainError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+
+from gateway.adapters.redis.client import RedisClient
+
+SHORTEST_WAIT, LONGEST_WAIT = 0.02, 0.4  # seconds between tries, with full jitter (parts.md section 2)
+TRANSIENT = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    BusyLoadingError,
+    ReadOnlyError,
+    ClusterDownError,
+    MasterDownError,
+    TryAgainError,
+    OSError,
+)
+
+
+class StoreUnavailable(Exception):
+    """No answer within the deadline. What was asked may have been done all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's text, and the name under which the server remembers it."""
+
+    text: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """Read a script of lua/ once."""
+    text = (Path(__file__).parent / "lua" / f"{name}.lua").read_text("utf-8")
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class Scripts:
+    """Runs scripts on one client."""
+
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
+
+    async def run(self, name: str, keys: Sequence[str], arguments: Sequence[object], deadline: float) -> Any:  # noqa: ANN401
+        """Run a script, trying again until `deadline` seconds are over.
+
+        Raises:
+            StoreUnavailable: the server did not answer in time.
+        """
+        words = [len(keys), *keys, *arguments]
+        try:
+            async with asyncio.timeout(deadline):
+                return await self._until_answered(script(name), words)
+        except TimeoutError as failure:
+            raise StoreUnavailable(f"no answer within {deadline:g} s") from failure
+        except RedisError as failure:
+            raise StoreUnavailable(str(failure)) from failure
+
+    async def _until_answered(self, lua: Script, words: Sequence[Any]) -> Any:  # noqa: ANN401
+        while True:
+            try:
+                return await self._evaluate(lua, words)
+            except TRANSIENT:
+                await asyncio.sleep(random.uniform(SHORTEST_WAIT, LONGEST_WAIT))  # noqa: S311 - jitter, not a secret
+
+    async def _evaluate(self, lua: Script, words: Sequence[Any]) -> Any:  # noqa: ANN401
+        try:
+            return await self._client.call("EVALSHA", lua.sha, *words)
+        except NoScriptError:
+            return await self._client.call("EVAL", lua.text, *words)
