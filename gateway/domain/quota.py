@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 
 from gateway.domain.errors import InvalidValue
+from gateway.domain.usage import UsageEvent
 
 SHARDS = 64  # design.md section 3: a project's state lives in one of 64 slots
 MICROS = 1_000_000  # money is counted in millionths
@@ -73,6 +74,11 @@ class Subject:
     limits: Limits
 
 
+def subject_names(key_id: str, project_id: str) -> tuple[str, str]:
+    """Name a key and its project as subjects; the names of the two kinds cannot meet."""
+    return f"key.{key_id}", f"project.{project_id}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
     """A calendar day or month in the configured zone; its bounds are milliseconds since 1970."""
@@ -119,15 +125,19 @@ def shard_of(project_id: str) -> int:
 class Claim:
     """What a request wants to take: `pictures` at `price` millionths each, for a key and its project, all or none.
 
-    `record` is what the ledger says of the request if its owner dies; the store keeps it unread.
+    `abandoned` is the ledger's line if the request's owner dies before it settles.
     """
 
-    request_id: str
     project_id: str
     subjects: tuple[Subject, ...]
     pictures: int
     price: int
-    record: bytes = b""
+    abandoned: UsageEvent
+
+    @property
+    def request_id(self) -> str:
+        """The id under which the reservation is known."""
+        return self.abandoned.event_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

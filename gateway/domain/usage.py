@@ -58,3 +58,13 @@ class UsageEvent:
     error_code: str = ""
     end_user_hash: str = ""
     prompt_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a key was charged for in a period: pictures, and their price in millionths."""
+
+    project_id: str
+    key_id: str
+    pictures: int
+    price: int

@@ -1,17 +1,18 @@
 """Reservations in Redis: the windows of a key and its project, taken and given back by scripts."""
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import tzinfo
 
 import msgspec
 
+from gateway.adapters.redis.names import Names, encode_event
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.domain.quota import Calendar, Claim, Limit, Refusal, Reservation, Room, Subject, calendar_of, shard_of
+from gateway.domain.usage import UsageEvent
 from gateway.service.ports import QuotaEmptied, QuotaUnavailable
 
-VERSION = "g1"  # two releases side by side do not share keys whose form has changed
 REMEMBERED = 600_000  # ms: how long a request id is known after its end
 SETTLE_SECONDS = 5.0  # design.md section 6, "Outages"
 LIMITS = tuple(Limit)
@@ -38,26 +39,6 @@ class _Reply(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Reply)
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The keys of one shard; their tag puts them into one slot of a cluster."""
-
-    shard: int
-
-    def of(self, *words: str) -> str:
-        """Put a key's name together."""
-        return ":".join((VERSION, f"{{p{self.shard}}}", *words))
-
-    def windows(self, subject: str, days: Iterable[str], months: Iterable[str]) -> list[str]:
-        """Name the windows of a subject: minute, days, months, running."""
-        return [
-            self.of("minute", subject),
-            *(self.of("day", subject, day) for day in days),
-            *(self.of("month", subject, month) for month in months),
-            self.of("running", subject),
-        ]
 
 
 class RedisQuotas:
@@ -96,13 +77,19 @@ class RedisQuotas:
             shadowed=tuple(_room(words, claim.subjects) for words in granted.shadowed),
         )
 
-    async def settle(self, reservation: Reservation, charged: int, event: bytes) -> None:
+    async def settle(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
         """Charge some of the pictures, give the rest back, append the event."""
-        await self._end(reservation, "settled", charged, event)
+        await self._end(reservation, "settled", charged, encode_event(event))
 
-    async def release(self, reservation: Reservation) -> None:
-        """Give everything back but the request."""
-        await self._end(reservation, "released", 0, b"")
+    async def release(self, claim: Claim) -> None:
+        """Give back everything but the request, or keep a reserve that is still under way from taking anything."""
+        await self._end(self.assumed(claim), "released", 0, b"")
+
+    def assumed(self, claim: Claim) -> Reservation:
+        """Say what a reserve without an answer would have taken from."""
+        now = _milliseconds() + self._clock_ahead
+        calendar = calendar_of(now, self._zone)
+        return Reservation(claim=claim, day=calendar.days[0].name, month=calendar.months[0].name, second=now // 1000)
 
     async def _reserve(self, claim: Claim, names: Names) -> _Reply:
         calendar = calendar_of(_milliseconds() + self._clock_ahead, self._zone)
@@ -128,7 +115,14 @@ class RedisQuotas:
     def _arguments(self, claim: Claim, calendar: Calendar) -> list[object]:
         days, months = calendar.days, calendar.months
         arguments: list[object] = [
-            *(claim.request_id, self._owner, round(self._lease * 1000), claim.pictures, claim.price, claim.record),
+            *(
+                claim.request_id,
+                self._owner,
+                round(self._lease * 1000),
+                claim.pictures,
+                claim.price,
+                encode_event(claim.abandoned),
+            ),
             *(days[0].starts, days[0].ends, days[1].ends, months[0].starts, months[0].ends, months[1].ends),
             *(days[0].name, days[1].name, months[0].name, months[1].name),
         ]
@@ -139,6 +133,14 @@ class RedisQuotas:
         return arguments
 
     async def _end(self, reservation: Reservation, ending: str, charged: int, event: bytes) -> None:
+        """End a reservation; when it took from other windows than assumed, ask which and end it there."""
+        if await self._ended(reservation, ending, charged, event) == b"moved":
+            names = Names(shard_of(reservation.claim.project_id))
+            where = await self._read(names.of("reservation", reservation.claim.request_id))
+            moved = replace(reservation, day=where[0].decode(), month=where[1].decode(), second=int(where[2]))
+            await self._ended(moved, ending, charged, event)
+
+    async def _ended(self, reservation: Reservation, ending: str, charged: int, event: bytes) -> bytes:
         claim = reservation.claim
         names = Names(shard_of(claim.project_id))
         keys = [
@@ -150,11 +152,22 @@ class RedisQuotas:
         ]
         for subject in claim.subjects:
             keys += names.windows(subject.name, (reservation.day,), (reservation.month,))
-        arguments = [claim.request_id, ending, charged, event, claim.price, reservation.second, self._owner, REMEMBERED]
+        arguments = (
+            *(claim.request_id, ending, charged, event, claim.price, reservation.second),
+            *(self._owner, REMEMBERED, reservation.day, reservation.month),
+        )
         try:
-            await self._scripts.run("settle", keys, arguments, SETTLE_SECONDS)
+            ended: bytes = await self._scripts.run("settle", keys, arguments, SETTLE_SECONDS)
         except StoreUnavailable as failure:
             raise QuotaUnavailable(str(failure)) from failure
+        return ended
+
+    async def _read(self, reservation: str) -> list[bytes]:
+        try:
+            found: list[bytes] = await self._scripts.call("HMGET", reservation, "day", "month", "second")
+        except StoreUnavailable as failure:
+            raise QuotaUnavailable(str(failure)) from failure
+        return found
 
 
 def _room(words: RoomWords, subjects: Sequence[Subject]) -> Room:

@@ -6,7 +6,7 @@ Running a script twice is safe because every script is idempotent per request id
 import asyncio
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,19 +74,26 @@ class Scripts:
         Raises:
             StoreUnavailable: the server did not answer in time.
         """
-        words = [len(keys), *keys, *arguments]
+        lua, words = script(name), (len(keys), *keys, *arguments)
+        return await self._within(deadline, lambda: self._evaluate(lua, words))
+
+    async def call(self, *command: object, deadline: float = 2.0) -> Any:  # noqa: ANN401
+        """Run a plain command that may be run twice; StoreUnavailable as for scripts."""
+        return await self._within(deadline, lambda: self._client.call(*command))
+
+    async def _within(self, deadline: float, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
         try:
             async with asyncio.timeout(deadline):
-                return await self._until_answered(script(name), words)
+                return await self._until_answered(attempt)
         except TimeoutError as failure:
             raise StoreUnavailable(f"no answer within {deadline:g} s") from failure
         except RedisError as failure:
             raise StoreUnavailable(str(failure)) from failure
 
-    async def _until_answered(self, lua: Script, words: Sequence[Any]) -> Any:  # noqa: ANN401
+    async def _until_answered(self, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
         while True:
             try:
-                return await self._evaluate(lua, words)
+                return await attempt()
             except TRANSIENT:
                 await asyncio.sleep(random.uniform(SHORTEST_WAIT, LONGEST_WAIT))  # noqa: S311 - jitter, not a secret
 

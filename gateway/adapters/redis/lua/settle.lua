@@ -7,7 +7,10 @@
 --       then for each subject: minute, day, month, running
 -- ARGV  1 request id   2 settled | released | abandoned   3 pictures charged   4 event ('' for none)
 --       5 price of one, millionths   6 second of the reservation   7 owner   8 ms to remember the request id
--- Gives settled | late | already | held ('held': abandoned was asked, but the owner's lease has not ended)
+--       9, 10 day and month whose windows the keys name
+-- Gives settled | late | already | held | moved
+--       held: abandoned was asked, but the owner's lease has not ended
+--       moved: the reservation took from another day or month; ask again with its windows
 
 local FORTY_DAYS = 3456000000 -- ms: windows that come back after a loss of the store end by themselves
 local state = redis.call('HGET', KEYS[1], 'state')
@@ -18,6 +21,8 @@ if not state and ending == 'released' then
   redis.call('PEXPIRE', KEYS[1], ARGV[8])
   return 'already'
 end
+local where = redis.call('HMGET', KEYS[1], 'day', 'month')
+if where[1] and (where[1] ~= ARGV[9] or where[2] ~= ARGV[10]) then return 'moved' end
 if state == 'settled' or state == ending or (state and state ~= 'held' and ending ~= 'settled') then return 'already' end
 
 local time = redis.call('TIME')

@@ -1,0 +1,50 @@
+"""Usage events -> ledger, exactly once in effect: written first, forgotten after."""
+
+import asyncio
+
+from gateway.domain.quota import SHARDS
+from gateway.service.ports import Clock, Ledger, LedgerUnavailable, QuotaStore, QuotaUnavailable, Spool, UsageStream
+
+PAUSE = 0.5  # seconds between two looks at the streams
+
+
+class Metering:
+    """Carries lines from the streams and the spool into the ledger. Two replicas at once are harmless."""
+
+    def __init__(self, stream: UsageStream, ledger: Ledger, spool: Spool, store: QuotaStore, clock: Clock) -> None:
+        self._stream = stream
+        self._ledger = ledger
+        self._spool = spool
+        self._store = store
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await self.replay()
+            await self.drain()
+            await self._clock.sleep(PAUSE)
+
+    async def drain(self) -> int:
+        """Carry over what waits in every shard; what cannot be carried now stays where it is."""
+        return sum(await asyncio.gather(*map(self._drain_shard, range(SHARDS))))
+
+    async def replay(self) -> None:
+        """Make the settlements that wait on disk."""
+        for settlement in self._spool.waiting():
+            try:
+                await self._store.settle(settlement.reservation, settlement.charged, settlement.event)
+            except QuotaUnavailable:
+                return
+            self._spool.remove(settlement.event.event_id)
+
+    async def _drain_shard(self, shard: int) -> int:
+        carried = 0
+        try:
+            while lines := await self._stream.pending(shard):
+                await self._ledger.write([event for _, event in lines])
+                await self._stream.remove(shard, [position for position, _ in lines])
+                carried += len(lines)
+        except (QuotaUnavailable, LedgerUnavailable):
+            return carried
+        return carried
