@@ -13,37 +13,14 @@ from urllib.parse import urlsplit
 import msgspec
 from platformdirs import user_data_path
 
+from gateway.domain.addresses import Networks, parse_networks
 from gateway.domain.catalog import Alias, Catalog, Model
-from gateway.domain.errors import Misconfigured
+from gateway.domain.errors import InvalidValue, Misconfigured
+from gateway.domain.secret import Secret
 
 PREFIX = "GLM_GATEWAY_"
 BIGMODEL = "https://open.bigmodel.cn/api/paas/v4"
 ZAI = "https://api.z.ai/api/paas/v4"
-
-
-class Secret:
-    """A text that shows itself only when asked."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """Give the text itself."""
-        return self._value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __repr__(self) -> str:
-        return "'***'" if self._value else "''"
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +35,14 @@ class Server(Section, frozen=True, kw_only=True):
     drain_seconds: float = 200.0
     strict: bool = False
     max_body: int = 1024 * 1024
+    trusted_proxies: tuple[str, ...] = ()
+
+    def trusted_networks(self) -> Networks:
+        """Give the proxies that X-Forwarded-For is believed from; Misconfigured when one is no address or network."""
+        try:
+            return parse_networks(self.trusted_proxies)
+        except InvalidValue as failure:
+            raise Misconfigured(f"server.trusted_proxies: {failure.message}") from failure
 
 
 class Upstream(Section, frozen=True, kw_only=True):
@@ -155,7 +140,7 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
     for name, value in environ.items():
         place = _place(name)
         if place and value:
-            _put(raw, place, value)
+            _put(raw, place, _listed(value) if _is_list(place) else value)
     raw["upstreams"] = [*raw.get("upstreams", []), *_accounts(environ)]
     return _checked(_convert(raw, Settings, path or "the environment"))
 
@@ -227,7 +212,20 @@ def _place(name: str) -> tuple[str, ...] | None:
     return None
 
 
-def _put(raw: dict[str, Any], place: tuple[str, ...], value: str) -> None:
+def _is_list(place: tuple[str, ...]) -> bool:
+    """Tell whether a setting is a list of words."""
+    kind: Any = Settings
+    for name in place:
+        fields = msgspec.structs.fields(kind) if isinstance(kind, type) and issubclass(kind, Section) else ()
+        kind = next((field.type for field in fields if field.name == name), None)
+    return bool(kind == tuple[str, ...])
+
+
+def _listed(value: str) -> list[str]:
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+def _put(raw: dict[str, Any], place: tuple[str, ...], value: str | list[str]) -> None:
     *sections, name = place
     for section in sections:
         raw = raw.setdefault(section, {})
@@ -268,6 +266,7 @@ def _decode(kind: type, value: object) -> object:
 
 def _checked(settings: Settings) -> Settings:
     """Check what no single value shows."""
+    settings.server.trusted_networks()
     names = [account.name for account in settings.upstreams]
     for account in settings.upstreams:
         if account.concurrency < 1:

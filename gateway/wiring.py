@@ -1,14 +1,11 @@
 """The ONE place that opens Redis, SQL and HTTP, and builds the use cases on them."""
 
 import asyncio
-import os
-import secrets
-import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
@@ -20,37 +17,29 @@ from gateway.adapters.glm.fetch import FetchRules, PictureDownloads
 from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
 from gateway.adapters.metrics import Metrics
 from gateway.adapters.observer import MetricsAndLog
+from gateway.adapters.redis.changes import RedisAnnouncer, listen
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.embedded import EmbeddedServer
 from gateway.adapters.sql import engine as sql
+from gateway.adapters.sql.installation import agree_on_secret
 from gateway.adapters.sql.keys import SqlKeys
-from gateway.api.services import Services
+from gateway.adapters.sql.projects import SqlProjects
+from gateway.adapters.system import SystemClock, own_secret, random_text
+from gateway.api.services import Authenticated, Services
+from gateway.domain.addresses import Address
 from gateway.domain.errors import Misconfigured
-from gateway.domain.keys import ALPHABET, derive
+from gateway.domain.keys import Caller, derive
 from gateway.domain.mapping import MappingRules
 from gateway.domain.upstream import Account
-from gateway.service.administer import Administer
+from gateway.service.administer import AdministerKeys, Administration, KeyForge
+from gateway.service.administer_projects import AdministerProjects
 from gateway.service.authenticate import Authenticate
 from gateway.service.dispatch import Dispatch, Slots
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
+from gateway.service.last_uses import LastUses
+from gateway.service.ports import Announcer
 from gateway.settings import Settings, is_loopback, load_catalog
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        """Give the present moment in UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Give seconds that never run back."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +52,11 @@ class Peppers:
     def keys(self) -> tuple[bytes, ...]:
         """For the digests of keys."""
         return tuple(derive(master, "key-digest") for master in self.masters)
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """For telling whether two processes have the same secret."""
+        return tuple(derive(master, "check").hex() for master in self.masters)
 
     def hash_user(self, user: str) -> str:
         """Give 32 hex digits that stand for an end user upstream."""
@@ -100,6 +94,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
     observer = MetricsAndLog(metrics, logs.logger())
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_database(settings))
+        await agree_on_secret(engine, peppers.checks)
+        authenticate = await stack.enter_async_context(_open_authentication(settings, engine, peppers, clock))
         redis = await stack.enter_async_context(_open_redis(settings))
         dispatch = await stack.enter_async_context(_open_dispatch(settings, clock, observer))
         jobs = Jobs(observer.crashed)
@@ -114,22 +110,76 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             return {"redis": await redis.answers(), "sql": await sql.answers(engine)}
 
         yield Services(
-            authenticate=Authenticate(SqlKeys(engine), peppers.keys, clock),
+            authenticate=authenticate,
             generate=GenerateImages(catalog, rules, dispatch, jobs, clock),
             catalog=catalog,
             readiness=readiness,
             render_metrics=metrics.render,
             request_finished=observer.request_finished,
+            trusted_proxies=settings.server.trusted_networks(),
         )
 
 
 @asynccontextmanager
-async def open_administration(settings: Settings) -> AsyncGenerator[Administer]:
-    """Open what the operator's commands need: the database alone."""
+async def open_administration(settings: Settings, warn: Callable[[str], None]) -> AsyncGenerator[Administration]:
+    """Open what the operator's commands need: the database, and the way to running gateways if there are any.
+
+    `warn` is told when a change is stored and gateways could not be told of it.
+    """
     prepare_data_dir(settings.data_dir)
-    peppers = read_peppers(settings)
-    async with open_database(settings) as engine:
-        yield Administer(SqlKeys(engine), peppers.keys[0], SystemClock(), random_text)
+    peppers, clock = read_peppers(settings), SystemClock()
+    async with open_database(settings) as engine, _open_announcer(settings, warn) as announcer:
+        await agree_on_secret(engine, peppers.checks)
+        projects = AdministerProjects(SqlProjects(engine), announcer, clock, random_text)
+        forge = KeyForge(peppers.keys[0], random_text)
+        yield Administration(projects, AdministerKeys(SqlKeys(engine), projects, announcer, forge, clock))
+
+
+class NobodyListens:
+    """The announcer of an installation whose embedded server does not run, and so no gateway."""
+
+    async def announce(self, subject_id: str) -> None:
+        """Say nothing."""
+
+
+@asynccontextmanager
+async def _open_announcer(settings: Settings, warn: Callable[[str], None]) -> AsyncGenerator[Announcer]:
+    url = settings.redis.url.reveal() or EmbeddedServer(settings.data_dir).running_url()
+    if not url:
+        yield NobodyListens()
+        return
+    async with aclosing(RedisAnnouncer(url, warn)) as announcer:
+        yield announcer
+
+
+@asynccontextmanager
+async def _open_authentication(
+    settings: Settings, engine: AsyncEngine, peppers: Peppers, clock: SystemClock
+) -> AsyncGenerator[Authenticated]:
+    """Authenticate with a memory that hears of changes, and note when keys are used."""
+    keys = SqlKeys(engine)
+    authenticate, uses = Authenticate(keys, peppers.keys, clock), LastUses(keys, clock)
+
+    async def authenticated(secret: str | None, address: Address | None) -> Caller:
+        caller = await authenticate(secret, address)
+        uses.note(caller.key_id)
+        return caller
+
+    url = settings.redis.url.reveal()
+    async with _working(listen(url, authenticate.forget, authenticate.forget_all)), _working(uses.run()):
+        yield authenticated
+    await uses.write()
+
+
+@asynccontextmanager
+async def _working(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Let endless work go on beside the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -161,28 +211,8 @@ def read_peppers(settings: Settings) -> Peppers:
                 "GLM_GATEWAY_SECRET_KEY is required with this DATABASE_URL: every replica needs the same one. "
                 "Make one with 'openssl rand -hex 32'.",
             )
-        given = _own_secret(settings.data_dir / "secret.key")
+        given = own_secret(settings.data_dir / "secret.key")
     return Peppers(tuple(part.strip().encode() for part in given.split(",") if part.strip()))
-
-
-def random_text(length: int) -> str:
-    """Draw characters of the key alphabet that nobody can guess."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
-
-
-def _own_secret(path: Path) -> str:
-    """Read the secret, or make it: linked into place whole, so that two processes that start together agree."""
-    if not path.exists():
-        draft = path.with_suffix(f".{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text("ascii")
 
 
 @asynccontextmanager

@@ -181,7 +181,7 @@ def gateway(tmp_path, upstream, **env):
         ZHIPUAI_BASE_URL=upstream.base_url,
         ZHIPUAI_CONCURRENCY="50",
     ) | {name: value for name, value in env.items() if value is not None}
-    made = glm_gateway("keys", "create", "--name", "tests", env=settings)
+    made = glm_gateway("keys", "create", "--name", f"tests {port}", env=settings)
     assert made.returncode == 0, made.stderr
     url = f"http://127.0.0.1:{port}"
     process = Process(["serve"], settings, tmp_path / "gateway.log")

@@ -4,10 +4,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.domain.addresses import Address, Networks
 from gateway.domain.catalog import Catalog
 from gateway.domain.image import ImageRequest
 from gateway.domain.keys import Caller
 from gateway.service.generate import Generation
+
+
+class Authenticated(Protocol):
+    """The use case that finds the key of a secret."""
+
+    async def __call__(self, secret: str | None, address: Address | None) -> Caller:
+        """Give the caller, or raise MissingKey, InvalidKey, AddressNotAllowed."""
+        ...
 
 
 class Generate(Protocol):
@@ -20,11 +29,15 @@ class Generate(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The use cases, and what the operator's routes show. `readiness` gives the state of each part by name."""
+    """The use cases, and what the operator's routes show. `readiness` gives the state of each part by name.
 
-    authenticate: Callable[[str | None], Awaitable[Caller]]
+    X-Forwarded-For is believed when one of `trusted_proxies` wrote it.
+    """
+
+    authenticate: Authenticated
     generate: Generate
     catalog: Catalog
     readiness: Callable[[], Awaitable[dict[str, bool]]]
     render_metrics: Callable[[], bytes]
     request_finished: Callable[[str, int, float], None]
+    trusted_proxies: Networks = ()

@@ -9,7 +9,11 @@ GatewayError
     ModelNotFound
     ContentRefused          the upstream's safety system said no
     UpstreamRejected        the upstream refused a parameter that we let pass
+    NameTaken               another key or project has this name
   MissingKey  InvalidKey    who is calling?
+  NotAllowed                the key is known and may not do this
+    ModelNotAllowed  AddressNotAllowed
+  DatabaseUnavailable       SQL cannot be reached, and what is remembered does not do
   QueueTimedOut             no upstream slot came free in time
   UpstreamFailed            the upstream's or its account's fault; nothing was made
     AccountUnusable  UpstreamRateLimited  UpstreamOverloaded  UpstreamBroken  UpstreamUnreachable
@@ -112,12 +116,32 @@ class UpstreamRejected(InvalidRequest):
     """The upstream refused the parameters (1210 to 1215) although they passed our own rules."""
 
 
+class NameTaken(InvalidRequest):
+    """Another project has this name, or another key of the same project that is not revoked."""
+
+
 class MissingKey(GatewayError):
     """No key came with the request."""
 
 
 class InvalidKey(GatewayError):
-    """The key is mistyped, unknown, expired or revoked."""
+    """The key is mistyped, unknown, expired or revoked, or its project is archived."""
+
+
+class NotAllowed(GatewayError):
+    """The key is known, and its operator has not allowed this."""
+
+
+class ModelNotAllowed(NotAllowed):
+    """Key or project may not use the model."""
+
+
+class AddressNotAllowed(NotAllowed):
+    """The key may not be used from the client's address."""
+
+
+class DatabaseUnavailable(GatewayError):
+    """SQL cannot be reached."""
 
 
 class QueueTimedOut(GatewayError):

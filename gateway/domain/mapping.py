@@ -132,8 +132,9 @@ def map_watermark(request: ImageRequest, rules: MappingRules) -> bool:
     """Keep the watermark unless the client asks otherwise and the operator allows it (glm-image-api.md section 8)."""
     if request.watermark_enabled is False and not rules.allow_unwatermarked:
         raise InvalidValue(
-            "'watermark_enabled': false is not allowed on this gateway. Leave the parameter out, or ask the "
-            "operator to set images.allow_unwatermarked (the upstream account needs a signed agreement for it).",
+            "'watermark_enabled': false is not allowed with this key. Leave the parameter out, or ask the operator "
+            "for --unwatermarked on the key or images.allow_unwatermarked (the upstream account needs a signed "
+            "agreement for it).",
             param="watermark_enabled",
         )
     return request.watermark_enabled is not False

@@ -65,8 +65,15 @@ class GenerateImages:
 
         Raises:
             InvalidRequest: nothing was started and nothing is charged.
+            ModelNotAllowed: as above.
         """
-        rules = replace(self._rules, strict=self._rules.strict or strict)
+        model = self._catalog.find(request.model)
+        caller.require(model.name, request.model or model.name)
+        rules = replace(
+            self._rules,
+            strict=self._rules.strict or strict,
+            allow_unwatermarked=self._rules.allow_unwatermarked or caller.unwatermarked_allowed,
+        )
         order = order_from(request, self._catalog, rules)
         return Generation(
             order=order,

@@ -11,7 +11,7 @@ from pathlib import Path
 from gateway.adapters.redis.embedded import STOP_SECONDS, EmbeddedServer, arguments
 
 RESTART_SECONDS = 0.2
-LEAST_LIFE_SECONDS = 1.0  # a server that ends sooner at its first start never worked: restarting would not help
+LEAST_LIFE_SECONDS = 1.0  # a server that gives up sooner at its first start never worked: restarting is no help
 
 
 class Supervisor:
@@ -33,8 +33,8 @@ class Supervisor:
             self._child = subprocess.Popen(self._command)  # noqa: S603 - a binary found by find_server
             if self._stopping.is_set():
                 self._child.terminate()
-            self._child.wait()
-            if time.monotonic() - started < LEAST_LIFE_SECONDS:
+            by_itself = self._child.wait() >= 0  # a signal's number is negative: it was killed, and may work again
+            if by_itself and time.monotonic() - started < LEAST_LIFE_SECONDS:
                 break
             self._stopping.wait(RESTART_SECONDS)
         self._server.socket.unlink(missing_ok=True)
