@@ -3,22 +3,13 @@
 import asyncio
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from gateway.domain.quota import Reservation
 from gateway.domain.usage import UsageEvent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """What is to be charged for a reservation."""
-
-    reservation: Reservation
-    charged: int
-    event: UsageEvent
+from gateway.service.ports import Settlement
 
 
 class DiskSpool:
@@ -30,23 +21,30 @@ class DiskSpool:
     async def put(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
         """Keep a settlement."""
         settlement = Settlement(reservation=reservation, charged=charged, event=event)
-        await asyncio.to_thread(self._write, event.event_id, msgspec.json.encode(settlement))
+        await asyncio.to_thread(self._write, self._path(event), msgspec.json.encode(settlement))
 
-    def waiting(self) -> Iterator[Settlement]:
-        """Give what waits; a file that is damaged stays where it is for the operator."""
-        for path in sorted(self._folder.glob("*.json")):
+    async def waiting(self) -> list[Settlement]:
+        """Give what waits, the oldest first."""
+        return await asyncio.to_thread(lambda: list(self._read()))
+
+    async def remove(self, settlement: Settlement) -> None:
+        """Forget a settlement that was made."""
+        await asyncio.to_thread(self._path(settlement.event).unlink, missing_ok=True)
+
+    def _read(self) -> Iterator[Settlement]:
+        """Read every file; a damaged one is put aside for the operator."""
+        for path in sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
             try:
                 yield msgspec.json.decode(path.read_bytes(), type=Settlement)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 path.rename(path.with_suffix(".damaged"))
 
-    def remove(self, event_id: str) -> None:
-        """Forget a settlement that was made."""
-        (self._folder / f"{event_id}.json").unlink(missing_ok=True)
+    def _path(self, event: UsageEvent) -> Path:
+        return self._folder / f"{event.event_id}.json"
 
-    def _write(self, event_id: str, content: bytes) -> None:
+    def _write(self, path: Path, content: bytes) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft, path = self._folder / f"{event_id}.draft", self._folder / f"{event_id}.json"
+        draft = path.with_suffix(".draft")
         with draft.open("wb") as file:
             file.write(content)
             file.flush()

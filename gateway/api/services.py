@@ -22,7 +22,9 @@ class Authenticated(Protocol):
 class Generate(Protocol):
     """The use case behind POST /v1/images/generations."""
 
-    def __call__(self, caller: Caller, request: ImageRequest, *, strict: bool = False) -> Generation:
+    async def __call__(
+        self, caller: Caller, request: ImageRequest, *, request_id: str, strict: bool = False
+    ) -> Generation:
         """Start a generation."""
         ...
 

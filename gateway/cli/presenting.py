@@ -9,8 +9,9 @@ import msgspec
 import rich_click as click
 
 from gateway.domain.keys import StoredKey
+from gateway.domain.limits import Limit
 from gateway.domain.projects import Project
-from gateway.domain.quota import Limit, Limits
+from gateway.domain.quota import Limits
 from gateway.domain.terms import money_text
 
 _GAP = 2

@@ -45,7 +45,6 @@ def opened(caller: Caller, order: ImageOrder, tariff: Tariff, *, request_id: str
         cost_uncertain=True,
         currency=tariff.currency,
         end_user_hash=order.plan.user_id or "",
-        prompt_hash=order.prompt_hash,
     )
 
 

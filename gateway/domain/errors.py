@@ -14,6 +14,10 @@ GatewayError
   NotAllowed                the key is known and may not do this
     ModelNotAllowed  AddressNotAllowed
   DatabaseUnavailable       SQL cannot be reached, and what is remembered does not do
+  LimitReached              a limit of the key or its project
+    RateLimitReached        it frees within a minute
+    QuotaExhausted          of a day, a month or an amount of money
+  QuotaStoreDown            limits cannot be checked
   QueueTimedOut             no upstream slot came free in time
   UpstreamFailed            the upstream's or its account's fault; nothing was made
     AccountUnusable  UpstreamRateLimited  UpstreamOverloaded  UpstreamBroken  UpstreamUnreachable
@@ -22,6 +26,8 @@ GatewayError
 """
 
 from dataclasses import dataclass, field
+
+from gateway.domain.limits import Room
 
 
 class GatewayError(Exception):
@@ -142,6 +148,26 @@ class AddressNotAllowed(NotAllowed):
 
 class DatabaseUnavailable(GatewayError):
     """SQL cannot be reached."""
+
+
+class LimitReached(GatewayError):
+    """A limit of the key or its project stands in the way; `room` says how far it is used and when it frees."""
+
+    def __init__(self, message: str, room: Room) -> None:
+        super().__init__(message)
+        self.room = room
+
+
+class RateLimitReached(LimitReached):
+    """A limit that frees within a minute: waiting helps."""
+
+
+class QuotaExhausted(LimitReached):
+    """A limit of a day, a month or an amount of money: trying again soon does not help."""
+
+
+class QuotaStoreDown(GatewayError):
+    """Limits cannot be checked, and the installation refuses in that case. Nothing was charged."""
 
 
 class QueueTimedOut(GatewayError):

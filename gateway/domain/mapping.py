@@ -57,6 +57,7 @@ def order_from(request: ImageRequest, catalog: Catalog, rules: MappingRules) -> 
     )
     return ImageOrder(
         plan=plan,
+        requested_model=(request.model or model.name)[:100],
         n=map_count(request),
         response_format=map_response_format(request, catalog),
         stream=request.stream,

@@ -2,28 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from enum import StrEnum
 
 from gateway.domain.errors import InvalidValue
+from gateway.domain.limits import Limit, Room
 from gateway.domain.usage import UsageEvent
 
 SHARDS = 64  # design.md section 3: a project's state lives in one of 64 slots
 MICROS = 1_000_000  # money is counted in millionths
-
-
-class Limit(StrEnum):
-    """What can be limited; the value is the name of the setting."""
-
-    REQUESTS_PER_MINUTE = "requests_per_minute"
-    IMAGES_PER_MINUTE = "images_per_minute"
-    IMAGES_PER_DAY = "images_per_day"
-    IMAGES_PER_MONTH = "images_per_month"
-    CONCURRENT = "concurrent"
-    SPEND_PER_MONTH = "spend_per_month"
-
-
-# Limits that are over within a minute, so that waiting helps.
-SHORT = frozenset({Limit.REQUESTS_PER_MINUTE, Limit.IMAGES_PER_MINUTE, Limit.CONCURRENT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +107,15 @@ def shard_of(project_id: str) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What a subject has used of its calendar windows; spend in millionths."""
+
+    images_today: int
+    images_this_month: int
+    spend: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """What a request wants to take: `pictures` at `price` millionths each, for a key and its project, all or none.
 
@@ -138,17 +132,6 @@ class Claim:
     def request_id(self) -> str:
         """The id under which the reservation is known."""
         return self.abandoned.event_id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """How far one limit of one subject is used, counting this request; `resets_in` milliseconds frees some of it."""
-
-    subject: str
-    limit: Limit
-    value: int
-    used: int
-    resets_in: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,9 @@ from gateway.domain.addresses import Networks, parse_networks
 from gateway.domain.catalog import Catalog
 from gateway.domain.errors import InvalidValue, ModelNotFound
 from gateway.domain.keys import CacheScope, StoredKey
+from gateway.domain.limits import Limit
 from gateway.domain.projects import Project
-from gateway.domain.quota import MICROS, Limit
+from gateway.domain.quota import MICROS
 
 LONGEST_NAME = 100
 # Redis counts in scripts, whose numbers are doubles: exact up to 2**53, with room for sums.

@@ -31,12 +31,12 @@ class Metering:
 
     async def replay(self) -> None:
         """Make the settlements that wait on disk."""
-        for settlement in self._spool.waiting():
+        for settlement in await self._spool.waiting():
             try:
                 await self._store.settle(settlement.reservation, settlement.charged, settlement.event)
             except QuotaUnavailable:
                 return
-            self._spool.remove(settlement.event.event_id)
+            await self._spool.remove(settlement)
 
     async def _drain_shard(self, shard: int) -> int:
         carried = 0

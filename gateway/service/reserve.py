@@ -5,10 +5,11 @@ from datetime import timedelta
 from typing import Literal
 
 from gateway.domain.errors import LimitReached, QuotaExhausted, QuotaStoreDown, RateLimitReached
-from gateway.domain.quota import MICROS, SHORT, Claim, Limit, Refusal, Reservation, Room
+from gateway.domain.limits import SHORT, Limit, Room
+from gateway.domain.quota import MICROS, Claim, Refusal, Reservation
 from gateway.domain.usage import UsageEvent
 from gateway.service.jobs import Jobs
-from gateway.service.ports import Clock, QuotaEmptied, QuotaStore, QuotaUnavailable, Spool
+from gateway.service.ports import Clock, QuotaEmptied, QuotaRestoring, QuotaStore, QuotaUnavailable, Spool
 
 RELEASE_PAUSE = 1.0  # seconds between tries to give back what a reserve without an answer may have taken
 
@@ -49,7 +50,7 @@ class Reservations:
         try:
             answer = await self._reserve(claim)
         except QuotaUnavailable as failure:
-            self._jobs.start(self._give_back(claim))
+            _ = self._jobs.start(self._give_back(claim))
             if self._on_outage == "allow":
                 return self._store.assumed(claim)
             raise QuotaStoreDown(
@@ -67,11 +68,14 @@ class Reservations:
             await self._spool.put(reservation, charged, event)
 
     async def _reserve(self, claim: Claim) -> Reservation | Refusal:
-        try:
-            return await self._store.reserve(claim)
-        except QuotaEmptied as emptied:
-            await self._refill(emptied.shard)
-            return await self._store.reserve(claim)
+        """Reserve; when the store has lost its counts, wait until they are back."""
+        while True:
+            try:
+                return await self._store.reserve(claim)
+            except QuotaEmptied as emptied:
+                await self._refill(emptied.shard)
+            except QuotaRestoring as restoring:
+                await self._clock.sleep(restoring.wait)
 
     async def _give_back(self, claim: Claim) -> None:
         """Undo a reserve whose answer was not seen, as soon as the store can be reached again."""
@@ -89,15 +93,9 @@ class Reservations:
         said = f"{room.limit.value} of this {whose}: limit {_amount(room, room.value)}, used {_amount(room, room.used)}"
         if room.limit in SHORT:
             seconds = max(room.resets_in, 1000) / 1000
-            return RateLimitReached(
-                f"Rate limit reached: {said}. Please try again in {seconds:.1f}s.",
-                resets_in=room.resets_in,
-            )
+            return RateLimitReached(f"Rate limit reached: {said}. Please try again in {seconds:.1f}s.", room)
         resets_at = self._clock.now() + timedelta(milliseconds=room.resets_in)
-        return QuotaExhausted(
-            f"You exceeded your quota: {said}. It resets at {resets_at:%Y-%m-%d %H:%M} UTC.",
-            resets_in=room.resets_in,
-        )
+        return QuotaExhausted(f"You exceeded your quota: {said}. It resets at {resets_at:%Y-%m-%d %H:%M} UTC.", room)
 
 
 def _amount(room: Room, value: int) -> str:

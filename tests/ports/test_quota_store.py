@@ -13,7 +13,8 @@ from gateway.adapters.redis.events import RedisUsageStream
 from gateway.adapters.redis.names import Names
 from gateway.adapters.redis.quota import RedisQuotas
 from gateway.adapters.redis.scripts import Scripts
-from gateway.domain.quota import Claim, Limit, Limits, Refusal, Reservation, Subject, shard_of, subject_names
+from gateway.domain.limits import Limit
+from gateway.domain.quota import Claim, Limits, Refusal, Reservation, Subject, shard_of, subject_names
 from gateway.domain.usage import Outcome, UsageEvent
 from gateway.service.ports import QuotaEmptied, QuotaUnavailable
 from tests import servers
@@ -88,7 +89,7 @@ class Shop:
 @asynccontextmanager
 async def shop(url, **more):
     opened = Shop(url, **more)
-    await opened.client.call("SET", opened.names.of("epoch"), "test")
+    await opened.client.call("SET", opened.names.of("epoch"), "ready")
     try:
         yield opened
     finally:

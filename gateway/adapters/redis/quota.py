@@ -1,19 +1,27 @@
 """Reservations in Redis: the windows of a key and its project, taken and given back by scripts."""
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
+from typing import Any
 
 import msgspec
 
 from gateway.adapters.redis.names import Names, encode_event
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
-from gateway.domain.quota import Calendar, Claim, Limit, Refusal, Reservation, Room, Subject, calendar_of, shard_of
+from gateway.domain.limits import Limit, Room
+from gateway.domain.quota import Calendar, Claim, Counts, Refusal, Reservation, Subject, calendar_of, shard_of
 from gateway.domain.usage import UsageEvent
-from gateway.service.ports import QuotaEmptied, QuotaUnavailable
+from gateway.service.ports import QuotaEmptied, QuotaRestoring, QuotaUnavailable, Settlement
 
 REMEMBERED = 600_000  # ms: how long a request id is known after its end
+# After a loss: time for every replica to notice (each looks once a second) and to take again what it holds.
+RESTORE_MILLISECONDS = 3_000
+# The drain carries lines to the ledger within a second; what was settled longer ago is there, unless SQL is down.
+RECENT_SECONDS, MOST_RECENT = 300.0, 20_000
 SETTLE_SECONDS = 5.0  # design.md section 6, "Outages"
 LIMITS = tuple(Limit)
 
@@ -35,6 +43,7 @@ class _Reply(msgspec.Struct):
     refused: RoomWords | None = None
     clock: int | None = None
     empty: bool = False
+    restoring: int | None = None
     released: bool = False
 
 
@@ -50,6 +59,8 @@ class RedisQuotas:
         self._zone = zone
         self._lease = lease
         self._deadline = deadline
+        self._open: dict[str, Claim] = {}
+        self._recent: deque[tuple[float, Settlement]] = deque(maxlen=MOST_RECENT)
         self._clock_ahead = 0  # ms: the store's clock minus ours, learned when the calendars disagree
         self.shards: set[int] = set()  # where this replica has taken something, so where its lease must be renewed
 
@@ -63,27 +74,25 @@ class RedisQuotas:
             reply = await self._reserve(claim, Names(shard))
         if reply.empty:
             raise QuotaEmptied(shard)
+        if reply.restoring is not None:
+            raise QuotaRestoring(reply.restoring / 1000)
         if reply.refused is not None:
             return Refusal(room=_room(reply.refused, claim.subjects))
         if reply.granted is None:
             raise QuotaUnavailable("the request was released before it was reserved")
-        granted = reply.granted
-        return Reservation(
-            claim=claim,
-            day=granted.day,
-            month=granted.month,
-            second=granted.second,
-            rooms=tuple(_room(words, claim.subjects) for words in granted.rooms),
-            shadowed=tuple(_room(words, claim.subjects) for words in granted.shadowed),
-        )
+        self._open[claim.request_id] = claim
+        return _reservation(claim, reply.granted)
 
     async def settle(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
         """Charge some of the pictures, give the rest back, append the event."""
         await self._end(reservation, "settled", charged, encode_event(event))
+        self._open.pop(event.event_id, None)
+        self._recent.append((time.monotonic(), Settlement(reservation=reservation, charged=charged, event=event)))
 
     async def release(self, claim: Claim) -> None:
         """Give back everything but the request, or keep a reserve that is still under way from taking anything."""
         await self._end(self.assumed(claim), "released", 0, b"")
+        self._open.pop(claim.request_id, None)
 
     def assumed(self, claim: Claim) -> Reservation:
         """Say what a reserve without an answer would have taken from."""
@@ -91,7 +100,37 @@ class RedisQuotas:
         calendar = calendar_of(now, self._zone)
         return Reservation(claim=claim, day=calendar.days[0].name, month=calendar.months[0].name, second=now // 1000)
 
-    async def _reserve(self, claim: Claim, names: Names) -> _Reply:
+    async def refill(self, shard: int, calendar: Calendar, counts: Mapping[str, Counts], *, fresh: bool) -> None:
+        """Give an emptied shard its counts back."""
+        names, (day, month) = Names(shard), (calendar.days[0], calendar.months[0])
+        keys = [names.of("epoch"), names.of("clock")]
+        arguments: list[object] = [0 if fresh else RESTORE_MILLISECONDS, day.ends, month.ends]
+        for subject, count in counts.items():
+            keys += names.windows(subject, (day.name,), (month.name,))[1:3]
+            arguments += (count.images_today, count.images_this_month, count.spend)
+        await _asked(self._scripts.run("refill", keys, arguments, SETTLE_SECONDS))
+
+    async def losses(self) -> list[tuple[int, str]]:
+        """Name the shards that are being refilled, among those where this replica took something."""
+        shards = sorted(self.shards)
+        epochs = [self._scripts.call("GET", Names(shard).of("epoch")) for shard in shards]
+        found = await _asked(asyncio.gather(*epochs))
+        pairs = zip(shards, found, strict=True)
+        return [(shard, epoch.decode()) for shard, epoch in pairs if epoch not in {None, b"ready"}]
+
+    def held(self, shard: int) -> tuple[list[Claim], list[Settlement]]:
+        """Tell what this replica has not settled yet, and what it settled so lately that the ledger may lack it."""
+        while self._recent and time.monotonic() - self._recent[0][0] > RECENT_SECONDS:
+            self._recent.popleft()
+        claims = [claim for claim in self._open.values() if shard_of(claim.project_id) == shard]
+        recent = [settled for _, settled in self._recent if shard_of(settled.event.project_id) == shard]
+        return claims, recent
+
+    async def take_again(self, claim: Claim) -> None:
+        """Take what was lost with the store, over a limit if need be."""
+        await self._reserve(claim, Names(shard_of(claim.project_id)), again=True)
+
+    async def _reserve(self, claim: Claim, names: Names, *, again: bool = False) -> _Reply:
         calendar = calendar_of(_milliseconds() + self._clock_ahead, self._zone)
         keys = [
             names.of("reservation", claim.request_id),
@@ -106,13 +145,10 @@ class RedisQuotas:
                 (day.name for day in calendar.days),
                 (month.name for month in calendar.months),
             )
-        try:
-            reply = await self._scripts.run("reserve", keys, self._arguments(claim, calendar), self._deadline)
-        except StoreUnavailable as failure:
-            raise QuotaUnavailable(str(failure)) from failure
-        return _decoder.decode(reply)
+        arguments = self._arguments(claim, calendar, again=again)
+        return _decoder.decode(await _asked(self._scripts.run("reserve", keys, arguments, self._deadline)))
 
-    def _arguments(self, claim: Claim, calendar: Calendar) -> list[object]:
+    def _arguments(self, claim: Claim, calendar: Calendar, *, again: bool) -> list[object]:
         days, months = calendar.days, calendar.months
         arguments: list[object] = [
             *(
@@ -124,7 +160,7 @@ class RedisQuotas:
                 encode_event(claim.abandoned),
             ),
             *(days[0].starts, days[0].ends, days[1].ends, months[0].starts, months[0].ends, months[1].ends),
-            *(days[0].name, days[1].name, months[0].name, months[1].name),
+            *(days[0].name, days[1].name, months[0].name, months[1].name, int(again)),
         ]
         for subject in claim.subjects:
             values = (subject.limits.value(limit) for limit in LIMITS)
@@ -136,7 +172,10 @@ class RedisQuotas:
         """End a reservation; when it took from other windows than assumed, ask which and end it there."""
         if await self._ended(reservation, ending, charged, event) == b"moved":
             names = Names(shard_of(reservation.claim.project_id))
-            where = await self._read(names.of("reservation", reservation.claim.request_id))
+            reading = self._scripts.call(
+                "HMGET", names.of("reservation", reservation.claim.request_id), "day", "month", "second"
+            )
+            where = await _asked(reading)
             moved = replace(reservation, day=where[0].decode(), month=where[1].decode(), second=int(where[2]))
             await self._ended(moved, ending, charged, event)
 
@@ -156,18 +195,27 @@ class RedisQuotas:
             *(claim.request_id, ending, charged, event, claim.price, reservation.second),
             *(self._owner, REMEMBERED, reservation.day, reservation.month),
         )
-        try:
-            ended: bytes = await self._scripts.run("settle", keys, arguments, SETTLE_SECONDS)
-        except StoreUnavailable as failure:
-            raise QuotaUnavailable(str(failure)) from failure
+        ended: bytes = await _asked(self._scripts.run("settle", keys, arguments, SETTLE_SECONDS))
         return ended
 
-    async def _read(self, reservation: str) -> list[bytes]:
-        try:
-            found: list[bytes] = await self._scripts.call("HMGET", reservation, "day", "month", "second")
-        except StoreUnavailable as failure:
-            raise QuotaUnavailable(str(failure)) from failure
-        return found
+
+async def _asked(answer: Awaitable[Any]) -> Any:  # noqa: ANN401 - what the store answers
+    """Wait for the store; QuotaUnavailable when it does not answer."""
+    try:
+        return await answer
+    except StoreUnavailable as failure:
+        raise QuotaUnavailable(str(failure)) from failure
+
+
+def _reservation(claim: Claim, granted: _Granted) -> Reservation:
+    return Reservation(
+        claim=claim,
+        day=granted.day,
+        month=granted.month,
+        second=granted.second,
+        rooms=tuple(_room(words, claim.subjects) for words in granted.rooms),
+        shadowed=tuple(_room(words, claim.subjects) for words in granted.shadowed),
+    )
 
 
 def _room(words: RoomWords, subjects: Sequence[Subject]) -> Room:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.adapters.sql.engine import READING
 from gateway.adapters.sql.tables import usage_events
-from gateway.domain.usage import RANKS, Outcome, Used, UsageEvent
+from gateway.domain.usage import RANKS, UsageEvent, Used
 from gateway.service.ports import LedgerUnavailable
 
 _KNOWN = max(RANKS.values())
@@ -52,6 +52,15 @@ class SqlLedger:
         try:
             async with self._reading.connect() as connection:
                 return [Used(*row) for row in await connection.execute(query)]
+        except (DBAPIError, OSError, TimeoutError) as failure:
+            raise LedgerUnavailable(str(failure)) from failure
+
+    async def known(self, event_ids: Sequence[str]) -> set[str]:
+        """Tell which lines are there; LedgerUnavailable as above."""
+        query = sa.select(usage_events.c.event_id).where(usage_events.c.event_id.in_(event_ids))
+        try:
+            async with self._reading.connect() as connection:
+                return set((await connection.execute(query)).scalars())
         except (DBAPIError, OSError, TimeoutError) as failure:
             raise LedgerUnavailable(str(failure)) from failure
 

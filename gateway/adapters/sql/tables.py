@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.domain.addresses import Networks
-from gateway.domain.quota import Limit
+from gateway.domain.limits import Limit
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -3,19 +3,20 @@
 -- Idempotent per request id: a second run gives the first run's grant and takes nothing.
 --
 -- KEYS  1 reservation (hash)   2 owners (zset owner -> end of lease, ms)   3 held by this owner (set of request ids)
---       4 clock (ms)           5 epoch (absent: the store was emptied and must be refilled first)
+--       4 clock (ms)   5 epoch ('ready', or until when the store is being refilled, ms; absent: it was emptied)
 --       then for each subject: minute (hash), day A, day B (counters), month A, month B (hashes), running (set)
 -- ARGV  1 request id   2 owner   3 lease, ms   4 pictures   5 price of one, millionths   6 record
 --       7-9 start of day A, its end (= start of day B), end of day B, ms   10-12 the same of the months
---       13, 14 names of the days   15, 16 names of the months
+--       13, 14 names of the days   15, 16 names of the months   17 1: taken again after a loss of the store
 --       then for each subject: requests/minute, images/minute, images/day, images/month, concurrent, spend/month
 --       (-1: none), shadow (0 or 1)
 -- Gives JSON: {granted: {day, month, second, rooms, shadowed}} | {refused: room} | {empty: true} | {clock: ms}
+--       | {restoring: ms}
 --       room: [subject index, limit index, limit, used, ms until some of it is free]
 
-local done = redis.call('HGET', KEYS[1], 'reply')
-if done then return done end
-if redis.call('EXISTS', KEYS[5]) == 0 then return '{"empty":true}' end
+local done = redis.call('HMGET', KEYS[1], 'reply', 'state')
+if done[1] then return done[1] end
+if done[2] then return '{"released":true}' end
 
 local time = redis.call('TIME')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(redis.call('GET', KEYS[4]) or 0))
@@ -24,6 +25,14 @@ if now < arg(7) or now >= arg(9) or now < arg(10) or now >= arg(12) then
   return string.format('{"clock":%.0f}', now)
 end
 redis.call('SET', KEYS[4], string.format('%.0f', now))
+
+-- After a loss the replicas take again what they hold, with ARGV 17 set; until they had time to, nothing is granted.
+local epoch = redis.call('GET', KEYS[5])
+if not epoch then return '{"empty":true}' end
+if epoch ~= 'ready' and ARGV[17] ~= '1' then
+  if now < tonumber(epoch) then return string.format('{"restoring":%.0f}', tonumber(epoch) - now) end
+  redis.call('SET', KEYS[5], 'ready')
+end
 
 local pictures, price = arg(4), arg(5)
 local second = math.floor(now / 1000)
@@ -60,7 +69,7 @@ local rooms, shadowed, refused = {}, {}, nil
 local subjects = (#KEYS - 5) / 6
 local expired = {}
 for s = 1, subjects do
-  local k, a = 5 + (s - 1) * 6, 16 + (s - 1) * 7
+  local k, a = 5 + (s - 1) * 6, 17 + (s - 1) * 7
   local shadow = arg(a + 7) == 1
   local function look(index, used, needed, wait)
     local limit = arg(a + index)
@@ -90,14 +99,14 @@ for s = 1, subjects do
   look(6, tonumber(counts[2] or 0), pictures * price, month_left)
 end
 
-if refused then
+if refused and ARGV[17] ~= '1' then
   local limit = refused[3]
   refused[4] = refused[4] - (({1, pictures, pictures, pictures, 1, pictures * price})[refused[2]])
   return cjson.encode({refused = {refused[1], refused[2], limit, string.format('%.0f', refused[4]), refused[5]}})
 end
 
 for s = 1, subjects do
-  local k, a = 5 + (s - 1) * 6, 16 + (s - 1) * 7
+  local k, a = 5 + (s - 1) * 6, 17 + (s - 1) * 7
   if expired[s] then
     if #expired[s] > 0 then redis.call('HDEL', KEYS[k + 1], unpack(expired[s])) end
     redis.call('HINCRBY', KEYS[k + 1], 'r' .. second, 1)
