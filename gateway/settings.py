@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 import msgspec
 from platformdirs import user_data_path
@@ -80,12 +81,27 @@ class Redis(Section, frozen=True, kw_only=True):
     """[redis]."""
 
     url: Secret = Secret("")
+    reserve_deadline: float = 0.9
 
 
 class Database(Section, frozen=True, kw_only=True):
     """[database]."""
 
     url: Secret = Secret("")
+
+
+class Quota(Section, frozen=True, kw_only=True):
+    """[quota]."""
+
+    on_outage: Literal["refuse", "allow"] = "refuse"
+    timezone: str = "UTC"
+    lease: float = 30.0
+
+
+class Billing(Section, frozen=True, kw_only=True):
+    """[billing]."""
+
+    currency: str = "CNY"
 
 
 class Log(Section, frozen=True, kw_only=True):
@@ -107,11 +123,13 @@ class Settings(Section, frozen=True, kw_only=True):
     images: Images = Images()
     redis: Redis = Redis()
     database: Database = Database()
+    quota: Quota = Quota()
+    billing: Billing = Billing()
     log: Log = Log()
 
     def with_redis(self, url: str) -> "Settings":
         """Give the same settings with another Redis."""
-        return msgspec.structs.replace(self, redis=Redis(url=Secret(url)))
+        return msgspec.structs.replace(self, redis=msgspec.structs.replace(self.redis, url=Secret(url)))
 
 
 # Conventional names and the settings that they stand for.
@@ -267,6 +285,8 @@ def _decode(kind: type, value: object) -> object:
 def _checked(settings: Settings) -> Settings:
     """Check what no single value shows."""
     settings.server.trusted_networks()
+    if settings.quota.timezone not in available_timezones():
+        raise Misconfigured(f"quota.timezone: {settings.quota.timezone!r} is no time zone like Asia/Shanghai.")
     names = [account.name for account in settings.upstreams]
     for account in settings.upstreams:
         if account.concurrency < 1:

@@ -3,27 +3,22 @@
 import asyncio
 
 from gateway.domain.quota import SHARDS
-from gateway.service.ports import Clock, Ledger, LedgerUnavailable, QuotaStore, QuotaUnavailable, Spool, UsageStream
-
-PAUSE = 0.5  # seconds between two looks at the streams
+from gateway.service.ports import Ledger, LedgerUnavailable, QuotaStore, QuotaUnavailable, Spool, UsageStream
 
 
 class Metering:
     """Carries lines from the streams and the spool into the ledger. Two replicas at once are harmless."""
 
-    def __init__(self, stream: UsageStream, ledger: Ledger, spool: Spool, store: QuotaStore, clock: Clock) -> None:
+    def __init__(self, stream: UsageStream, ledger: Ledger, spool: Spool, store: QuotaStore) -> None:
         self._stream = stream
         self._ledger = ledger
         self._spool = spool
         self._store = store
-        self._clock = clock
 
-    async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            await self.replay()
-            await self.drain()
-            await self._clock.sleep(PAUSE)
+    async def carry(self) -> None:
+        """Make the settlements that wait on disk, then carry over every line; what cannot be carried now stays."""
+        await self.replay()
+        await self.drain()
 
     async def drain(self) -> int:
         """Carry over what waits in every shard; what cannot be carried now stays where it is."""

@@ -27,6 +27,7 @@ from gateway.adapters.sql.projects import SqlProjects
 from gateway.adapters.system import SystemClock, own_secret, random_text
 from gateway.api.services import Authenticated, Services
 from gateway.domain.addresses import Address
+from gateway.domain.billing import Tariff
 from gateway.domain.errors import Misconfigured
 from gateway.domain.keys import Caller, derive
 from gateway.domain.mapping import MappingRules
@@ -38,8 +39,10 @@ from gateway.service.dispatch import Dispatch, Slots
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
+from gateway.service.plan import Planner
 from gateway.service.ports import Announcer
 from gateway.settings import Settings, is_loopback, load_catalog
+from gateway.wiring.quotas import open_reservations
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,10 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         authenticate = await stack.enter_async_context(_open_authentication(settings, engine, peppers, clock))
         redis = await stack.enter_async_context(_open_redis(settings))
         dispatch = await stack.enter_async_context(_open_dispatch(settings, clock, observer))
+        reservations = await stack.enter_async_context(open_reservations(settings, engine, redis, clock, observer))
         jobs = Jobs(observer.crashed)
         stack.push_async_callback(jobs.drain, settings.server.drain_seconds)
+        tariffs = {model.name: Tariff.of(model.price, settings.billing.currency) for model in catalog.models.values()}
         rules = MappingRules(
             hash_user=peppers.hash_user,
             strict=settings.server.strict,
@@ -111,7 +116,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
 
         yield Services(
             authenticate=authenticate,
-            generate=GenerateImages(catalog, rules, dispatch, jobs, clock),
+            generate=GenerateImages(Planner(catalog, rules, tariffs), reservations, dispatch, jobs, clock),
             catalog=catalog,
             readiness=readiness,
             render_metrics=metrics.render,
