@@ -210,6 +210,14 @@ def redis_server(tmp_path):
         process.wait()
 
 
+def redis_command(url, *words):
+    """Send one inline command and give the first line of the answer."""
+    host, _, port = url.removeprefix("redis://").partition("/")[0].partition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(" ".join(words).encode() + b"\r\n")
+        return connection.recv(4096).split(b"\r\n")[0]
+
+
 def _listens(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

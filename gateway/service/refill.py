@@ -1,10 +1,11 @@
 """Gives a quota store that lost its counts back what is known: the ledger, and what the replicas still hold."""
 
+import asyncio
 from collections import defaultdict
 from datetime import datetime, tzinfo
 
 from gateway.domain.errors import DatabaseUnavailable
-from gateway.domain.quota import Counts, calendar_of, shard_of, subject_names
+from gateway.domain.quota import SHARDS, Counts, calendar_of, shard_of, subject_names
 from gateway.domain.usage import Used
 from gateway.service.ports import Clock, Ledger, LedgerUnavailable, QuotaStore
 
@@ -20,6 +21,12 @@ class Refill:
         self._clock = clock
         self._zone = zone
         self._restored: dict[int, str] = {}  # the refill of each shard that this replica has taken part in
+
+    async def begin(self) -> None:
+        """Open the store of an installation that has never charged anything, without waiting for anybody."""
+        if not await self._ledger.used_since(datetime.fromtimestamp(0, self._zone)):
+            calendar = calendar_of(int(self._clock.now().timestamp() * 1000), self._zone)
+            await asyncio.gather(*(self._store.refill(shard, calendar, {}, fresh=True) for shard in range(SHARDS)))
 
     async def __call__(self, shard: int) -> None:
         """Count what the ledger charged today and this month; the store takes it once, whoever comes first.
@@ -37,7 +44,7 @@ class Refill:
             raise DatabaseUnavailable(
                 "The gateway cannot count what was used before. Nothing was charged; try again later.",
             ) from failure
-        await self._store.refill(shard, calendar, _counts(shard, today, month), fresh=not month)
+        await self._store.refill(shard, calendar, _counts(shard, today, month), fresh=False)
 
     async def restore(self) -> None:
         """Take again what this replica holds, wherever the store is being refilled.

@@ -63,7 +63,7 @@ class Collector:
             return False
         event = decode_event(record)
         held = names.of("held", owner)
-        keys = [reservation, names.of("owners"), held, names.of("clock"), names.of("events")]
+        keys = [reservation, names.of("owners"), held, names.of("clock"), names.of("events"), names.of("epoch")]
         for subject in subject_names(event.key_id, event.project_id):
             keys += names.windows(subject, (day.decode(),), (month.decode(),))
         arguments = (request_id, "abandoned", 0, record, price, second, owner, REMEMBERED, day, month)

@@ -188,6 +188,7 @@ class RedisQuotas:
             names.of("held", self._owner),
             names.of("clock"),
             names.of("events"),
+            names.of("epoch"),
         ]
         for subject in claim.subjects:
             keys += names.windows(subject.name, (reservation.day,), (reservation.month,))
@@ -196,6 +197,8 @@ class RedisQuotas:
             *(self._owner, REMEMBERED, reservation.day, reservation.month),
         )
         ended: bytes = await _asked(self._scripts.run("settle", keys, arguments, SETTLE_SECONDS))
+        if ended == b"empty":
+            raise QuotaUnavailable("the store was emptied and is not refilled yet")
         return ended
 
 

@@ -3,13 +3,14 @@
 -- ledger's line is appended. Idempotent per request id. A settle after the lease was collected is accepted: what is
 -- charged is taken again, over a limit if need be, since the pictures exist.
 --
--- KEYS  1 reservation   2 owners   3 held by the reservation's owner   4 clock   5 usage stream
+-- KEYS  1 reservation   2 owners   3 held by the reservation's owner   4 clock   5 usage stream   6 epoch
 --       then for each subject: minute, day, month, running
 -- ARGV  1 request id   2 settled | released | abandoned   3 pictures charged   4 event ('' for none)
 --       5 price of one, millionths   6 second of the reservation   7 owner   8 ms to remember the request id
 --       9, 10 day and month whose windows the keys name
--- Gives settled | late | already | held | moved
+-- Gives settled | late | already | held | moved | empty
 --       held: abandoned was asked, but the owner's lease has not ended
+--       empty: the store was emptied and is not refilled yet; ask again later, or the refill would count this twice
 --       moved: the reservation took from another day or month; ask again with its windows
 
 local FORTY_DAYS = 3456000000 -- ms: windows that come back after a loss of the store end by themselves
@@ -21,6 +22,7 @@ if not state and ending == 'released' then
   redis.call('PEXPIRE', KEYS[1], ARGV[8])
   return 'already'
 end
+if not state and redis.call('EXISTS', KEYS[6]) == 0 then return 'empty' end
 local where = redis.call('HMGET', KEYS[1], 'day', 'month')
 if where[1] and (where[1] ~= ARGV[9] or where[2] ~= ARGV[10]) then return 'moved' end
 if state == 'settled' or state == ending or (state and state ~= 'held' and ending ~= 'settled') then return 'already' end
@@ -36,8 +38,8 @@ end
 local held = state == 'held' and tonumber(redis.call('HGET', KEYS[1], 'pictures')) or 0
 local change = tonumber(ARGV[3]) - held
 local spend = string.format('%.0f', change * tonumber(ARGV[5]))
-for s = 0, (#KEYS - 5) / 4 - 1 do
-  local k = 5 + s * 4
+for s = 0, (#KEYS - 6) / 4 - 1 do
+  local k = 6 + s * 4
   if change ~= 0 then
     local bucket = 'i' .. ARGV[6]
     if redis.call('HEXISTS', KEYS[k + 1], bucket) == 1 then redis.call('HINCRBY', KEYS[k + 1], bucket, change) end
