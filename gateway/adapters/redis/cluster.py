@@ -1,7 +1,7 @@
 """A Redis Cluster: scripts of one tick go to each node as one pipeline; redis-py finds the way for all the rest."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -157,7 +157,13 @@ async def open_cluster(address: RedisAddress) -> ClusterLink:
     )
     try:
         _ = await cluster.initialize()
+        known = await cluster.execute_command("CLUSTER NODES")
     except RedisClusterException as failure:
         raise RedisConnectionError(str(failure)) from failure
-    shards = cluster.nodes_manager.slots_cache.values()
-    return ClusterLink(cluster, Topology(fails_over=True, replicated=all(len(nodes) > 1 for nodes in shards)))
+    return ClusterLink(cluster, Topology(fails_over=True, replicated=_replicated(known.values())))
+
+
+def _replicated(nodes: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether every master with slots has a replica, be it up or down just now."""
+    followed = {node["master_id"] for node in nodes}
+    return all(node["node_id"] in followed for node in nodes if node["slots"])
