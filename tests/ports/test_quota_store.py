@@ -17,17 +17,10 @@ from gateway.domain.limits import Limit
 from gateway.domain.quota import Claim, Limits, Refusal, Reservation, Subject, shard_of, subject_names
 from gateway.domain.usage import Outcome, UsageEvent
 from gateway.service.ports import QuotaEmptied, QuotaUnavailable
-from tests import servers
 
 pytestmark = pytest.mark.anyio
 PRICE = 100_000
 NOTHING = Limits()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with servers.redis_server(tmp_path_factory.mktemp("redis")) as (url, _):
-        yield url
 
 
 def event(request_id, project, outcome=Outcome.DELIVERED, **more):

@@ -2,20 +2,14 @@
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import Any
 
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
-from gateway.adapters.redis.cluster import open_cluster
-from gateway.adapters.redis.links import TRANSIENT, Command, Confirmed, Link, Topology
-from gateway.adapters.redis.single import fixed_server, sentinel_master
-from gateway.adapters.redis.urls import RedisAddress, parse_redis_url
-from gateway.domain.errors import Misconfigured
-
-__all__ = ["TRANSIENT", "Confirmed", "RedisClient", "Topology"]
+from gateway.adapters.redis.discovery import discover
+from gateway.adapters.redis.links import Command, Confirmed, Link, Topology
+from gateway.adapters.redis.urls import parse_redis_url
 
 _Waiting = list[tuple[Command, asyncio.Future[Any]]]
 
@@ -113,7 +107,7 @@ class RedisClient:
         if self._link is not None:
             return self._link
         if self._opening is None:
-            self._opening = asyncio.create_task(_open(self._address))
+            self._opening = asyncio.create_task(discover(self._address))
             self._opening.add_done_callback(self._end_opening)
         return await asyncio.shield(self._opening)
 
@@ -121,24 +115,3 @@ class RedisClient:
         self._opening = None
         if not opening.cancelled() and opening.exception() is None:
             self._link = opening.result()
-
-
-async def _open(address: RedisAddress) -> Link:
-    """Ask the first server that answers what it is.
-
-    Raises:
-        Misconfigured: the URL does not suit what the servers are.
-        RedisError: none of them answers.
-    """
-    if address.master is not None:
-        return sentinel_master(address)
-    failure: Exception = RedisConnectionError("no server is named")
-    for host, port in address.nodes or ((None, None),):
-        place = {"host": host, "port": port} if host else {}
-        one = fixed_server(replace(address, options={**address.options, **place}), alone=len(address.nodes) <= 1)
-        [found] = await one.send([("INFO", "replication", "cluster")], 0)
-        if isinstance(found, dict) and not found.get("cluster_enabled") and len(address.nodes) <= 1:
-            one.topology = Topology(fails_over=False, replicated=bool(found.get("connected_slaves")))
-            return one
-        ...
-    raise failure

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.adapters.redis.links import Confirmed
 from gateway.adapters.redis.names import Names, encode_event
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.domain.limits import Limit, Room
@@ -51,14 +52,29 @@ _decoder = msgspec.json.Decoder(_Reply)
 
 
 class RedisQuotas:
-    """The quota store of one replica, `owner`. Leases are in seconds; so is the reserve deadline."""
+    """The quota store of one replica, `owner`. Leases are in seconds; so is the reserve deadline.
 
-    def __init__(self, scripts: Scripts, owner: str, zone: tzinfo, *, lease: float, deadline: float) -> None:
+    `wait_replicas` of the store have to have a settlement, else it fails and is to be repeated. A reservation that
+    they do not have is counted in `unconfirmed` and stands: right after a failover nobody could confirm any.
+    """
+
+    def __init__(
+        self,
+        scripts: Scripts,
+        owner: str,
+        zone: tzinfo,
+        *,
+        lease: float,
+        deadline: float,
+        wait_replicas: int = 0,
+    ) -> None:
         self._scripts = scripts
         self._owner = owner
         self._zone = zone
         self._lease = lease
         self._deadline = deadline
+        self._wait_replicas = wait_replicas
+        self.unconfirmed = 0
         self._open: dict[str, Claim] = {}
         self._recent: deque[tuple[float, Settlement]] = deque(maxlen=MOST_RECENT)
         self._clock_ahead = 0  # ms: the store's clock minus ours, learned when the calendars disagree
@@ -146,7 +162,10 @@ class RedisQuotas:
                 (month.name for month in calendar.months),
             )
         arguments = self._arguments(claim, calendar, again=again)
-        return _decoder.decode(await _asked(self._scripts.run("reserve", keys, arguments, self._deadline)))
+        done = await self._run("reserve", keys, arguments, self._deadline)
+        reply = _decoder.decode(done.reply)
+        self.unconfirmed += reply.granted is not None and done.replicas < self._wait_replicas
+        return reply
 
     def _arguments(self, claim: Claim, calendar: Calendar, *, again: bool) -> list[object]:
         days, months = calendar.days, calendar.months
@@ -196,10 +215,18 @@ class RedisQuotas:
             *(claim.request_id, ending, charged, event, claim.price, reservation.second),
             *(self._owner, REMEMBERED, reservation.day, reservation.month),
         )
-        ended: bytes = await _asked(self._scripts.run("settle", keys, arguments, SETTLE_SECONDS))
+        done = await self._run("settle", keys, arguments, SETTLE_SECONDS)
+        ended: bytes = done.reply
         if ended == b"empty":
             raise QuotaUnavailable("the store was emptied and is not refilled yet")
+        if ended != b"moved" and done.replicas < self._wait_replicas:
+            raise QuotaUnavailable(f"{ending}, but only {done.replicas} replicas of the store know it yet")
         return ended
+
+    async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[object], deadline: float) -> Confirmed:
+        running = self._scripts.run_confirmed(name, keys, arguments, deadline, self._wait_replicas)
+        confirmed: Confirmed = await _asked(running)
+        return confirmed
 
 
 async def _asked(answer: Awaitable[Any]) -> Any:  # noqa: ANN401 - what the store answers

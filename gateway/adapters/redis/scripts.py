@@ -12,35 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import (
-    BusyLoadingError,
-    ClusterDownError,
-    MasterDownError,
-    NoScriptError,
-    ReadOnlyError,
-    RedisError,
-    TryAgainError,
-)
-from redis.exceptions import (
-    ConnectionError as RedisConnectionError,
-)
-from redis.exceptions import (
-    TimeoutError as RedisTimeoutError,
-)
+from redis.exceptions import NoScriptError, RedisError
 
 from gateway.adapters.redis.client import RedisClient
+from gateway.adapters.redis.links import TRANSIENT, Confirmed
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.02, 0.4  # seconds between tries, with full jitter (parts.md section 2)
-TRANSIENT = (
-    RedisConnectionError,
-    RedisTimeoutError,
-    BusyLoadingError,
-    ReadOnlyError,
-    ClusterDownError,
-    MasterDownError,
-    TryAgainError,
-    OSError,
-)
 
 
 class StoreUnavailable(Exception):
@@ -74,8 +51,20 @@ class Scripts:
         Raises:
             StoreUnavailable: the server did not answer in time.
         """
+        return (await self.run_confirmed(name, keys, arguments, deadline, 0)).reply
+
+    async def run_confirmed(
+        self,
+        name: str,
+        keys: Sequence[str],
+        arguments: Sequence[object],
+        deadline: float,
+        replicas: int,
+    ) -> Confirmed:
+        """Run a script as `run` does, and say how many replicas have what it wrote: as many as asked for, or fewer."""
         lua, words = script(name), (len(keys), *keys, *arguments)
-        return await self._within(deadline, lambda: self._evaluate(lua, words))
+        confirmed: Confirmed = await self._within(deadline, lambda: self._evaluate(lua, words, replicas))
+        return confirmed
 
     async def call(self, *command: object, deadline: float = 2.0) -> Any:  # noqa: ANN401
         """Run a plain command that may be run twice; StoreUnavailable as for scripts."""
@@ -97,8 +86,8 @@ class Scripts:
             except TRANSIENT:
                 await asyncio.sleep(random.uniform(SHORTEST_WAIT, LONGEST_WAIT))  # noqa: S311 - jitter, not a secret
 
-    async def _evaluate(self, lua: Script, words: Sequence[Any]) -> Any:  # noqa: ANN401
+    async def _evaluate(self, lua: Script, words: Sequence[Any], replicas: int) -> Confirmed:
         try:
-            return await self._client.call("EVALSHA", lua.sha, *words)
+            return await self._client.confirmed(replicas, "EVALSHA", lua.sha, *words)
         except NoScriptError:
-            return await self._client.call("EVAL", lua.text, *words)
+            return await self._client.confirmed(replicas, "EVAL", lua.text, *words)

@@ -15,7 +15,10 @@
 --       room: [subject index, limit index, limit, used, ms until some of it is free]
 
 local done = redis.call('HMGET', KEYS[1], 'reply', 'state')
-if done[1] then return done[1] end
+if done[1] then
+  redis.call('HSET', KEYS[1], 'repeated', 1) -- WAIT speaks for writes of its own connection: this one has to write too
+  return done[1]
+end
 if done[2] then return '{"released":true}' end
 
 local time = redis.call('TIME')

@@ -25,7 +25,10 @@ end
 if not state and redis.call('EXISTS', KEYS[6]) == 0 then return 'empty' end
 local where = redis.call('HMGET', KEYS[1], 'day', 'month')
 if where[1] and (where[1] ~= ARGV[9] or where[2] ~= ARGV[10]) then return 'moved' end
-if state == 'settled' or state == ending or (state and state ~= 'held' and ending ~= 'settled') then return 'already' end
+if state == 'settled' or state == ending or (state and state ~= 'held' and ending ~= 'settled') then
+  redis.call('PEXPIRE', KEYS[1], ARGV[8]) -- WAIT speaks for writes of its own connection: this one has to write too
+  return 'already'
+end
 
 local time = redis.call('TIME')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(redis.call('GET', KEYS[4]) or 0))
