@@ -6,13 +6,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from litestar import Litestar
 from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 
-from gateway import __version__
-from gateway.api import images, models, ops
+from gateway.api import images, models, openapi, ops
 from gateway.api.errors import on_defect, on_failure, on_http_exception
 from gateway.api.middleware import Edge
 from gateway.api.services import Services
@@ -42,11 +38,11 @@ def create_app(settings: Settings, open_services: OpenServices) -> ASGIApp:
             yield
 
     app = Litestar(
-        ROUTES,
+        (*ROUTES, openapi.serve_document(ROUTES)),
         lifespan=[lifespan],
         exception_handlers={GatewayError: on_failure, HTTPException: on_http_exception, Exception: on_defect},
         request_max_body_size=settings.server.max_body,
-        openapi_config=_openapi(),
+        openapi_config=None,  # its pages would answer unknown paths in HTML
         logging_config=None,
     )
 
@@ -60,15 +56,3 @@ def create_app(settings: Settings, open_services: OpenServices) -> ASGIApp:
 def new_request_id() -> str:
     """Make a request id of OpenAI's form; it says nothing about any other."""
     return f"req_{secrets.token_hex(16)}"
-
-
-def _openapi() -> OpenAPIConfig:
-    bearer = SecurityScheme(type="http", scheme="bearer", description="A key made with `glm-gateway keys create`.")
-    return OpenAPIConfig(
-        title="GLM-Image gateway",
-        version=__version__,
-        path="/schema",
-        render_plugins=[JsonRenderPlugin()],
-        components=Components(security_schemes={"key": bearer}),
-        security=[{"key": []}],
-    )

@@ -99,6 +99,11 @@ def completed_event(order: ImageOrder, created: int, picture: Picture, echo: dic
     )
 
 
+def comment(text: str) -> bytes:
+    """Write a comment: readers of the raw stream see it, SDKs skip it. An event would make them drop the pictures."""
+    return b": " + " ".join(text.splitlines()).encode() + b"\n\n"
+
+
 def error_event(error: dict[str, Any]) -> bytes:
     """Write an error in the only form that all SDKs raise (section 1.4)."""
     return b"event: error\ndata: " + msgspec.json.encode({"type": "error", **error}) + b"\n\n"
@@ -122,8 +127,9 @@ def content_filter(warnings: Sequence[ContentWarning]) -> dict[str, Any]:
 
 def change_headers(order: ImageOrder) -> dict[str, str]:
     """Name the changed parameters: `x-glm-changed` as in design.md section 6, "Words of the answer"."""
-    words = sorted({_change(change) for change in order.changes})
-    return {"x-glm-changed": ",".join(words[:MOST_CHANGES])} if words else {}
+    mapped_first = sorted(order.changes, key=lambda change: not change.after)
+    words = list(dict.fromkeys(map(_change, mapped_first)))[:MOST_CHANGES]
+    return {"x-glm-changed": ",".join(sorted(words))} if words else {}
 
 
 def _change(change: Change) -> str:

@@ -13,18 +13,20 @@ from gateway.api.auth import require_key
 from gateway.api.errors import error_object
 from gateway.api.limits import limit_headers
 from gateway.api.middleware import request_id_of
-from gateway.api.schema import GenerationOperation, image_request, read_body
+from gateway.api.schema import errors, image_request, read_body
 from gateway.api.services import Services
 from gateway.domain.errors import GatewayError, RetiredEndpoint, UnsupportedEndpoint
 from gateway.domain.image import Picture
 from gateway.service.generate import Generation
+
+REFUSALS = errors(400, 401, 404, 413, 429, 500, 502, 503, 504)
 
 # Headers go out with the first event or after this time, and a comment after each further such time.
 HEARTBEAT_SECONDS = 10.0
 _STRICT = re.compile(r'(^|[,;\s])handling="?strict"?($|[,;\s])', re.IGNORECASE)
 
 
-@post("/v1/images/generations", status_code=200, guards=[require_key], operation_class=GenerationOperation)
+@post("/v1/images/generations", status_code=200, guards=[require_key], responses=REFUSALS)
 async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
     """Create pictures from a prompt."""
     services: Services = request.app.state.services
@@ -48,7 +50,7 @@ async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
     return Stream(_each(answer.pieces()), media_type="application/json", headers=headers)
 
 
-@post("/v1/images/edits", status_code=200, guards=[require_key])
+@post("/v1/images/edits", status_code=200, guards=[require_key], responses=errors(400, 401))
 async def edits() -> None:
     """Refuse: GLM-Image's hosted API takes no pictures (glm-image-api.md section 1.2)."""
     raise UnsupportedEndpoint(
@@ -56,7 +58,7 @@ async def edits() -> None:
     )
 
 
-@post("/v1/images/variations", status_code=200, guards=[require_key])
+@post("/v1/images/variations", status_code=200, guards=[require_key], responses=errors(401, 410))
 async def variations() -> None:
     """Refuse: OpenAI has withdrawn this endpoint as well (openai-images-api.md section 2.4)."""
     raise RetiredEndpoint("This endpoint has been retired. Use POST /v1/images/generations.")
@@ -98,7 +100,8 @@ async def _events(
             yield answers.completed_event(generation.order, generation.created, upcoming.result(), echo)
             upcoming = asyncio.ensure_future(anext(pictures))
     except StopAsyncIteration:
-        return
+        for failure in generation.failures():
+            yield answers.comment(f"a picture failed: {failure.message}")
     except GatewayError as failure:
         yield answers.error_event(error_object(failure))
     finally:

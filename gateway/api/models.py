@@ -6,6 +6,7 @@ import msgspec
 from litestar import Request, get
 
 from gateway.api.auth import require_key
+from gateway.api.schema import errors
 from gateway.api.services import Services
 from gateway.domain.catalog import Catalog, ListedModel, no_such_model
 from gateway.domain.keys import Caller
@@ -27,7 +28,7 @@ class ModelList(msgspec.Struct, kw_only=True):
     data: list[Model]
 
 
-@get("/v1/models", guards=[require_key])
+@get("/v1/models", guards=[require_key], responses=errors(401))
 async def list_models(request: Request[Any, Any, Any]) -> ModelList:
     """List the models that the key may use, and their well-known aliases."""
     catalog, caller = _catalog(request), _caller(request)
@@ -35,7 +36,7 @@ async def list_models(request: Request[Any, Any, Any]) -> ModelList:
     return ModelList(data=[_model(one) for one in listed])
 
 
-@get("/v1/models/{model:path}", guards=[require_key])
+@get("/v1/models/{model:path}", guards=[require_key], responses=errors(400, 401, 404))
 async def retrieve_model(request: Request[Any, Any, Any], model: str) -> Model:
     """Describe one model or alias; clients percent-encode a slash in its id, and the server decodes it."""
     catalog, name = _catalog(request), model.removeprefix("/")

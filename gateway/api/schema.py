@@ -3,7 +3,8 @@
 from typing import Any
 
 import msgspec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Reference, RequestBody, Schema
+from litestar.openapi import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Reference, RequestBody, Schema
 
 from gateway.domain.errors import InvalidType, MalformedBody
 from gateway.domain.image import ImageRequest
@@ -99,10 +100,27 @@ _PROPERTIES: dict[str, Schema | Reference] = {
 }
 
 
-class GenerationOperation(Operation):
-    """Describes the body that the route reads by itself."""
+def generation_body() -> RequestBody:
+    """Describe the body, which the route reads by itself."""
+    schema = Schema(type=OpenAPIType.OBJECT, required=["prompt"], properties=_PROPERTIES)
+    return RequestBody(required=True, content={"application/json": OpenAPIMediaType(schema=schema)})
 
-    def __post_init__(self) -> None:
-        """Add the request body."""
-        schema = Schema(type=OpenAPIType.OBJECT, required=["prompt"], properties=_PROPERTIES)
-        self.request_body = RequestBody(required=True, content={"application/json": OpenAPIMediaType(schema=schema)})
+
+class OpenAIError(msgspec.Struct, kw_only=True):
+    """What went wrong, and what to do."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(msgspec.Struct, kw_only=True):
+    """OpenAI's error object."""
+
+    error: OpenAIError
+
+
+def errors(*statuses: int) -> dict[int, ResponseSpec]:
+    """Describe the errors of a route."""
+    return {status: ResponseSpec(ErrorBody, description="Refused.", generate_examples=False) for status in statuses}

@@ -10,7 +10,7 @@ from gateway.cli.options import Command, clear_failures, read_settings
 from gateway.cli.running import run
 from gateway.domain.terms import Changes, parse_terms
 from gateway.service.administer import Administration
-from gateway.settings import load_catalog
+from gateway.settings.models import load_catalog
 from gateway.wiring import open_administration
 
 Work = Callable[[Administration], Any]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from math import floor, sqrt
+from math import floor, isqrt
 
 from gateway.domain.errors import ModelNotFound
 from gateway.domain.image import Quality, ResponseFormat
@@ -62,12 +62,17 @@ class SizeRule:
         """Clamp the ratio to 1:4..4:1, scale into box and pixel cap, round each side half-up to the step."""
         long, short = max(size.width, size.height), min(size.width, size.height)
         ratio = min(Fraction(long, short), WIDEST_RATIO)
-        at_most = min(Fraction(self.max_side), Fraction(sqrt(self.max_pixels * ratio)))
-        wanted = min(max(Fraction(long), self.min_side * ratio), at_most)
-        long, short = (floor(side / self.step + Fraction(1, 2)) * self.step for side in (wanted, wanted / ratio))
+        # Squares, so that the root of the pixel cap stays exact: a half has to be seen as a half.
+        least, most = (self.min_side * ratio) ** 2, min(Fraction(self.max_side**2), self.max_pixels * ratio)
+        squared = min(max(Fraction(long**2), least), most)
+        long, short = self._rounded_root(squared), self._rounded_root(squared / ratio**2)
         if size.width >= size.height:
             return Size(width=long, height=short)
         return Size(width=short, height=long)
+
+    def _rounded_root(self, squared: Fraction) -> int:
+        """Round a square root half-up to the step, exactly."""
+        return (isqrt(floor(4 * squared / self.step**2)) + 1) // 2 * self.step
 
     def _shrink(self, size: Size) -> Size:
         """Take steps off the longer side while rounding has left the size over the pixel cap."""

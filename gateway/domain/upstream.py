@@ -79,6 +79,9 @@ _FAULT_OF_STATUS = {
     503: Fault.INTERNAL,
 }
 
+# A success that cannot be read, and a proxy that lost the answer, may both hide a picture that was made.
+_MAY_BE_PAID = frozenset({200, 502, 504})
+
 # Seconds to wait before each further try of one call that made nothing.
 RETRY_WAITS: dict[Fault, tuple[float, ...]] = {
     Fault.INTERNAL: (0.5, 1.0),
@@ -95,7 +98,7 @@ def fault_of(code: str, status: int) -> Fault:
         return _FAULT_OF_STATUS[status]
     if 400 <= status < 500:  # noqa: PLR2004 - the class of client errors
         return Fault.REQUEST
-    return Fault.INTERNAL if code else Fault.CUT
+    return Fault.CUT if not code or status in _MAY_BE_PAID else Fault.INTERNAL
 
 
 def outward(failure: CallFailure) -> GatewayError:
@@ -109,8 +112,7 @@ def outward(failure: CallFailure) -> GatewayError:
             return ModelNotFound("The model does not exist upstream or the account has no access to it.", param="model")
         case Fault.REQUEST:
             return UpstreamRejected(
-                "The upstream refused the request's parameters. Check prompt, size and quality; "
-                f"the upstream's code is {failure.code or failure.status}.",
+                "The upstream refused the request's parameters. Check prompt, size and quality.",
             )
         case Fault.CUT:
             return OutcomeUnknown(

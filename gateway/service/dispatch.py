@@ -1,6 +1,7 @@
 """Which account makes a picture, when, and what is tried again."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
@@ -17,14 +18,11 @@ class Slots:
     """The calls that the accounts let be in flight, handed out first come, first served, within this process."""
 
     def __init__(self, accounts: Sequence[Account], *, max_wait: float, max_length: int) -> None:
-        self._free: asyncio.Queue[Account] = asyncio.Queue()
-        for turn in range(max(account.concurrency for account in accounts)):
-            for account in accounts:
-                if turn < account.concurrency:
-                    self._free.put_nowait(account)
+        turns = range(max(account.concurrency for account in accounts))
+        self._free = deque(account for turn in turns for account in accounts if turn < account.concurrency)
+        self._waiting: deque[asyncio.Future[Account]] = deque()
         self._max_wait = max_wait
         self._max_length = max_length
-        self._waiting = 0
 
     @asynccontextmanager
     async def one(self, observer: Observer) -> AsyncGenerator[Account]:
@@ -33,27 +31,47 @@ class Slots:
         Raises:
             QueueTimedOut: too many wait already, or none came free in time.
         """
-        account = await self._take(observer)
+        account = self._free.popleft() if self._free else await self._wait(observer)
         try:
             yield account
         finally:
-            self._free.put_nowait(account)
+            self._give(account)
 
-    async def _take(self, observer: Observer) -> Account:
-        if self._waiting >= self._max_length:
+    def _give(self, account: Account) -> None:
+        """Hand a slot straight to who has waited longest, so that no newcomer can take it in between."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(account)
+                return
+        self._free.append(account)
+
+    async def _wait(self, observer: Observer) -> Account:
+        if len(self._waiting) >= self._max_length:
             raise QueueTimedOut("Too many pictures are waiting for the upstream. Nothing was charged; try again later.")
-        self._waiting += 1
+        waiter: asyncio.Future[Account] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
         observer.queued(1)
         try:
             async with asyncio.timeout(self._max_wait):
-                return await self._free.get()
+                return await waiter
         except TimeoutError:
+            self._withdraw(waiter)
             raise QueueTimedOut(
                 f"No upstream slot came free within {self._max_wait:g} seconds. Nothing was charged; try again later.",
             ) from None
+        except asyncio.CancelledError:
+            self._withdraw(waiter)
+            raise
         finally:
-            self._waiting -= 1
             observer.queued(-1)
+
+    def _withdraw(self, waiter: asyncio.Future[Account]) -> None:
+        """Leave the queue; a slot that was handed over at this very moment goes to the next."""
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+        elif waiter.done() and not waiter.cancelled():
+            self._give(waiter.result())
 
 
 class Dispatch:

@@ -47,6 +47,11 @@ class Generation:
         if len(failures) == len(self.tasks):
             raise _first_failure(failures)
 
+    def failures(self) -> list[GatewayError]:
+        """Give what became of the pictures that did not come, as far as it is known."""
+        ends = (task.exception() for task in self.tasks if task.done() and not task.cancelled())
+        return [end for end in ends if isinstance(end, GatewayError)]
+
 
 class GenerateImages:
     """POST /v1/images/generations as a use case."""

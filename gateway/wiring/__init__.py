@@ -41,7 +41,8 @@ from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
 from gateway.service.plan import Planner
 from gateway.service.ports import Announcer
-from gateway.settings import Settings, is_loopback, load_catalog
+from gateway.settings import Settings, is_loopback
+from gateway.settings.models import load_catalog
 from gateway.wiring.quotas import open_reservations
 
 
@@ -262,14 +263,17 @@ async def _open_dispatch(settings: Settings, clock: SystemClock, observer: Metri
         await downloads.aclose()
 
 
+PORTS = {"http": 80, "https": 443}
+
+
 def fetch_rules(settings: Settings) -> FetchRules:
     """Say which hosts pictures may come from: the configured ones, and those of the accounts themselves."""
     bases = [urlsplit(upstream.base_url) for upstream in settings.upstreams]
-    here = [base.netloc for base in bases if is_loopback(base.geturl())]
-    hosts = [base.hostname for base in bases if base.hostname and base.netloc not in here]
+    here = [base for base in bases if is_loopback(base.geturl())]
+    hosts = [base.hostname for base in bases if base.hostname and base not in here]
     return FetchRules(
         host_suffixes=(*settings.upstream.image_hosts, *hosts),
-        loopback_hosts=tuple(here),
+        loopback_hosts=tuple(base.netloc if base.port else f"{base.netloc}:{PORTS[base.scheme]}" for base in here),
         max_bytes=settings.upstream.image_max_bytes,
         timeout=settings.upstream.image_timeout,
     )

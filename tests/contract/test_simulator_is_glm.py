@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthW
 
 ROOT = Path(__file__).parents[2]
 ZHIPUAI_PYTHON = ROOT / ".venv-zhipuai" / "bin" / "python"
-PROMPTS = json.loads((ROOT.parent / "shared" / "prompts.json").read_text("utf-8"))
+PROMPTS = json.loads((ROOT / "tests" / "contract" / "prompts.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,10 @@
 """Every setting, its default and where it may come from: built-in file < --config file < environment < command line."""
 
 import os
-import tomllib
 from collections.abc import Mapping
-from decimal import Decimal
-from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
@@ -15,17 +12,13 @@ import msgspec
 from platformdirs import user_data_path
 
 from gateway.domain.addresses import Networks, parse_networks
-from gateway.domain.catalog import Alias, Catalog, Model
 from gateway.domain.errors import InvalidValue, Misconfigured
 from gateway.domain.secret import Secret
+from gateway.settings.files import Section, read_toml
 
 PREFIX = "GLM_GATEWAY_"
 BIGMODEL = "https://open.bigmodel.cn/api/paas/v4"
 ZAI = "https://api.z.ai/api/paas/v4"
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the settings file; an unknown name in it is an error that says where."""
 
 
 class Server(Section, frozen=True, kw_only=True):
@@ -153,37 +146,19 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
         Misconfigured: a file is missing or malformed, or a value is unknown or wrong; the message names the place.
     """
     path = config or _path(environ.get("GLM_GATEWAY_CONFIG"))
-    raw = _read_toml(path) if path else {}
+    raw = read_toml(path) if path else {}
     environ = _with_secret_files(environ)
     for name, value in environ.items():
         place = _place(name)
         if place and value:
-            _put(raw, place, _listed(value) if _is_list(place) else value)
-    raw["upstreams"] = [*raw.get("upstreams", []), *_accounts(environ)]
+            _put(raw, place, _listed(place, value), name)
+    accounts = _accounts(environ)
+    if accounts:
+        upstreams = raw.setdefault("upstreams", [])
+        if not isinstance(upstreams, list):
+            raise Misconfigured(f"Settings from {path}: upstreams has to be a list of tables, [[upstreams]].")
+        raw["upstreams"] = [*upstreams, *accounts]
     return _checked(_convert(raw, Settings, path or "the environment"))
-
-
-def builtin(name: str) -> Path:
-    """Find a file of config/: inside the wheel, or beside the package in a checkout."""
-    packaged = Path(str(files("gateway"))) / "config" / name
-    return packaged if packaged.is_file() else Path(__file__).parent.parent / "config" / name
-
-
-def load_catalog(path: Path | None = None) -> Catalog:
-    """Read the models and their aliases.
-
-    Raises:
-        Misconfigured: the file is missing or malformed, or its models contradict each other.
-    """
-    path = path or builtin("models.toml")
-    raw = _read_toml(path)
-    try:
-        return Catalog(
-            models=msgspec.convert(raw.pop("models", []), tuple[Model, ...], strict=False),
-            aliases=msgspec.convert(raw.pop("aliases", []), tuple[Alias, ...], strict=False),
-        )
-    except (msgspec.ValidationError, ValueError) as failure:
-        raise Misconfigured(f"{path}: {failure}.") from failure
 
 
 def is_loopback(url: str) -> bool:
@@ -197,15 +172,6 @@ def is_loopback(url: str) -> bool:
 
 def _path(text: str | None) -> Path | None:
     return Path(text) if text else None
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
-    except OSError as failure:
-        raise Misconfigured(f"The configuration file {path} cannot be read: {failure.strerror}.") from failure
-    except ValueError as failure:
-        raise Misconfigured(f"The configuration file {path} is not TOML: {failure}.") from failure
 
 
 def _with_secret_files(environ: Mapping[str, str]) -> dict[str, str]:
@@ -230,24 +196,26 @@ def _place(name: str) -> tuple[str, ...] | None:
     return None
 
 
-def _is_list(place: tuple[str, ...]) -> bool:
-    """Tell whether a setting is a list of words."""
-    kind: Any = Settings
-    for name in place:
-        fields = msgspec.structs.fields(kind) if isinstance(kind, type) and issubclass(kind, Section) else ()
-        kind = next((field.type for field in fields if field.name == name), None)
-    return bool(kind == tuple[str, ...])
-
-
-def _listed(value: str) -> list[str]:
-    return [word.strip() for word in value.split(",") if word.strip()]
-
-
-def _put(raw: dict[str, Any], place: tuple[str, ...], value: str | list[str]) -> None:
+def _put(raw: dict[str, Any], place: tuple[str, ...], value: object, source: str) -> None:
     *sections, name = place
     for section in sections:
         raw = raw.setdefault(section, {})
+        if not isinstance(raw, dict):
+            raise Misconfigured(f"{source} names a setting inside {section}, which is not a table of settings.")
     raw[name] = value
+
+
+def _listed(place: tuple[str, ...], value: str) -> str | list[str]:
+    """Split a comma list where the setting is a list."""
+    kind: Any = Settings
+    for name in place:
+        fields = {field.name: field.type for field in msgspec.structs.fields(kind)} if _is_section(kind) else {}
+        kind = fields.get(name)
+    return [part.strip() for part in value.split(",") if part.strip()] if get_origin(kind) is tuple else value
+
+
+def _is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def _accounts(environ: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -293,11 +261,21 @@ def _checked(settings: Settings) -> Settings:
             raise Misconfigured(f"Upstream {account.name!r}: concurrency has to be at least 1.")
         if names.count(account.name) > 1:
             raise Misconfigured(f"Two upstreams have the name {account.name!r}.")
-        if urlsplit(account.base_url).scheme != "https" and not is_loopback(account.base_url):
-            raise Misconfigured(f"Upstream {account.name!r}: base_url has to be https, or on this machine.")
+        if not _is_usable(account.base_url):
+            raise Misconfigured(f"Upstream {account.name!r}: base_url has to be https://..., or http on this machine.")
     if settings.server.drain_seconds < settings.upstream.timeout:
         raise Misconfigured("server.drain_seconds has to be at least upstream.timeout, or a stop would lose pictures.")
     return settings
+
+
+def _is_usable(base_url: str) -> bool:
+    """Tell whether a key may be sent there."""
+    try:
+        parts = urlsplit(base_url)
+        there = bool(parts.hostname) and parts.port != 0  # reading the port checks it
+    except ValueError:
+        return False
+    return there and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(base_url)))
 
 
 def environment() -> Mapping[str, str]:

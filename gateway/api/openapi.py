@@ -1,0 +1,47 @@
+"""The OpenAPI document of the routes, at /schema/openapi.json."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import msgspec
+from litestar import Litestar, MediaType, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+from gateway import __version__
+from gateway.api.schema import generation_body
+
+GENERATIONS = "/v1/images/generations"
+
+
+def serve_document(routes: Sequence[HTTPRouteHandler]) -> HTTPRouteHandler:
+    """Make the route that gives the document of the others; it is written when it is first asked for."""
+
+    @cache
+    def document() -> bytes:
+        return _document(routes)
+
+    @get("/schema/openapi.json", include_in_schema=False, media_type=MediaType.JSON, sync_to_thread=False)
+    def openapi_document() -> bytes:
+        return document()
+
+    return openapi_document
+
+
+def _document(routes: Sequence[HTTPRouteHandler]) -> bytes:
+    """Let an application that serves nothing describe the routes, and add the body that one of them reads by itself."""
+    bearer = SecurityScheme(type="http", scheme="bearer", description="A key made with `glm-gateway keys create`.")
+    config = OpenAPIConfig(
+        title="GLM-Image gateway",
+        version=__version__,
+        render_plugins=[JsonRenderPlugin()],
+        components=Components(security_schemes={"key": bearer}),
+        security=[{"key": []}],
+    )
+    described = Litestar(routes, openapi_config=config, logging_config=None).openapi_schema
+    generations = (described.paths or {})[GENERATIONS].post
+    if generations is not None:
+        generations.request_body = generation_body()
+    return msgspec.json.encode(described.to_schema())

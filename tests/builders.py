@@ -1,0 +1,80 @@
+"""Things of the domain with ordinary values: a test names only what it is about."""
+
+import hashlib
+import io
+from datetime import UTC, datetime
+
+from PIL import Image
+
+from gateway.domain.image import ImageOrder, ImagePlan, ImageRequest, PaidPicture, Picture, PictureBytes
+from gateway.domain.keys import PREFIX, StoredKey, compose, digest
+from gateway.domain.mapping import MappingRules
+from gateway.domain.upstream import Account, CallFailure, Fault
+from gateway.service.ports import CallFailed
+
+PEPPER = b"a pepper for tests"
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def hash_user(user):
+    return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def mapping_rules(**changes):
+    return MappingRules(**{"hash_user": hash_user, **changes})
+
+
+def a_request(**changes):
+    return ImageRequest(**{"prompt": "a red fox in the snow", **changes})
+
+
+def a_plan(**changes):
+    ordinary = {"model": "glm-image", "prompt": "a red fox in the snow", "size": "1280x1280", "quality": "hd"}
+    return ImagePlan(**{**ordinary, **changes})
+
+
+def an_order(**changes):
+    return ImageOrder(**{"plan": a_plan(), "n": 1, "response_format": "b64_json", "stream": False, **changes})
+
+
+def an_account(name="main", concurrency=1):
+    return Account(name=name, concurrency=concurrency)
+
+
+def a_paid_picture(name="1", **changes):
+    return PaidPicture(**{"url": f"https://cdn.z.ai/{name}.png", "request_id": f"request-{name}", **changes})
+
+
+def a_picture(content=b"bytes", media="png", size=(1280, 1280), **changes):
+    image = PictureBytes(content=content, media=media, width=size[0], height=size[1])
+    return Picture(paid=a_paid_picture(**changes), image=image)
+
+
+def failed(fault=Fault.INTERNAL, code="500", status=500, **more):
+    """The exception of a call that gave no picture."""
+    return CallFailed(CallFailure(fault=fault, code=code, status=status, **more))
+
+
+def image_file(kind="PNG", size=(64, 48)):
+    """The bytes of a picture with enough detail that its file has some length."""
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize(size).convert("RGB").save(file, kind)
+    return file.getvalue()
+
+
+def a_secret(key_id="abcDEF012345", random="r" * 32):
+    return compose(key_id, random)
+
+
+def a_stored_key(secret=None, **changes):
+    secret = secret or a_secret()
+    key_id = secret[len(PREFIX) : len(PREFIX) + 12]
+    ordinary = {
+        "id": key_id,
+        "name": "tests",
+        "prefix": secret[: len(PREFIX) + 4],
+        "last_four": secret[-4:],
+        "digest": digest(PEPPER, secret),
+        "created_at": NOW,
+    }
+    return StoredKey(**{**ordinary, **changes})

@@ -1,0 +1,243 @@
+"""The gateway and its own OpenAPI document agree, and no input makes it fail."""
+
+import json
+from urllib.parse import quote
+
+import httpx
+import hypothesis.core
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from hypothesis.vendor.pretty import RepresentationPrinter
+from schemathesis.generation.hypothesis import setup
+
+from gateway.api.schema import TYPES, UNSUPPORTED
+from tests.servers import http
+
+GENERATIONS = "/v1/images/generations"
+OPERATIONS = [
+    ("POST", GENERATIONS),
+    ("POST", "/v1/images/edits"),
+    ("POST", "/v1/images/variations"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{model}"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+]
+examples = settings(max_examples=max(200, settings().max_examples), suppress_health_check=list(HealthCheck))
+
+
+def check(status, headers, content, method="POST"):
+    """An answer is a success or an error of OpenAI's, and always has an id."""
+    assert status < 500, content
+    assert headers["x-request-id"].startswith("req_")
+    if status < 400 or method == "HEAD":
+        return
+    assert headers["content-type"].partition(";")[0] == "application/json", content
+    error = json.loads(content)["error"]
+    assert {"message", "type", "param", "code"} <= set(error)
+    assert error["message"]
+    assert isinstance(error["message"], str)
+    assert isinstance(error["type"], str)
+    assert error["param"] is None or isinstance(error["param"], str)
+    assert error["code"] is None or isinstance(error["code"], str)
+
+
+def cheap(body):
+    """A picture costs 20 ms: order two at most."""
+    if isinstance(body, dict) and type(body.get("n")) is int and 2 < body["n"] <= 10:
+        return {**body, "n": 2}
+    return body
+
+
+@pytest.fixture(scope="module")
+def schema(shared_gateway):
+    setup()
+    hypothesis.core.RepresentationPrinter = RepresentationPrinter  # setup() has made failing examples invisible
+    return schemathesis.openapi.from_url(f"{shared_gateway.url}/schema/openapi.json")
+
+
+@pytest.fixture(scope="module")
+def document(shared_gateway):
+    return json.loads(shared_gateway.get("/schema/openapi.json")[2])
+
+
+def test_the_document_has_every_operation(document):
+    found = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert found == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("mode", schemathesis.GenerationMode)
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_no_generated_case_makes_an_operation_fail(gateway, schema, method, path, mode):
+    """Cases inside the document (positive) and beside it (negative), where the document leaves any room for them."""
+    operation = schema[path][method]
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers["Authorization"] = f"Bearer {gateway.key}"
+
+        @examples
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def examine(case):
+            case.body = cheap(case.body)
+            response = case.call(session=session)
+            check(
+                response.status_code, {name: values[0] for name, values in response.headers.items()}, response.content
+            )
+
+        examine()
+
+
+def test_the_document_describes_the_body_of_a_generation(document):
+    operation = document["paths"][GENERATIONS]["post"]
+    described = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert operation["requestBody"]["required"] is True
+    assert described["required"] == ["prompt"]
+    assert set(described["properties"]) >= set(TYPES)
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "sent", "status"),
+    [
+        (f"POST {GENERATIONS}", "", {"body": {"prompt": "a fox"}}, 200),
+        (f"POST {GENERATIONS}", "", {"body": {}}, 400),
+        (f"POST {GENERATIONS}", "", {"body": {"prompt": "a fox", "model": "gpt-4o"}}, 404),
+        (f"POST {GENERATIONS}", "", {"body": {"prompt": "a fox"}, "headers": {"Authorization": "Bearer x"}}, 401),
+        ("POST /v1/images/edits", "", {"body": {}}, 400),
+        ("POST /v1/images/variations", "", {"body": {}}, 410),
+        ("GET /v1/models", "", {}, 200),
+        ("GET /v1/models", "", {"headers": {"Authorization": "Bearer x"}}, 401),
+        ("GET /v1/models/{model}", "dall-e-3", {}, 200),
+        ("GET /v1/models/{model}", "gpt-4o", {}, 404),
+        ("GET /healthz", "", {"headers": {}}, 200),
+        ("GET /readyz", "", {"headers": {}}, 200),
+        ("GET /metrics", "", {"headers": {}}, 200),
+    ],
+)
+def test_every_status_is_in_the_document(gateway, document, operation, name, sent, status):
+    method, path = operation.split()
+    sent = {"headers": {"Authorization": f"Bearer {gateway.key}"}, **sent}
+    answer = http(method, gateway.url + path.replace("{model}", name), **sent)
+    check(*answer)
+    assert answer[0] == status
+    documented = document["paths"][path][method.lower()]["responses"]
+    assert {str(status), f"{status // 100}XX", "default"} & set(documented)
+
+
+def test_every_error_in_the_document_is_openais(document):
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                if status.startswith(("4", "5", "default")) and status != "503":
+                    described = response["content"]["application/json"]["schema"]
+                    while "$ref" in described:
+                        described = document["components"]["schemas"][described["$ref"].rpartition("/")[2]]
+                    assert set(described["properties"]) == {"error"}, operation["operationId"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        ({"prompt": "x"}, 200, None),
+        ({"prompt": "\U0001f600" * 1000}, 200, None),
+        ({"prompt": "\U0001f600" * 1001}, 400, "prompt"),
+        ({"prompt": ""}, 400, "prompt"),
+        ({"prompt": "\0"}, 200, None),
+        ({"n": 10, "size": "512x512"}, 200, None),
+        ({"n": 0}, 400, "n"),
+        ({"n": 11}, 400, "n"),
+        ({"n": 2**63}, 400, "n"),
+        ({"n": -(10**400)}, 400, "n"),
+        ({"n": 1.0}, 400, "n"),
+        ({"size": "1x1"}, 200, None),
+        ({"size": "99999x99999"}, 200, None),
+        ({"size": "0x1"}, 400, "size"),
+        ({"size": "100000x1"}, 400, "size"),
+        ({"size": "auto", "quality": "auto", "background": "auto", "model": None}, 200, None),
+        ({"quality": "ultra"}, 400, "quality"),
+        ({"background": "transparent"}, 400, "background"),
+        ({"model": "x" * 100_000}, 404, "model"),
+        ({"user": "\0" * 10_000, "safety_identifier": "\U0001f600"}, 200, None),
+        ({"stream": True, "partial_images": 3}, 200, None),
+        ({f"unknown{number}": number for number in range(1000)}, 200, None),
+    ],
+)
+def test_boundaries(gateway, body, status, param):
+    answered, headers, content = gateway.post({"prompt": "a fox", **body})
+    check(answered, headers, content)
+    assert answered == status, content
+    if status >= 400:
+        assert json.loads(content)["error"]["param"] == param
+
+
+def test_a_body_that_is_too_large(gateway):
+    headers = {"Authorization": f"Bearer {gateway.key}"}
+    body = {"prompt": "x" * 2**20}
+    response = httpx.post(gateway.url + GENERATIONS, headers=headers, json=body, trust_env=False)
+    check(response.status_code, response.headers, response.content)
+    assert response.status_code == 413
+    assert "1048576 bytes" in response.json()["error"]["message"]
+
+
+values = st.none() | st.booleans() | st.integers(-1, 2) | st.integers() | st.floats() | st.text(max_size=10)
+json_values = st.recursive(
+    values,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+names = st.sampled_from([*TYPES, "output_format", *sorted(UNSUPPORTED)]) | st.text(max_size=10)
+WORDS = ["auto", "hd", "url", "opaque", "512x512", "1024\u00d7768", "png", "dall-e-3", "cogview-4", "transparent"]
+valid_bodies = st.fixed_dictionaries({"prompt": st.text(max_size=30)}).flatmap(
+    lambda body: st.dictionaries(names, json_values | st.sampled_from(WORDS), max_size=4).map(
+        lambda more: {**body, **more}
+    )
+)
+
+
+def encoded(body):
+    return json.dumps(cheap(body), ensure_ascii=True).encode()
+
+
+def damaged(body, place, dirt, gap):
+    content = encoded(body)
+    place %= len(content) + 1
+    return content[:place] + dirt + content[place + gap :]
+
+
+BODIES = {
+    "any bytes": st.binary(max_size=300),
+    "any JSON": json_values.map(encoded),
+    "any parameters": valid_bodies.map(encoded),
+    "damaged JSON": st.builds(damaged, valid_bodies, st.integers(0, 1000), st.binary(max_size=3), st.integers(0, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_no_body_makes_a_generation_fail(gateway, kind):
+    @examples
+    @given(content=BODIES[kind])
+    def examine(content):
+        check(*gateway.post(content))
+
+    examine()
+
+
+PREFIXES = ["/", "//", "/v1/", "/v1/models/", "/v1/images/", "/v1/v1/images/", "/v1/images/generations/", "/schema/"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
+def test_no_path_makes_the_gateway_fail(gateway, method):
+    """Nothing answers with HTML (design.md section 1, promise 4)."""
+
+    @settings(examples, max_examples=50)
+    @given(prefix=st.sampled_from(PREFIXES), rest=st.text(max_size=20))
+    @example(prefix="/schema/", rest="nothing")
+    @example(prefix="/", rest="")
+    def examine(prefix, rest):
+        headers = {"Authorization": f"Bearer {gateway.key}"}
+        check(*http(method, gateway.url + prefix + quote(rest, safe=""), headers=headers, body=b"{}"), method)
+
+    examine()

@@ -1,0 +1,98 @@
+"""Server-sent events: when headers go out, heartbeats, and how failures are told (openai-images-api.md section 1.4)."""
+
+import asyncio
+import json
+
+import pytest
+
+from gateway.api import images
+from gateway.domain.errors import UpstreamOverloaded
+from gateway.domain.image import ImageOrder, ImagePlan, PaidPicture, Picture, PictureBytes
+from gateway.domain.keys import Caller
+from gateway.service.generate import Generation
+
+pytestmark = pytest.mark.anyio
+PLAN = ImagePlan(model="glm-image", prompt="a fox", size="512x512", quality="hd")
+OVERLOADED = UpstreamOverloaded("try again")
+
+
+@pytest.fixture(autouse=True)
+def quick_heartbeats(monkeypatch):
+    monkeypatch.setattr(images, "HEARTBEAT_SECONDS", 0.05)
+
+
+def picture(content):
+    image = PictureBytes(content=content, media="png", width=512, height=512)
+    return Picture(paid=PaidPicture(url="https://cdn/x.png"), image=image)
+
+
+def generation(*ends):
+    """A generation whose pictures end after the given seconds with a picture or a failure."""
+
+    async def end(seconds, outcome):
+        await asyncio.sleep(seconds)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    order = ImageOrder(plan=PLAN, n=len(ends), response_format="url", stream=True)
+    tasks = tuple(asyncio.ensure_future(end(*words)) for words in ends)
+    return Generation(order=order, caller=Caller(key_id="k", name="k"), created=1, tasks=tasks)
+
+
+async def body_of(stream):
+    return b"".join([piece async for piece in stream.iterator])
+
+
+def events_in(body):
+    assert body.endswith(b"\n\n")
+    return [
+        json.loads(block.split(b"data: ", 1)[1]) for block in body.strip().split(b"\n\n") if not block.startswith(b":")
+    ]
+
+
+async def test_a_quick_picture_comes_without_heartbeats():
+    body = await body_of(await images.event_stream(generation((0, picture(b"one"))), {"safety_identifier": "s"}))
+    [event] = events_in(body)
+    assert body.startswith(b"event: image_generation.completed\ndata: ")
+    assert b": keep-alive" not in body
+    assert event["type"] == "image_generation.completed"
+    assert event["b64_json"] == "b25l"
+    assert event["safety_identifier"] == "s"
+
+
+async def test_heartbeats_fill_the_waits_and_every_picture_comes():
+    slow = generation((0.12, picture(b"one")), (0.3, picture(b"two")))
+    body = await body_of(await images.event_stream(slow, {}))
+    assert body.startswith(b": keep-alive\n\n")
+    assert body.count(b": keep-alive\n\n") >= 3
+    assert [event["b64_json"] for event in events_in(body)] == ["b25l", "dHdv"]
+
+
+async def test_a_failure_before_the_first_event_is_a_plain_error():
+    with pytest.raises(UpstreamOverloaded):
+        await images.event_stream(generation((0.01, OVERLOADED), (0.02, OVERLOADED)), {})
+
+
+async def test_a_failure_after_the_headers_is_an_error_event():
+    body = await body_of(await images.event_stream(generation((0.12, OVERLOADED)), {}))
+    [event] = events_in(body)
+    assert b"event: error\ndata: " in body
+    assert event["type"] == "error"
+    assert event["error"]["code"] == "server_is_overloaded"
+
+
+async def test_one_failure_among_pictures_does_not_spoil_the_stream():
+    mixed = generation((0, OVERLOADED), (0.02, picture(b"one")), (0.12, OVERLOADED), (0.15, picture(b"two")))
+    body = await body_of(await images.event_stream(mixed, {}))
+    assert [event["b64_json"] for event in events_in(body)] == ["b25l", "dHdv"]
+    assert body.count(b": a picture failed: try again\n\n") == 2
+
+
+async def test_a_client_that_leaves_does_not_cancel_the_pictures():
+    running = generation((0, picture(b"one")), (0.2, picture(b"two")))
+    stream = await images.event_stream(running, {})
+    pieces = aiter(stream.iterator)
+    await anext(pieces)
+    await pieces.aclose()
+    assert [made.image.content for made in await running.all()] == [b"one", b"two"]

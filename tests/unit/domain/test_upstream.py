@@ -1,0 +1,183 @@
+"""What each failure of the upstream means: glm-image-api.md section 3, row by row, outward as design.md section 6."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain import errors
+from gateway.domain.errors import Moderation
+from gateway.domain.upstream import FAULT_OF_CODE, RETRY_WAITS, CallFailure, Fault, fault_of, outward
+
+BROKEN, OVERLOADED, RATE = errors.UpstreamBroken, errors.UpstreamOverloaded, errors.UpstreamRateLimited
+ACCOUNT, REJECTED, UNKNOWN = errors.AccountUnusable, errors.UpstreamRejected, errors.OutcomeUnknown
+
+# code: (its HTTP status; where the table says "?", a likely one), what the client is told.
+ROWS = {
+    "500": (500, BROKEN),
+    "1000": (401, ACCOUNT),
+    "401": (401, ACCOUNT),
+    "1001": (401, ACCOUNT),
+    "1002": (401, ACCOUNT),
+    "1003": (401, ACCOUNT),
+    "1004": (401, ACCOUNT),
+    "1005": (401, ACCOUNT),
+    "1100": (500, BROKEN),
+    "1110": (429, ACCOUNT),
+    "1111": (429, ACCOUNT),
+    "1112": (429, ACCOUNT),
+    "1113": (429, ACCOUNT),
+    "1120": (429, ACCOUNT),
+    "1121": (429, ACCOUNT),
+    "1200": (500, BROKEN),
+    "1210": (400, REJECTED),
+    "1211": (400, errors.ModelNotFound),
+    "1212": (400, REJECTED),
+    "1213": (400, REJECTED),
+    "1214": (400, REJECTED),
+    "1215": (400, REJECTED),
+    "1220": (403, ACCOUNT),
+    "1221": (400, ACCOUNT),  # "502/503": the operator's to mend, whatever the class of the status
+    "1222": (400, ACCOUNT),
+    "1230": (500, BROKEN),
+    "1231": (400, BROKEN),  # cannot be the client's: the gateway sends no request_id
+    "1234": (500, BROKEN),
+    "1261": (400, errors.TextTooLong),
+    "1300": (400, errors.ContentRefused),
+    "1301": (400, errors.ContentRefused),
+    "1302": (429, RATE),
+    "1303": (429, RATE),
+    "1304": (429, ACCOUNT),
+    "1305": (429, OVERLOADED),
+    "1308": (429, ACCOUNT),
+    "1309": (429, ACCOUNT),
+    "1310": (429, ACCOUNT),
+    "1311": (429, ACCOUNT),
+    "1312": (429, OVERLOADED),
+    "1313": (429, ACCOUNT),
+    "1314": (429, ACCOUNT),
+    "1315": (429, ACCOUNT),
+    "1316": (429, ACCOUNT),
+    "1317": (429, ACCOUNT),
+    "1318": (429, ACCOUNT),
+    "1319": (429, ACCOUNT),
+    "1320": (429, ACCOUNT),
+    "1321": (429, ACCOUNT),
+}
+RETRIED = {"500", "1100", "1200", "1230", "1231", "1234", "1302", "1303", "1305", "1312"}
+
+
+def outcome(code, status):
+    return outward(CallFailure(fault=fault_of(code, status), code=code, status=status))
+
+
+@pytest.mark.parametrize("code", ROWS)
+def test_every_row_of_the_table(code):
+    status, kind = ROWS[code]
+    assert type(outcome(code, status)) is kind
+
+
+@pytest.mark.parametrize("code", ROWS)
+@pytest.mark.parametrize("status", [200, 400, 429, 502, 503])
+def test_the_code_decides_before_the_status(code, status):
+    """The official table has moved before, and an error may come with status 200 (section 1.4)."""
+    assert type(outcome(code, status)) is ROWS[code][1]
+
+
+def test_no_other_code_is_known():
+    assert set(FAULT_OF_CODE) == set(ROWS)
+
+
+@pytest.mark.parametrize("code", ROWS)
+def test_which_rows_are_tried_again(code):
+    """R means that the same account may succeed; account faults are left to the operator."""
+    assert (fault_of(code, ROWS[code][0]) in RETRY_WAITS) is (code in RETRIED)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("", 400, REJECTED),
+        ("9999", 400, REJECTED),
+        ("", 401, ACCOUNT),
+        ("9999", 401, ACCOUNT),
+        ("", 403, ACCOUNT),
+        ("", 404, ACCOUNT),
+        ("", 429, RATE),
+        ("9999", 429, RATE),
+        ("", 434, ACCOUNT),
+        ("9999", 500, BROKEN),
+    ],
+)
+def test_an_unknown_code_is_judged_by_its_status(code, status, kind):
+    assert type(outcome(code, status)) is kind
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("", 200),  # an empty body, HTML, or JSON without a picture
+        ("200", 200),  # the host's envelope of a success (section 1.4: `code`, `msg`, `success`) without a picture
+        ("", 500),
+        ("", 502),
+        ("", 504),
+        ("502", 502),  # a proxy's own JSON is no more a word of the upstream's than its HTML
+        ("504", 504),
+        ("9999", 502),
+        ("GatewayTimeout", 504),
+        ("", 520),
+        ("", 524),
+        ("", 0),  # the connection was cut
+    ],
+)
+def test_what_may_hide_a_paid_picture_is_unknown_and_never_tried_again(code, status):
+    """Section 3: "a sync read-timeout or 502/504 after ~60 s may have produced and billed an image"."""
+    assert fault_of(code, status) not in RETRY_WAITS
+    assert type(outcome(code, status)) is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.CUT, Fault.CONTENT, Fault.ACCOUNT, Fault.MODEL, Fault.REQUEST, Fault.PROMPT_TOO_LONG]
+)
+def test_faults_that_are_never_tried_again(fault):
+    assert not RETRY_WAITS.get(fault)
+
+
+def test_the_waits_grow_and_end():
+    for waits in RETRY_WAITS.values():
+        assert list(waits) == sorted(waits)
+        assert waits[0] > 0
+        assert 1 <= len(waits) <= 4
+        assert sum(waits) <= 10
+
+
+@given(code=st.text(max_size=8) | st.sampled_from(sorted(ROWS)), status=st.integers(0, 999))
+def test_whatever_comes_has_an_outward_form(code, status):
+    failure = outcome(code, status)
+    assert isinstance(failure, errors.GatewayError)
+    assert type(failure) is not errors.GatewayError
+    assert failure.message
+
+
+def test_a_refused_content_keeps_where_it_was_stopped():
+    moderation = Moderation(stage="input")
+    failure = outward(CallFailure(fault=Fault.CONTENT, code="1301", status=400, moderation=moderation))
+    assert failure.moderation == moderation
+
+
+@pytest.mark.parametrize(("code", "param"), [("1261", "prompt"), ("1211", "model")])
+def test_the_place_is_named_where_it_is_known(code, param):
+    assert outcome(code, 400).param == param
+
+
+@pytest.mark.parametrize("code", ROWS)
+def test_the_upstreams_own_text_is_for_the_log_only(code):
+    secret = "0123456789abcdef.SecretOfTheAccount"
+    failure = outward(CallFailure(fault=fault_of(code, ROWS[code][0]), code=code, status=ROWS[code][0], detail=secret))
+    assert secret not in failure.message
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_nothing_was_charged_is_said_of_failures_that_made_nothing_only(fault):
+    said = outward(CallFailure(fault=fault, code="", status=500)).message
+    charged_for_nothing = isinstance(outward(CallFailure(fault=fault, code="", status=500)), errors.UpstreamFailed)
+    assert ("Nothing was charged" in said) is charged_for_nothing

@@ -1,0 +1,281 @@
+"""Slots are handed out fairly and never lost; a call is repeated only while it is certain that nothing was made."""
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain import errors
+from gateway.domain.upstream import Fault
+from gateway.service.ports import FetchFailed
+from tests.builders import a_paid_picture, an_account, failed
+from tests.fakes import Queue, Workshop, serve_out, settle
+
+pytestmark = pytest.mark.anyio
+
+UNREACHABLE = errors.UpstreamUnreachable("no connection")
+INTERNAL, OVERLOADED, RATE = [0.5, 1.0], [1.0, 2.0, 4.0], [0.5, 1.0, 2.0, 4.0]
+FAULTS = [
+    (failed(Fault.INTERNAL), errors.UpstreamBroken, INTERNAL),
+    (failed(Fault.OVERLOADED, "1305", 429), errors.UpstreamOverloaded, OVERLOADED),
+    (failed(Fault.RATE, "1302", 429), errors.UpstreamRateLimited, RATE),
+    (UNREACHABLE, errors.UpstreamUnreachable, INTERNAL),
+    (failed(Fault.ACCOUNT, "1113", 429), errors.AccountUnusable, []),
+    (failed(Fault.CONTENT, "1301", 400), errors.ContentRefused, []),
+    (failed(Fault.PROMPT_TOO_LONG, "1261", 400), errors.TextTooLong, []),
+    (failed(Fault.MODEL, "1211", 400), errors.ModelNotFound, []),
+    (failed(Fault.REQUEST, "1210", 400), errors.UpstreamRejected, []),
+    (failed(Fault.CUT, "", 0), errors.OutcomeUnknown, []),
+]
+
+
+async def test_a_picture_is_called_for_once_downloaded_once_and_told():
+    shop = Workshop(a_paid_picture("fox"))
+    shop.clock.step = 2.0
+    picture = await shop.make(prompt="a fox")
+    assert [(account.name, plan.prompt) for account, plan in shop.upstream.calls] == [("main", "a fox")]
+    assert shop.source.urls == ["https://cdn.z.ai/fox.png"]
+    assert (picture.paid.request_id, picture.size) == ("request-fox", "1280x1280")
+    assert shop.observer.told == [("picture_paid", "main", "glm-image", 2.0), ("picture_delivered", "glm-image")]
+    assert shop.clock.slept == []
+
+
+@pytest.mark.parametrize(("fault", "kind", "waits"), FAULTS)
+async def test_a_fault_that_stays_is_tried_so_often_and_no_more(fault, kind, waits):
+    shop = Workshop(*[fault] * 20)
+    with pytest.raises(kind):
+        await shop.make()
+    assert len(shop.upstream.calls) == len(waits) + 1
+    assert shop.clock.slept == waits
+    assert [told[0] for told in shop.observer.all("call_failed")] == ["main"] * (len(waits) + 1)
+    assert shop.observer.all("picture_paid") == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "waits"), [(fault, waits[:tries]) for fault, _, waits in FAULTS for tries in range(1, len(waits) + 1)]
+)
+async def test_a_fault_that_passes_leaves_one_paid_picture(fault, waits):
+    shop = Workshop(*[fault] * len(waits))
+    await shop.make()
+    assert len(shop.upstream.calls) == len(waits) + 1
+    assert shop.clock.slept == waits
+    assert len(shop.observer.all("picture_paid")) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "detail"),
+    [
+        (failed(Fault.RATE, "1302", 429, detail="slow down"), "code 1302, status 429: slow down"),
+        (failed(Fault.CUT, "", 0, detail="half an answer"), "code -, status 0: half an answer"),
+    ],
+)
+async def test_the_operator_is_told_the_upstreams_own_words(fault, detail):
+    shop = Workshop(*[fault] * 5)
+    await asyncio.gather(shop.make(), return_exceptions=True)
+    assert shop.observer.all("call_failed")[0] == ["main", "glm-image", fault.failure.fault, detail]
+
+
+@given(numbers=st.lists(st.integers(0, len(FAULTS)), max_size=12))
+def test_nothing_is_called_again_after_a_paid_or_unknown_end(numbers):
+    """Number len(FAULTS) is a paid picture; afterwards the fake would pay for every further call."""
+    ends = [FAULTS[number][0] if number < len(FAULTS) else a_paid_picture() for number in numbers]
+    shop = Workshop(*ends)
+    kind = None
+    try:
+        asyncio.run(shop.make())
+    except errors.GatewayError as failure:
+        kind = type(failure)
+    calls = len(shop.upstream.calls)
+    assert calls <= 5
+    made = [FAULTS[number] if number < len(FAULTS) else (None, None, []) for number in [*numbers, len(FAULTS)][:calls]]
+    assert all(waits for _, _, waits in made[:-1])
+    assert made[-1][1] is kind
+
+
+@pytest.mark.parametrize(
+    "end", [*(fault for fault, _, _ in FAULTS), RuntimeError("a defect"), asyncio.CancelledError()]
+)
+async def test_a_slot_comes_back_however_a_call_ends(end):
+    shop = Workshop(*[end] * 5, max_wait=0.05)
+    await asyncio.gather(shop.make(), return_exceptions=True)
+    shop.upstream.ends = []
+    await shop.make()
+    assert shop.observer.waiting == 0
+
+
+async def test_waiting_for_another_try_holds_no_slot():
+    shop = Workshop(failed(Fault.RATE, "1302", 429))
+    asleep, wake = asyncio.Event(), asyncio.Event()
+
+    async def sleep(_):
+        asleep.set()
+        await wake.wait()
+
+    shop.clock.sleep = sleep
+    first = asyncio.create_task(shop.make(prompt="first"))
+    await asleep.wait()
+    await shop.make(prompt="second")
+    wake.set()
+    await first
+    assert [plan.prompt for _, plan in shop.upstream.calls] == ["first", "second", "first"]
+
+
+async def test_downloading_holds_no_slot():
+    shop = Workshop()
+    shop.source.gate.clear()
+    tasks = [asyncio.create_task(shop.make()) for _ in range(3)]
+    await settle()
+    assert len(shop.upstream.calls) == 3
+    assert shop.upstream.most_in_flight == 1
+    shop.source.gate.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_calls_in_flight_never_exceed_what_an_account_lets():
+    shop = Workshop(accounts=[an_account("large", 3), an_account("small", 1)])
+    shop.upstream.gate.clear()
+    tasks = [asyncio.create_task(shop.make()) for _ in range(20)]
+    await settle()
+    assert Counter(account.name for account, _ in shop.upstream.calls) == {"large": 3, "small": 1}
+    assert shop.observer.waiting == 16
+    shop.upstream.gate.set()
+    await asyncio.gather(*tasks)
+    assert len(shop.upstream.calls) == 20
+    assert shop.upstream.most_in_flight == 4
+    assert shop.observer.waiting == 0
+
+
+DOWNLOADS = [([], [], True), ([False], [1.0], True), ([False] * 3, [1.0, 2.0, 4.0], True)]
+DOWNLOADS += [([False] * 4, [1.0, 2.0, 4.0], False), ([True], [], False), ([False, True], [1.0], False)]
+
+
+@pytest.mark.parametrize(("finals", "waits", "delivered"), DOWNLOADS)
+async def test_a_paid_picture_is_downloaded_in_four_tries_and_never_paid_again(finals, waits, delivered):
+    shop = Workshop()
+    shop.source.ends = [FetchFailed("status 404", final=final) for final in finals]
+    [end] = await asyncio.gather(shop.make(), return_exceptions=True)
+    assert isinstance(end, errors.ImageDownloadFailed) is not delivered
+    assert delivered or "request-1" in end.message
+    assert len(shop.upstream.calls) == 1
+    assert shop.clock.slept == waits
+    given_up = [given_up for _, _, given_up in shop.observer.all("fetch_failed")]
+    assert given_up == [not delivered and number == len(finals) for number in range(1, len(finals) + 1)]
+    assert len(shop.observer.all("picture_delivered")) == delivered
+
+
+async def test_first_come_first_served():
+    queue = Queue()
+    tasks = queue.enter("a", "b", "c", "d")
+    await settle()
+    assert queue.served == ["a"]
+    await serve_out(queue, tasks, "abcd")
+    assert queue.served == ["a", "b", "c", "d"]
+
+
+async def test_a_newcomer_does_not_overtake_those_who_wait():
+    """It comes in the very moment in which a slot is given back, before the first waiter has woken up."""
+    queue = Queue()
+    tasks = queue.enter("a", "b", "c")
+    await settle()
+    queue.release["a"].set()
+    tasks += queue.enter("newcomer")  # in the next tick "a" gives its slot back, then the newcomer starts
+    await settle()
+    await serve_out(queue, tasks, ["b", "c", "newcomer"])
+    assert queue.served == ["a", "b", "c", "newcomer"]
+
+
+async def test_who_waits_too_long_is_refused_and_leaves_no_trace():
+    queue = Queue(max_wait=0.05, max_length=1)
+    holder, waiter = queue.enter("holder", "waiter")
+    with pytest.raises(errors.QueueTimedOut, match=r"0\.05 seconds"):
+        await waiter
+    with pytest.raises(errors.QueueTimedOut, match=r"0\.05 seconds"):
+        await queue.hold("another")  # the only place in the queue is free again
+    assert queue.observer.waiting == 0
+    queue.release["holder"].set()
+    await holder
+    [later] = queue.enter("later")
+    await settle()
+    assert queue.served == ["holder", "later"]
+    queue.release["later"].set()
+    await later
+
+
+async def test_one_too_many_is_refused_at_once():
+    queue = Queue(max_length=2)
+    holder, leaver, stayer = queue.enter("holder", "leaver", "stayer")
+    await settle()
+    [late] = queue.enter("late")
+    with pytest.raises(errors.QueueTimedOut, match="Too many"):
+        await asyncio.wait_for(late, 1)
+    leaver.cancel()
+    await settle()
+    [newcomer] = queue.enter("newcomer")  # there is room again
+    await settle()
+    await serve_out(queue, [holder, stayer, newcomer], ["holder", "stayer", "newcomer"])
+    assert queue.served == ["holder", "stayer", "newcomer"]
+    assert queue.observer.most_waiting == 2
+
+
+async def test_a_queue_without_places_still_serves_who_need_not_wait():
+    queue = Queue(max_length=0)
+    [holder] = queue.enter("holder")
+    await settle()
+    assert queue.served == ["holder"]
+    [late] = queue.enter("late")
+    with pytest.raises(errors.QueueTimedOut):
+        await asyncio.wait_for(late, 1)
+    queue.release["holder"].set()
+    await holder
+
+
+async def test_a_waiter_who_leaves_with_the_slot_already_handed_over_gives_it_to_the_next():
+    queue = Queue()
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(queue.slots.one(queue.observer))
+        leaver, stayer = queue.enter("leaver", "stayer")
+        await settle()
+        await held.aclose()  # the leaver is about to wake up with the slot
+        leaver.cancel()
+    await settle()
+    assert queue.served == ["stayer"]
+    assert queue.observer.waiting == 0
+    await serve_out(queue, [stayer], ["stayer"])
+
+
+@given(
+    concurrency=st.integers(1, 3),
+    steps=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4), st.booleans()), max_size=30),
+)
+def test_no_interleaving_loses_or_doubles_a_slot(concurrency, steps):
+    """Each step: ticks that pass, ticks for which a newcomer holds its slot, and whether one of them all leaves."""
+    queue, holding = Queue(concurrency), []
+
+    async def hold(ticks):
+        async with queue.slots.one(queue.observer):
+            holding.append(ticks)
+            assert len(holding) <= concurrency
+            try:
+                await settle(ticks)
+            finally:
+                holding.remove(ticks)
+
+    async def run():
+        tasks = []
+        for passing, ticks, leaves in steps:
+            tasks.append(asyncio.create_task(hold(ticks)))
+            await settle(passing)
+            if leaves:
+                tasks[len(tasks) // 2].cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not [end for end in ends if isinstance(end, Exception)]
+        assert queue.observer.waiting == 0
+        last = queue.enter(*range(concurrency))
+        await settle()
+        await serve_out(queue, last, range(concurrency))
+        assert len(queue.served) == concurrency
+
+    asyncio.run(run())
