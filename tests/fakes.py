@@ -1,10 +1,14 @@
-"""One in-memory implementation of each port of gateway.service.ports."""
+"""One in-memory implementation of each port of gateway.service.ports, and a server that behaves as it is told."""
 
 import asyncio
+import socket
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
+from gateway.domain.errors import DatabaseUnavailable, NameTaken
 from gateway.domain.image import PictureBytes
+from gateway.domain.terms import with_changes
 from gateway.service.dispatch import Dispatch, Slots
 from tests.builders import NOW, a_paid_picture, a_plan, an_account
 
@@ -78,29 +82,64 @@ class FakeSource:
 
 
 class FakeKeys:
-    """The list of keys; `lookups` are the ids that were asked for."""
+    """The list of keys; `lookups` are the ids that were asked for. While it is `down`, nothing can be read or written.
+
+    While `gate` is not set, a look-up hangs after it was answered.
+    """
 
     def __init__(self, *keys):
         self.keys = {key.id: key for key in keys}
         self.lookups = []
+        self.down = False
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def get(self, key_id):
         self.lookups.append(key_id)
+        self._reach()
+        found = self.keys.get(key_id)
+        await self.gate.wait()
         await asyncio.sleep(0)
-        return self.keys.get(key_id)
+        return found
 
     async def add(self, key):
+        self._reach()
+        same = [one for one in self.keys.values() if (one.project.id, one.name) == (key.project.id, key.name)]
+        if any(one.revoked_at is None for one in same):
+            raise NameTaken(key.name)
         self.keys[key.id] = key
 
-    async def list(self):
-        return sorted(self.keys.values(), key=lambda key: key.created_at)
+    async def list(self, project_id=None):
+        self._reach()
+        found = [key for key in self.keys.values() if project_id in {None, key.project.id}]
+        return sorted(found, key=lambda key: key.created_at)
+
+    async def change(self, key_id, changes):
+        return self._replace(key_id, lambda key: with_changes(key, changes))
+
+    async def replace_secret(self, key_id, digest, last_four, old_until):
+        self._reach()
+        if key_id not in self.keys or self.keys[key_id].revoked_at:
+            return False
+        new = {"digest": digest, "last_four": last_four, "previous_until": old_until}
+        return self._replace(key_id, lambda key: replace(key, previous_digest=key.digest if old_until else None, **new))
 
     async def revoke(self, key_id, at):
-        if key_id not in self.keys:
-            return False
-        key = self.keys[key_id]
-        self.keys[key_id] = replace(key, revoked_at=key.revoked_at or at)
-        return True
+        return self._replace(key_id, lambda key: replace(key, revoked_at=key.revoked_at or at))
+
+    async def touch(self, used):
+        for key_id, at in used.items():
+            self._replace(key_id, lambda key, at=at: replace(key, last_used_at=max(key.last_used_at or at, at)))
+
+    def _replace(self, key_id, change):
+        self._reach()
+        if key_id in self.keys:
+            self.keys[key_id] = change(self.keys[key_id])
+        return key_id in self.keys
+
+    def _reach(self):
+        if self.down:
+            raise DatabaseUnavailable("the database is down")
 
 
 class FakeObserver:
@@ -178,3 +217,62 @@ async def settle(ticks=20):
     """Let everything run that can run now."""
     for _ in range(ticks):
         await asyncio.sleep(0)
+
+
+class FakeServer:
+    """Accepts connections on loopback, and reads each request to its end before it does what it is told."""
+
+    def __init__(self, behave):
+        self.behave = behave
+        self.connections = 0
+        self.requests = []
+        self.writers = []
+
+    async def serve(self, reader, writer):
+        self.connections += 1
+        self.writers.append(writer)
+        try:
+            while True:
+                request = await reader.readuntil(b"\r\n\r\n")
+                fields = dict(line.lower().split(b": ", 1) for line in request.split(b"\r\n")[1:] if line)
+                body = await reader.readexactly(int(fields.get(b"content-length", 0)))
+                self.requests.append((request, body))
+                await self.behave(self, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def serving(behave):
+    server = FakeServer(behave)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.port = listener.sockets[0].getsockname()[1]
+    server.url = f"http://127.0.0.1:{server.port}/images/generations"
+    try:
+        yield server
+    finally:
+        listener.close()
+        for writer in server.writers:
+            writer.close()
+        await listener.wait_closed()
+
+
+def head(status="200 OK", length=None, *more):
+    lines = [f"HTTP/1.1 {status}", *more, *([] if length is None else [f"Content-Length: {length}"])]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def answering(content, then=None):
+    """Answer every request so; `then` may be `close` or `reset`."""
+
+    async def behave(_, writer):
+        writer.write(content)
+        await writer.drain()
+        if then == "reset":  # with linger on and at 0 s, a close sends RST instead of FIN
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, *[0] * 7]))
+        if then:
+            raise ConnectionError
+
+    return behave

@@ -2,19 +2,19 @@
 
 import asyncio
 import socket
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
 
 from gateway.adapters.glm import client
 from gateway.adapters.glm.client import Endpoint, GlmImage
-from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
+from gateway.adapters.glm.transport import KEEPALIVE_SECONDS, AiohttpTransport, PublicResolver
 from gateway.domain.errors import UpstreamUnreachable
 from gateway.domain.upstream import Fault
 from gateway.service.ports import CallFailed
 from tests.builders import a_plan, an_account
-from tests.fakes import settle
+from tests.fakes import answering, head, serving, settle
 from tests.servers import free_port
 
 pytestmark = pytest.mark.anyio
@@ -23,52 +23,7 @@ NOTHING_WAS_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 PAID = b'{"data":[{"url":"https://z.ai/a.png"}],"request_id":"r"}'
 
 
-def head(status="200 OK", length=None, *more):
-    lines = [f"HTTP/1.1 {status}", *more, *([] if length is None else [f"Content-Length: {length}"])]
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
 WHOLE = head("200 OK", len(PAID)) + PAID
-
-
-class Server:
-    """Accepts connections on loopback, and reads each request to its end before it does what it is told."""
-
-    def __init__(self, behave):
-        self.behave = behave
-        self.connections = 0
-        self.requests = []
-        self.writers = []
-
-    async def serve(self, reader, writer):
-        self.connections += 1
-        self.writers.append(writer)
-        try:
-            while True:
-                request = await reader.readuntil(b"\r\n\r\n")
-                fields = dict(line.lower().split(b": ", 1) for line in request.split(b"\r\n")[1:] if line)
-                body = await reader.readexactly(int(fields.get(b"content-length", 0)))
-                self.requests.append((request, body))
-                await self.behave(self, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-
-@asynccontextmanager
-async def serving(behave):
-    server = Server(behave)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.port = listener.sockets[0].getsockname()[1]
-    server.url = f"http://127.0.0.1:{server.port}/images/generations"
-    try:
-        yield server
-    finally:
-        listener.close()
-        for writer in server.writers:
-            writer.close()
-        await listener.wait_closed()
 
 
 @pytest.fixture
@@ -97,22 +52,6 @@ async def send(transport, request):
         await response.aclose()
 
 
-def answering(content, then=None):
-    async def behave(_, writer):
-        writer.write(content)
-        await writer.drain()
-        if then == "reset":  # with linger on and at 0 s, a close sends RST instead of FIN
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, *[0] * 7]))
-        if then:
-            raise ConnectionError
-
-    return behave
-
-
-async def silence(_, writer):
-    await asyncio.sleep(30)
-
-
 async def test_a_whole_answer(transport):
     async with serving(answering(WHOLE)) as server:
         response, content = await send(transport, a_post(server.url))
@@ -131,19 +70,26 @@ async def test_a_place_that_cannot_be_reached(transport, url):
         await send(transport, a_post(url))
 
 
-async def test_a_listener_that_takes_nobody(transport):
-    """Its queue is full: the connection is never made."""
-    with socket.socket() as listener:
+@contextmanager
+def crowded():
+    """A listener whose queue is full, so that no further connection is made."""
+    with socket.socket() as listener, ExitStack() as fillers:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)  # noqa: FBT003 - the socket's own argument
+        for _ in range(4):
+            filler = fillers.enter_context(socket.socket())
+            filler.settimeout(0)
             filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+async def test_a_listener_that_takes_nobody(transport, monkeypatch):
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.2)
+    with crowded() as port:
         with pytest.raises(httpx.ConnectTimeout):
-            await send(transport, a_post(f"http://127.0.0.1:{listener.getsockname()[1]}/", connect=0.2))
-        for filler in fillers:
-            filler.close()
+            await send(transport, a_post(f"http://127.0.0.1:{port}/", connect=0.2))
+        with pytest.raises(UpstreamUnreachable):
+            await upstream(transport, port).make(an_account(), a_plan())
 
 
 @pytest.mark.parametrize("abort", [True, False])
@@ -181,7 +127,7 @@ AFTER_SENDING = {
     "a wrong length": (answering(head("200 OK", "many")), PROTOCOL),
     "a head without end": (answering(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000), PROTOCOL),
     "no HTTP": (answering(b"+PONG\r\n", "close"), PROTOCOL),
-    "silence": (silence, READ),
+    "silence": (answering(b""), READ),
     "silence after the head": (answering(head("200 OK", 100)), READ),
     "silence in the body": (answering(head("200 OK", 100) + PAID[:20]), READ),
 }
@@ -212,11 +158,15 @@ async def test_an_upstream_that_is_not_there_is_unreachable(transport):
         await upstream(transport, free_port()).make(an_account(), a_plan())
 
 
-async def test_an_answer_without_end_is_cut(transport):
-    content = head("200 OK", 10**9) + b" " * (client.LARGEST_ANSWER + 1)
+@pytest.mark.parametrize("length", [client.LARGEST_ANSWER, client.LARGEST_ANSWER + 1])
+async def test_an_answer_may_be_so_large_and_no_larger(transport, length):
+    content = head("200 OK", length) + PAID + b" " * (length - len(PAID))
     async with serving(answering(content)) as server:
-        with pytest.raises(CallFailed, match="CUT"):
-            await upstream(transport, server.port).make(an_account(), a_plan())
+        [end] = await asyncio.gather(
+            upstream(transport, server.port).make(an_account(), a_plan()), return_exceptions=True
+        )
+    assert isinstance(end, CallFailed) is (length > client.LARGEST_ANSWER)
+    assert not isinstance(end, CallFailed) or "larger" in end.failure.detail
 
 
 async def test_the_calls_headers_are_glms(transport):
@@ -227,6 +177,33 @@ async def test_the_calls_headers_are_glms(transport):
     assert request.startswith(b"POST /api/paas/v4/images/generations HTTP/1.1\r\n")
     assert b"authorization: bearer id.secret\r\n" in request.lower()
     assert b"content-type: application/json\r\n" in request.lower()
+    assert b"accept-encoding: identity\r\n" in request.lower()
+    assert request.lower().count(b"user-agent: glm-image-gateway/") == request.lower().count(b"user-agent:") == 1
+
+
+async def test_any_number_of_calls_is_in_flight_at_once(transport):
+    arrived = []
+
+    async def wait_for_all(_, writer):
+        arrived.append(writer)
+        if len(arrived) == 150:
+            for each in arrived:
+                each.write(WHOLE)
+
+    async with serving(wait_for_all) as server:
+        ends = await asyncio.gather(*(send(transport, a_post(server.url)) for _ in range(150)))
+    assert {content for _, content in ends} == {PAID}
+
+
+async def test_an_idle_connection_is_dropped_before_servers_drop_it(transport, monkeypatch):
+    """Usual servers keep one for 5 s or more: a paid POST must not go out on one that is about to be closed."""
+    assert KEEPALIVE_SECONDS < 5
+    monkeypatch.setattr("gateway.adapters.glm.transport.KEEPALIVE_SECONDS", 0.05)
+    async with serving(answering(WHOLE)) as server:
+        await send(transport, a_post(server.url))
+        await asyncio.sleep(0.1)
+        await send(transport, a_post(server.url))
+        assert server.connections == 2
 
 
 @pytest.mark.parametrize("ticks", [0, 1, 2, 5, 20])
@@ -294,3 +271,7 @@ async def test_one_private_address_among_public_ones_is_enough(address, monkeypa
     monkeypatch.setattr("aiohttp.ThreadedResolver.resolve", resolve)
     with pytest.raises(OSError, match="not public"):
         await PublicResolver().resolve("cdn.z.ai", 443)
+
+
+async def test_a_transport_that_was_never_used_closes():
+    await AiohttpTransport().aclose()

@@ -172,10 +172,20 @@ def test_a_picture_in_an_answer_of_another_status_is_not_trusted():
     assert failure_of(500, SUCCESS).fault is Fault.CUT
 
 
-@pytest.mark.parametrize("content", [OVERLOAD_PAGE * 100, encoded({"error": {"code": "500", "message": "m" * 10_000}})])
-def test_the_upstreams_text_is_kept_short(content):
-    failure = failure_of(500, content)
-    assert 0 < len(failure.detail) <= 500
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"error": {"code": "500", "message": "inside"}, "message": "outside"}, "inside"),
+        ({"code": 500, "msg": "flat", "success": False}, "flat"),
+        ({"code": 500}, '{"code": 500}'),
+        (OVERLOAD_PAGE, OVERLOAD_PAGE.decode()),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        ({"error": {"code": "500", "message": "m" * 10_000}}, "m" * 500),
+        (OVERLOAD_PAGE * 100, (OVERLOAD_PAGE * 100)[:500].decode()),
+    ],
+)
+def test_the_upstreams_own_text_is_kept_for_the_log_and_kept_short(body, detail):
+    assert failure_of(500, body).detail == detail
 
 
 NAMES = ["data", "url", "error", "code", "message", "id", "request_id", "content_filter", "contentFilter", "success"]

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.exceptions import RedisError, ResponseError
@@ -39,7 +40,7 @@ async def test_a_command_gives_its_reply(client):
     assert await client.call("INCRBY", "a", 41) == 42
     assert await client.call("EVAL", "return {KEYS[1], ARGV[1]}", 1, "k", b"\xff\0") == [b"k", b"\xff\0"]
     await client.ping()
-    assert await client.answers()
+    assert await client.answers() is True
 
 
 async def test_a_hundred_calls_at_once_travel_as_one_pipeline(client):
@@ -107,11 +108,19 @@ async def test_a_caller_that_leaves_disturbs_nobody(client):
     assert await client.call("GET", "left") == b"1"
 
 
+async def test_closing_waits_for_what_is_under_way(server):
+    client = RedisClient(server)
+    under_way = [asyncio.create_task(client.call("INCR", "under way")) for _ in range(3)]
+    await settle(3)
+    await client.aclose()
+    assert await asyncio.gather(*under_way) == [1, 2, 3]
+
+
 async def test_nothing_listens():
     client = RedisClient(f"redis://127.0.0.1:{servers.free_port()}/0")
     ends = await ends_of(*(client.call("PING") for _ in range(3)))
     assert all(isinstance(end, RedisError) for end in ends)
-    assert not await client.answers()
+    assert await client.answers() is False
     await client.aclose()
 
 
@@ -124,7 +133,7 @@ async def test_a_server_that_dies_and_comes_back_is_noticed(tmp_path):
         started = time.monotonic()
         assert all(isinstance(end, RedisError) for end in await ends_of(*(client.call("PING") for _ in range(3))))
         assert time.monotonic() - started < 2
-        assert not await client.answers()
+        assert await client.answers() is False
         await client.aclose()
 
 
@@ -151,6 +160,41 @@ async def test_more_pipelines_than_connections_wait_their_turn(client):
     assert await asyncio.gather(*tasks) == [str(number).encode() for number in range(60)]
     listed = await client.call("CLIENT", "LIST")
     assert listed.count(b"id=") <= 20
+
+
+@asynccontextmanager
+async def losing_answers(url):
+    """A way to the server on which the answer to INCR, and with it the connection, is lost."""
+    host, port = url.removeprefix("redis://").removesuffix("/0").split(":")
+    carriers = []
+
+    async def carry(reader, writer):
+        carriers.append(asyncio.current_task())
+        from_server, to_server = await asyncio.open_connection(host, port)
+        command = b""
+        while b"INCR" not in command and (command := await reader.read(65_536)):
+            to_server.write(command)
+            answer = await from_server.read(65_536)
+            if b"INCR" not in command:
+                writer.write(answer)
+        for end in (writer, to_server):
+            end.close()
+            await end.wait_closed()
+
+    listener = await asyncio.start_server(carry, "127.0.0.1", 0)
+    async with listener:
+        yield f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}/0"
+        await asyncio.gather(*carriers)
+
+
+async def test_a_command_whose_answer_is_lost_is_not_run_again(server, client):
+    """It may be a script that reserves or spends: whether to try again is the caller's choice."""
+    async with losing_answers(server) as url:
+        unlucky = RedisClient(url)
+        [end] = await ends_of(unlucky.call("INCR", "once"))
+        assert isinstance(end, RedisError)
+        await unlucky.aclose()
+    assert await client.call("GET", "once") == b"1"
 
 
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:6379", "127.0.0.1:6379", "redis:/127.0.0.1", "amqp://redis://x"])

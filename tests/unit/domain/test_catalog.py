@@ -221,10 +221,13 @@ def test_a_legal_size_is_its_own_nearest(model, data):
 
 
 @given(model=models, width=sides, height=sides)
+@example(model=CATALOG.models["cogview-4"], width=4681, height=4682)
 def test_a_turned_size_gives_the_turned_result(model, width, height):
+    """But for a tie: where both sides are, or are rounded to, the same, the width is the one that gives way."""
     one = model.size.nearest(Size(width=width, height=height))
     other = model.size.nearest(Size(width=height, height=width))
-    assert width == height or (one.width, one.height) == (other.height, other.width)
+    tied = one == other and abs(one.width - one.height) <= model.size.step
+    assert tied or (one.width, one.height) == (other.height, other.width)
 
 
 @given(model=models, width=sides, height=sides)

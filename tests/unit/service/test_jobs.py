@@ -95,11 +95,15 @@ async def test_only_a_defect_is_told(jobs, crashes, failure, told):
 
 
 async def test_a_cancelled_job_is_no_defect(jobs, crashes):
+    loop, troubles = asyncio.get_running_loop(), []
+    handler = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, trouble: troubles.append(trouble))
     task = jobs.start(wait_and_give(asyncio.Event(), None))
     await settle()
     task.cancel()
     await settle()
-    assert crashes == []
+    loop.set_exception_handler(handler)
+    assert crashes == troubles == []
 
 
 async def test_a_job_lives_though_nobody_holds_it(jobs):
