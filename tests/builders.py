@@ -50,9 +50,9 @@ def a_paid_picture(name="1", **changes):
     return PaidPicture(**{"url": f"https://cdn.z.ai/{name}.png", "request_id": f"request-{name}", **changes})
 
 
-def a_picture(content=b"bytes", media="png", size=(1280, 1280), **changes):
+def a_picture(content=b"bytes", media="png", size=(1280, 1280), account="main", **changes):
     image = PictureBytes(content=content, media=media, width=size[0], height=size[1])
-    return Picture(paid=a_paid_picture(**changes), image=image)
+    return Picture(paid=a_paid_picture(**changes), account=account, image=image)
 
 
 def failed(fault=Fault.INTERNAL, code="500", status=500, **more):

@@ -1,18 +1,20 @@
-"""The flow of a request on fakes of everything that it needs."""
+"""Use cases on fakes of everything that they need."""
 
 from gateway.domain.billing import Tariff
+from gateway.domain.errors import InvalidKey
+from gateway.service.authenticate import Authenticate
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.plan import Planner
 from gateway.service.reserve import Reservations
 from gateway.settings.models import load_catalog
-from tests.builders import PRICE, a_caller, a_request, an_account, mapping_rules
-from tests.fakes import Workshop
+from tests.builders import PEPPER, PRICE, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
+from tests.fakes import FakeClock, FakeKeys, Workshop
 from tests.fakes_quota import FakeQuotas, FakeSpool
 
 
 class Studio:
-    """The use case; `concurrency` calls may be in flight, and every model costs PRICE."""
+    """The flow of a request; `concurrency` calls may be in flight, and every model costs PRICE."""
 
     def __init__(self, *ends, concurrency=10, on_outage="refuse", **rules):
         self.shop = Workshop(*ends, accounts=[an_account(concurrency=concurrency)])
@@ -46,3 +48,22 @@ class Studio:
     async def _refill(self, shard):
         self.refilled.append(shard)
         self.quotas.emptied.discard(shard)
+
+
+SECRET = a_secret()
+
+
+class Door:
+    """Authentication, knowing one key or those that are given."""
+
+    def __init__(self, *keys, peppers=(PEPPER,), step=0.0):
+        self.keys = FakeKeys(*(keys or [a_stored_key(SECRET)]))
+        self.clock = FakeClock(step)
+        self.authenticate = Authenticate(self.keys, peppers, self.clock)
+
+    async def lets_in(self, secret=SECRET, address=None):
+        try:
+            await self.authenticate(secret, address)
+        except InvalidKey:
+            return False
+        return True

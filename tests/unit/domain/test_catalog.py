@@ -1,5 +1,6 @@
 """The real catalog: its models, aliases and size rules, and "the nearest size" of design.md section 6."""
 
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from math import floor, isqrt
@@ -129,6 +130,9 @@ def test_a_catalog_that_contradicts_itself_is_refused():
         Catalog([])
     with pytest.raises(ValueError, match="nowhere"):
         Catalog([model], [Alias(pattern="a-*", model="nowhere")])
+    for default_size in ("large", "1281x1280", "2080x2080"):
+        with pytest.raises(ValueError, match="default_size of 'glm-image'"):
+            Catalog([replace(model, default_size=default_size)])
 
 
 @pytest.mark.parametrize(
