@@ -98,8 +98,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
-        authenticate = await stack.enter_async_context(_open_authentication(settings, engine, peppers, clock))
         redis = await stack.enter_async_context(_open_redis(settings))
+        authenticate = await stack.enter_async_context(_open_authentication(engine, redis, peppers, clock))
         dispatch = await stack.enter_async_context(_open_dispatch(settings, clock, observer))
         reservations = await stack.enter_async_context(open_reservations(settings, engine, redis, clock, observer))
         jobs = Jobs(observer.crashed)
@@ -153,13 +153,13 @@ async def _open_announcer(settings: Settings, warn: Callable[[str], None]) -> As
     if not url:
         yield NobodyListens()
         return
-    async with aclosing(RedisAnnouncer(url, warn)) as announcer:
-        yield announcer
+    async with aclosing(RedisClient(url)) as redis:
+        yield RedisAnnouncer(redis, warn)
 
 
 @asynccontextmanager
 async def _open_authentication(
-    settings: Settings, engine: AsyncEngine, peppers: Peppers, clock: SystemClock
+    engine: AsyncEngine, redis: RedisClient, peppers: Peppers, clock: SystemClock
 ) -> AsyncGenerator[Authenticated]:
     """Authenticate with a memory that hears of changes, and note when keys are used."""
     keys = SqlKeys(engine)
@@ -170,8 +170,7 @@ async def _open_authentication(
         uses.note(caller.key_id)
         return caller
 
-    url = settings.redis.url.reveal()
-    async with _working(listen(url, authenticate.forget, authenticate.forget_all)), _working(uses.run()):
+    async with _working(listen(redis, authenticate.forget, authenticate.forget_all)), _working(uses.run()):
         yield authenticated
     await uses.write()
 
