@@ -5,7 +5,6 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from importlib.resources import files
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ from zoneinfo import available_timezones
 import msgspec
 from platformdirs import user_data_path
 
-from gateway.domain.addresses import Networks, parse_networks
+from gateway.domain.addresses import Networks, is_loopback, parse_networks
 from gateway.domain.catalog import Alias, Catalog, Model
 from gateway.domain.errors import InvalidValue, Misconfigured
 from gateway.domain.secret import Secret
@@ -184,15 +183,6 @@ def load_catalog(path: Path | None = None) -> Catalog:
         )
     except (msgspec.ValidationError, ValueError) as failure:
         raise Misconfigured(f"{path}: {failure}.") from failure
-
-
-def is_loopback(url: str) -> bool:
-    """Tell whether a URL points at this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _path(text: str | None) -> Path | None:

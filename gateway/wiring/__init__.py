@@ -26,7 +26,7 @@ from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.projects import SqlProjects
 from gateway.adapters.system import SystemClock, own_secret, random_text
 from gateway.api.services import Authenticated, Services
-from gateway.domain.addresses import Address
+from gateway.domain.addresses import Address, is_loopback
 from gateway.domain.billing import Tariff
 from gateway.domain.errors import Misconfigured
 from gateway.domain.keys import Caller, derive
@@ -41,7 +41,7 @@ from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
 from gateway.service.plan import Planner
 from gateway.service.ports import Announcer
-from gateway.settings import Settings, is_loopback, load_catalog
+from gateway.settings import Settings, load_catalog
 from gateway.wiring.quotas import open_reservations
 
 
