@@ -36,10 +36,11 @@ def client(url):
     return aclosing(RedisClient(url))
 
 
-async def in_step(at):
-    """Wait until the replica confirms again."""
-    while not (await at.client.confirmed(1, "EVAL", SET, 1, "step", "x")).replicas:
-        pass
+async def in_step(*shops):
+    """Wait until the replica has what every connection wrote: only later writes can then be unconfirmed."""
+    for at in shops:
+        while not (await at.client.confirmed(1, "EVAL", SET, 1, "step", "x")).replicas:
+            pass
 
 
 def sure_quotas(scripts):
@@ -73,6 +74,7 @@ async def test_a_reservation_that_no_replica_has_stands_and_is_counted_however_o
     async with shop(pair.url) as at, shop(pair.url) as again:
         first, second = sure_quotas(at.scripts), sure_quotas(again.scripts)
         claim = at.claim(key=ONE_EACH[Limit.IMAGES_PER_DAY])
+        await in_step(at, again)
         async with stopped(pair.nodes[1]):
             reservation = await first.reserve(claim)
             assert await second.reserve(claim) == reservation
@@ -87,6 +89,7 @@ async def test_a_reservation_that_no_replica_has_stands_and_is_counted_however_o
 async def test_an_end_that_no_replica_has_is_to_be_repeated_until_one_has(pair, charged):
     async with shop(pair.url) as at, shop(pair.url) as again:
         reservation = await at.reserve(3)
+        await in_step(at, again)
 
         async def end(scripts):
             if charged is None:

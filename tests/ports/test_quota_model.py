@@ -29,16 +29,16 @@ HOUR = 3_600_000
 LEASE = 0.04
 FOREVER = 10.0**9
 
-small = st.integers(0, 6)
-some = st.one_of(st.none(), small)
+small = st.integers(0, 12)
+some = st.one_of(st.none(), st.none(), small)
 limits = st.builds(
     Limits,
     requests_per_minute=some,
     images_per_minute=some,
     images_per_day=some,
     images_per_month=some,
-    concurrent=st.one_of(st.none(), st.integers(0, 3)),
-    spend_per_month=st.one_of(st.none(), small.map(lambda pictures: pictures * PRICE)),
+    concurrent=st.one_of(st.none(), st.none(), st.integers(0, 3)),
+    spend_per_month=st.one_of(st.none(), st.none(), small.map(lambda pictures: pictures * PRICE)),
     shadow=st.sampled_from([False, False, False, True]),
 )
 choices = st.integers(0, 10**6)
@@ -80,11 +80,19 @@ class Machine(RuleBasedStateMachine):
             self.do(self.at.client.call("DEL", names.of(name)))
         self.do(self.at.client.aclose())
 
-    @rule(pictures=st.integers(1, 4), key=limits, project=limits, dying=st.booleans())
+    @rule(pictures=st.lists(st.integers(1, 4), min_size=1, max_size=4), key=limits, project=limits, dying=st.booleans())
     def reserve(self, pictures, key, project, dying):
-        claim = self.at.claim(pictures, key=key, project=project)
-        self.claims.append((claim, self.dying if dying else self.at.owner))
-        self.ask(*self.claims[-1])
+        for number in pictures:
+            claim = self.at.claim(number, key=key, project=project)
+            self.claims.append((claim, self.dying if dying else self.at.owner))
+            self.ask(*self.claims[-1])
+
+    @rule(pictures=st.integers(1, 4), limit=small, seconds=st.integers(58, 62), less=st.integers(0, 999))
+    def reserve_about_a_minute_apart(self, pictures, limit, seconds, less):
+        minute = Limits(images_per_minute=limit, requests_per_minute=limit)
+        self.reserve([pictures], minute, minute, dying=False)
+        self.time_passes(seconds, less)
+        self.reserve([pictures, 1], minute, minute, dying=False)
 
     @precondition(lambda self: self.claims)
     @rule(choice=choices)
