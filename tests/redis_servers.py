@@ -1,6 +1,7 @@
 """Real Redis-compatible servers as processes on loopback: alone, as a Cluster of 3+3, watched by Sentinels."""
 
 import shutil
+import signal
 import subprocess
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from redis.exceptions import RedisError
 
 from tests.servers import free_port, server_binary, wait_until
 
+STOP, CONTINUE = signal.SIGSTOP, signal.SIGCONT
 FAILOVER_MILLISECONDS = 1000
 MASTERS = 3
 SLOTS = 16384
@@ -161,15 +163,20 @@ class Cluster:
     def url(self):
         return "redis://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
-    def _any(self):
-        return next(node for node in self.nodes if node.popen.poll() is None)
-
     def master_of(self, key):
         """Find the node that owns a key's slot."""
-        slot = self._any().ask("CLUSTER", "KEYSLOT", key)
-        for start, end, master, *_ in redis_slots(self._any()):
+        return self._shard_of(key)[0]
+
+    def replicas_of(self, key):
+        """Find the nodes that copy a key's slot."""
+        return self._shard_of(key)[1:]
+
+    def _shard_of(self, key):
+        asked = next(node for node in self.nodes if node.popen.poll() is None)
+        slot = asked.ask("CLUSTER", "KEYSLOT", key)
+        for start, end, *members in _raw(asked, "CLUSTER", "SLOTS"):
             if start <= slot <= end:
-                return next(node for node in self.nodes if node.port == master[1])
+                return [next(node for node in self.nodes if node.port == port) for _, port, *_ in members]
         raise LookupError(key)
 
     def healthy(self):
@@ -191,14 +198,8 @@ class Cluster:
         return in_step and whole and covered and sum("slave" in flag for flag in flags) == MASTERS
 
 
-def redis_slots(node):
-    """Read CLUSTER SLOTS as the server words it."""
-    with redis.Redis(port=node.port, decode_responses=True, socket_timeout=2) as client:
-        client.set_response_callback("CLUSTER SLOTS", lambda reply, **_: reply)
-        return client.execute_command("CLUSTER SLOTS")
-
-
 def _raw(node, *command):
+    """Ask, and leave the reply in the server's words."""
     with redis.Redis(port=node.port, decode_responses=True, socket_timeout=2) as client:
         name = " ".join(command)
         client.set_response_callback(name, lambda reply, **_: reply)

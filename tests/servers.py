@@ -236,7 +236,8 @@ def postgres_server(tmp_path):
     words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     process = subprocess.Popen([*ordinary, binaries / "postgres", "-D", data, *words], stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _listens(port), what="PostgreSQL")
+        ready = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]  # it listens before it is ready
+        wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, what="PostgreSQL")
         yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
     finally:
         process.send_signal(signal.SIGINT)  # the fast shutdown: SIGTERM waits for open clients

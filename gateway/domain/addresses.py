@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
 
 from gateway.domain.errors import InvalidValue
 
@@ -53,6 +54,15 @@ def client_address(peer: str | None, forwarded: Sequence[str], trusted: Networks
         if nearest is None or not is_within(nearest, trusted):
             return nearest
     return nearest
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL points at this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _network(word: str, param: str) -> Network:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, get_origin
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ from zoneinfo import available_timezones
 import msgspec
 from platformdirs import user_data_path
 
-from gateway.domain.addresses import Networks, parse_networks
+from gateway.domain.addresses import Networks, is_loopback, parse_networks
 from gateway.domain.errors import InvalidValue, Misconfigured
 from gateway.domain.secret import Secret
 from gateway.settings.files import Section, read_toml
@@ -159,15 +158,6 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
             raise Misconfigured(f"Settings from {path}: upstreams has to be a list of tables, [[upstreams]].")
         raw["upstreams"] = [*upstreams, *accounts]
     return _checked(_convert(raw, Settings, path or "the environment"))
-
-
-def is_loopback(url: str) -> bool:
-    """Tell whether a URL points at this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _path(text: str | None) -> Path | None:

@@ -26,7 +26,7 @@ from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.projects import SqlProjects
 from gateway.adapters.system import SystemClock, own_secret, random_text
 from gateway.api.services import Authenticated, Services
-from gateway.domain.addresses import Address
+from gateway.domain.addresses import Address, is_loopback
 from gateway.domain.billing import Tariff
 from gateway.domain.errors import Misconfigured
 from gateway.domain.keys import Caller, derive
@@ -41,7 +41,7 @@ from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
 from gateway.service.plan import Planner
 from gateway.service.ports import Announcer
-from gateway.settings import Settings, is_loopback
+from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.quotas import open_reservations
 
@@ -99,8 +99,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
-        authenticate = await stack.enter_async_context(_open_authentication(settings, engine, peppers, clock))
         redis = await stack.enter_async_context(_open_redis(settings))
+        authenticate = await stack.enter_async_context(_open_authentication(engine, redis, peppers, clock))
         dispatch = await stack.enter_async_context(_open_dispatch(settings, clock, observer))
         reservations = await stack.enter_async_context(open_reservations(settings, engine, redis, clock, observer))
         jobs = Jobs(observer.crashed)
@@ -154,13 +154,13 @@ async def _open_announcer(settings: Settings, warn: Callable[[str], None]) -> As
     if not url:
         yield NobodyListens()
         return
-    async with aclosing(RedisAnnouncer(url, warn)) as announcer:
-        yield announcer
+    async with aclosing(RedisClient(url)) as redis:
+        yield RedisAnnouncer(redis, warn)
 
 
 @asynccontextmanager
 async def _open_authentication(
-    settings: Settings, engine: AsyncEngine, peppers: Peppers, clock: SystemClock
+    engine: AsyncEngine, redis: RedisClient, peppers: Peppers, clock: SystemClock
 ) -> AsyncGenerator[Authenticated]:
     """Authenticate with a memory that hears of changes, and note when keys are used."""
     keys = SqlKeys(engine)
@@ -171,8 +171,7 @@ async def _open_authentication(
         uses.note(caller.key_id)
         return caller
 
-    url = settings.redis.url.reveal()
-    async with _working(listen(url, authenticate.forget, authenticate.forget_all)), _working(uses.run()):
+    async with _working(listen(redis, authenticate.forget, authenticate.forget_all)), _working(uses.run()):
         yield authenticated
     await uses.write()
 

@@ -21,9 +21,14 @@ def real_redis(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
+def cluster_servers(tmp_path_factory):
     with redis_servers.redis_cluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running.url
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cluster(cluster_servers):
+    return cluster_servers.url
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """What the quota store promises, on every server that it may run on."""
 
 import asyncio
+import time
 import uuid
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -231,3 +232,34 @@ async def test_a_store_that_stood_still_lengthens_every_lease(server):
         await asyncio.sleep(0.25)
         assert await collector.collect() == 0
         assert await collector.collect() == 0
+
+
+async def test_a_release_gives_back_to_the_second_that_was_charged(server):
+    async with shop(server) as at:
+        limits = Limits(images_per_minute=4)
+        clock = time.time_ns() // 1_000_000 + 5_000  # the store's, which is ahead of ours
+        await at.client.call("SET", at.names.of("clock"), clock)
+        first = await at.reserve(3, key=limits)
+        await at.client.call("SET", at.names.of("clock"), clock + 5_000)
+        await at.reserve(1, key=limits)
+        await at.quotas.release(first.claim)
+        assert await at.used(Limit.IMAGES_PER_MINUTE) == 1
+        await at.client.call("SET", at.names.of("clock"), clock + 63_000)  # only the second reservation counts still
+        assert await at.used(Limit.IMAGES_PER_MINUTE) == 1
+        await at.client.call("DEL", at.names.of("clock"))
+
+
+async def test_a_request_that_no_minute_counted_is_not_given_back_to_one(server):
+    """The key had no limit when this request was reserved, and has one when it is settled."""
+    async with shop(server) as at:
+        uncounted = await at.reserve(3)
+        await at.reserve(2, key=Limits(images_per_minute=2))
+        await at.settle(uncounted, 0)
+        assert await at.used(Limit.IMAGES_PER_MINUTE) == 2
+
+
+async def test_amounts_of_many_digits_are_exact(server):
+    async with shop(server) as at:
+        value = 4_503_599_627_370_497
+        reservation = await at.reserve(key=Limits(spend_per_month=value))
+        assert reservation.rooms[0].value == value

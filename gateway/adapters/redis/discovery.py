@@ -4,9 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, RedisError
 
 from gateway.adapters.redis.cluster import open_cluster
-from gateway.adapters.redis.links import TRANSIENT, Link, Topology
+from gateway.adapters.redis.links import Link, Topology
 from gateway.adapters.redis.single import SingleLink, fixed_server, sentinel_master
 from gateway.adapters.redis.urls import RedisAddress
 from gateway.domain.errors import Misconfigured
@@ -26,7 +27,7 @@ async def discover(address: RedisAddress) -> Link:
         server = fixed_server(one)
         try:
             facts = await _facts(server)
-        except TRANSIENT as unanswered:
+        except (RedisError, OSError) as unanswered:
             failure = unanswered
             await server.aclose()
         else:
@@ -46,9 +47,12 @@ def _each(address: RedisAddress) -> list[RedisAddress]:
 async def _facts(server: SingleLink) -> dict[str, Any]:
     """Ask a server; one that does not let us is taken for an ordinary one."""
     [found] = await server.send([("INFO", "replication", "cluster")], 0)
-    if isinstance(found, TRANSIENT):
+    if isinstance(found, NoPermissionError):
+        return {}
+    if isinstance(found, Exception):
         raise found
-    return found if isinstance(found, dict) else {}
+    facts: dict[str, Any] = found
+    return facts
 
 
 async def _suited(server: SingleLink, facts: dict[str, Any], address: RedisAddress) -> Link:

@@ -26,7 +26,7 @@ RECENT_SECONDS, MOST_RECENT = 300.0, 20_000
 SETTLE_SECONDS = 5.0  # design.md section 6, "Outages"
 LIMITS = tuple(Limit)
 
-RoomWords = tuple[int, int, int, str, int]
+RoomWords = tuple[int, int, str, str, int]
 
 
 class _Granted(msgspec.Struct):
@@ -253,7 +253,7 @@ def _room(words: RoomWords, subjects: Sequence[Subject]) -> Room:
     return Room(
         subject=subjects[subject - 1].name,
         limit=LIMITS[limit - 1],
-        value=value,
+        value=int(value),
         used=int(used),
         resets_in=resets_in,
     )

@@ -102,15 +102,23 @@ for s = 1, subjects do
   look(6, tonumber(counts[2] or 0), pictures * price, month_left)
 end
 
-if refused and ARGV[17] ~= '1' then
-  local limit = refused[3]
-  refused[4] = refused[4] - (({1, pictures, pictures, pictures, 1, pictures * price})[refused[2]])
-  return cjson.encode({refused = {refused[1], refused[2], limit, string.format('%.0f', refused[4]), refused[5]}})
+local function listed(list)
+  for _, room in ipairs(list) do
+    room[3], room[4] = string.format('%.0f', room[3]), string.format('%.0f', room[4]) -- cjson gives 14 digits
+  end
+  return list
 end
 
+if refused and ARGV[17] ~= '1' then
+  refused[4] = refused[4] - (({1, pictures, pictures, pictures, 1, pictures * price})[refused[2]])
+  return cjson.encode({refused = listed({refused})[1]})
+end
+
+local minutes = '' -- indexes of the subjects whose minute counts this request
 for s = 1, subjects do
   local k, a = 5 + (s - 1) * 6, 17 + (s - 1) * 7
   if expired[s] then
+    minutes = minutes .. s
     if #expired[s] > 0 then redis.call('HDEL', KEYS[k + 1], unpack(expired[s])) end
     redis.call('HINCRBY', KEYS[k + 1], 'r' .. second, 1)
     redis.call('HINCRBY', KEYS[k + 1], 'i' .. second, pictures)
@@ -125,16 +133,13 @@ for s = 1, subjects do
   redis.call('SADD', KEYS[k + 6], ARGV[1])
 end
 
-local function listed(list)
-  for _, room in ipairs(list) do room[4] = string.format('%.0f', room[4]) end
-  return list
-end
 local reply = {granted = {day = ARGV[12 + day], month = ARGV[14 + month], second = second}}
 if #rooms > 0 then reply.granted.rooms = listed(rooms) end
 if #shadowed > 0 then reply.granted.shadowed = shadowed end
 local encoded = cjson.encode(reply)
 redis.call('HSET', KEYS[1], 'state', 'held', 'owner', ARGV[2], 'pictures', pictures, 'price', ARGV[5],
-  'day', ARGV[12 + day], 'month', ARGV[14 + month], 'second', second, 'record', ARGV[6], 'reply', encoded)
+  'day', ARGV[12 + day], 'month', ARGV[14 + month], 'second', second,
+  'minutes', minutes, 'record', ARGV[6], 'reply', encoded)
 redis.call('ZADD', KEYS[2], 'GT', string.format('%.0f', now + arg(3)), ARGV[2])
 redis.call('SADD', KEYS[3], ARGV[1])
 return encoded

@@ -23,7 +23,7 @@ if not state and ending == 'released' then
   return 'already'
 end
 if not state and redis.call('EXISTS', KEYS[6]) == 0 then return 'empty' end
-local where = redis.call('HMGET', KEYS[1], 'day', 'month')
+local where = redis.call('HMGET', KEYS[1], 'day', 'month', 'second', 'minutes')
 if where[1] and (where[1] ~= ARGV[9] or where[2] ~= ARGV[10]) then return 'moved' end
 if state == 'settled' or state == ending or (state and state ~= 'held' and ending ~= 'settled') then
   redis.call('PEXPIRE', KEYS[1], ARGV[8]) -- WAIT speaks for writes of its own connection: this one has to write too
@@ -40,12 +40,15 @@ end
 -- A reservation that was collected, or lost with the whole store, holds nothing any more.
 local held = state == 'held' and tonumber(redis.call('HGET', KEYS[1], 'pictures')) or 0
 local change = tonumber(ARGV[3]) - held
+-- A release knows neither the second of its reserve, nor whose minute was counted then: limits may have changed since.
+local bucket, minutes = 'i' .. (where[3] or ARGV[6]), where[4] or ''
 local spend = string.format('%.0f', change * tonumber(ARGV[5]))
 for s = 0, (#KEYS - 6) / 4 - 1 do
   local k = 6 + s * 4
   if change ~= 0 then
-    local bucket = 'i' .. ARGV[6]
-    if redis.call('HEXISTS', KEYS[k + 1], bucket) == 1 then redis.call('HINCRBY', KEYS[k + 1], bucket, change) end
+    if string.find(minutes, s + 1, 1, true) and redis.call('HEXISTS', KEYS[k + 1], bucket) == 1 then
+      redis.call('HINCRBY', KEYS[k + 1], bucket, change)
+    end
     if change > 0 or redis.call('EXISTS', KEYS[k + 2]) == 1 then
       redis.call('INCRBY', KEYS[k + 2], change)
       redis.call('PEXPIRE', KEYS[k + 2], FORTY_DAYS, 'NX')
