@@ -13,7 +13,7 @@ run: ## Start the gateway with a simulated GLM-Image, make a key and a first pic
 
 .PHONY: test
 test: setup ## Run every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadscope
 
 .PHONY: lint
 lint: ## Check style, types, imports and spelling

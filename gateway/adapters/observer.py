@@ -29,7 +29,8 @@ class MetricsAndLog:
         """Count a failed download; a picture that is given up is named by the upstream's request id."""
         self._metrics.fetch_failures.labels(str(given_up).lower()).inc()
         tell = self._log.error if given_up else self._log.warning
-        tell("picture_download_failed", upstream_request=paid.request_id, reason=reason, given_up=given_up)
+        where = paid.url.partition("?")[0]  # the rest is its signature
+        tell("picture_download_failed", upstream_request=paid.request_id, url=where, reason=reason, given_up=given_up)
 
     def picture_delivered(self, plan: ImagePlan) -> None:
         """Count a picture whose bytes are here."""

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.domain.errors import Misconfigured
 from gateway.domain.keys import ALPHABET
 
 
@@ -43,4 +44,7 @@ def own_secret(path: Path) -> str:
             pass
         finally:
             draft.unlink()
-    return path.read_text("ascii")
+    try:
+        return path.read_text("ascii")
+    except UnicodeDecodeError as failure:
+        raise Misconfigured(f"{path} is damaged: restore it from a backup, or no key opens any more.") from failure

@@ -10,10 +10,11 @@ from litestar.exceptions import HTTPException
 
 from gateway.api.limits import limit_headers
 from gateway.domain import errors as failures
-from gateway.domain.errors import ContentRefused, GatewayError, LimitReached, RateLimitReached
+from gateway.domain.errors import ContentRefused, GatewayError, LimitReached, MalformedBody, RateLimitReached
 
 INVALID = "invalid_request_error"
 LONGEST_RETRY_AFTER = 60  # seconds: clients ignore or give up on more (section 8, trap 10)
+CLIENT_LEFT = "client disconnected prematurely"  # Litestar's words, and no failure of ours
 NO_RETRY = {"x-should-retry": "false"}
 CHALLENGE = {"www-authenticate": 'Bearer realm="glm-image-gateway"'}
 
@@ -58,6 +59,7 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.RateLimitReached: Wire(429, "rate_limit_error", "rate_limit_exceeded"),
     failures.QuotaExhausted: Wire(429, "insufficient_quota", "insufficient_quota", NO_RETRY),
     failures.QuotaStoreDown: Wire(503, "server_error", "quota_store_unavailable", {"retry-after": "2"}),
+    failures.ShuttingDown: Wire(503, "server_error", "shutting_down", {"retry-after": "1"}),
     failures.QueueTimedOut: Wire(429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "30"}),
     failures.UpstreamFailed: Wire(503, "server_error", "server_error", {"retry-after": "5"}),
     failures.AccountUnusable: Wire(503, "server_error", "upstream_unavailable", {"retry-after": "60", **NO_RETRY}),
@@ -99,9 +101,9 @@ def encode_defect() -> bytes:
     return msgspec.json.encode(_object(_DEFECT, "server_error", "server_error", None))
 
 
-def encode_unreadable() -> bytes:
-    """Refuse bytes that are no HTTP request."""
-    return msgspec.json.encode(_object("The request is not valid HTTP.", INVALID, None, None))
+def encode_unreadable(message: str) -> bytes:
+    """Refuse bytes that never become a request."""
+    return msgspec.json.encode(_object(message, INVALID, None, None))
 
 
 def on_failure(_: Request[Any, Any, Any], failure: GatewayError) -> Response[bytes]:
@@ -114,6 +116,8 @@ def on_failure(_: Request[Any, Any, Any], failure: GatewayError) -> Response[byt
 def on_http_exception(request: Request[Any, Any, Any], failure: HTTPException) -> Response[bytes]:
     """Answer what the framework refuses: unknown paths and methods, bodies that are too large."""
     status = failure.status_code
+    if failure.detail == CLIENT_LEFT:
+        return on_failure(request, MalformedBody("The request's body broke off."))
     if status >= 500:  # noqa: PLR2004 - the framework's own failure
         return on_defect(request, failure)
     message = _STATUS_MESSAGES.get(status, "{detail}").format(

@@ -6,7 +6,7 @@ from litestar import MediaType, Request, Response, get
 
 from gateway.api.services import Services
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+METRICS_TYPE = "text/plain; version=0.0.4"
 
 
 @get("/healthz", media_type=MediaType.TEXT)

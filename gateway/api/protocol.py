@@ -1,20 +1,73 @@
-"""uvicorn's HTTP protocol with OpenAI's error object for bytes that are no HTTP request."""
+"""uvicorn's HTTP protocol with bounds on what comes before a request, and OpenAI's error object for what is none."""
+
+import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.api.errors import encode_unreadable
 
+LARGEST_HEAD = 64 * 1024  # bytes of request line and headers; usual clients send some hundred
+HEAD_SECONDS = 60.0  # from the first byte of a request to the end of its headers
+
 
 class OpenAIProtocol(HttpToolsProtocol):
     """Answers what never becomes a request, and so reaches no route."""
 
+    _head_bytes = 0
+    _in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._begin_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._end_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before a request is whole."""
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > LARGEST_HEAD + len(data):
+                self._refuse(b"431 Request Header Fields Too Large", "The request's headers are too large.")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Begin to count anew."""
+        super().on_message_begin()
+        self._begin_head()
+
+    def on_headers_complete(self) -> None:
+        """The request is known; its body is bounded by the route."""
+        self._end_head()
+        super().on_headers_complete()
+
     def send_400_response(self, msg: str) -> None:
-        """Answer and close; `msg` is uvicorn's own text for the log."""
+        """Refuse what is no HTTP; `msg` is uvicorn's own text for the log."""
         self.logger.info(msg)
-        content = encode_unreadable()
-        head = (
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(content)
-        )
-        self.transport.write(head + content)
+        self._refuse(b"400 Bad Request", "The request is not valid HTTP.")
+
+    def _begin_head(self) -> None:
+        self._end_head()
+        self._in_head, self._head_bytes = True, 0
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def _end_head(self) -> None:
+        self._in_head = False
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        self._refuse(b"408 Request Timeout", "The request's headers did not come in time.")
+
+    def _refuse(self, status: bytes, message: str) -> None:
+        """Answer and close."""
+        content = encode_unreadable(message)
+        head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\nconnection: close\r\n" % status
+        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(content) + content)
         self.transport.close()

@@ -31,7 +31,9 @@ class Generate(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The use cases, and what the operator's routes show. `readiness` gives the state of each part by name.
+    """The use cases, and what the operator's routes show.
+
+    `readiness` gives the state of each part by name. `shut_down` takes nothing new and waits for what runs.
 
     X-Forwarded-For is believed when one of `trusted_proxies` wrote it.
     """
@@ -42,4 +44,5 @@ class Services:
     readiness: Callable[[], Awaitable[dict[str, bool]]]
     render_metrics: Callable[[], bytes]
     request_finished: Callable[[str, int, float], None]
+    shut_down: Callable[[], Awaitable[None]]
     trusted_proxies: Networks = ()

@@ -1,12 +1,15 @@
 """glm-gateway demo: everything on this machine, with a simulated upstream and a first picture."""
 
+import asyncio
 import base64
+import os
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 import httpx
 import msgspec
@@ -35,7 +38,9 @@ GUIDE = """
     -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
     -d '{{"prompt": "a red fox in the snow", "response_format": "url"}}'
 
-  import base64
+  import asyncio
+import base64
+import os
   from openai import OpenAI  # pip install openai
 
   client = OpenAI(base_url="{base_url}", api_key="{key}")
@@ -80,9 +85,11 @@ async def _demo(settings: Settings, listener: socket, options: SimulatorOptions)
         async with open_administration(simulated, warn) as administration:
             name = f"demo {secrets.token_hex(4)}"  # no two keys have one name, and a demo may run again or twice
             _, key = await administration.keys.create(name, terms={"expires_in": KEY_LIFETIME})
-        picture = _save(await _first_picture(base_url, key), simulated.data_dir / "pictures")
-        click.echo(GUIDE.format(picture=picture, base_url=base_url, key=key, days=KEY_LIFETIME.days))
-        await stop.wait()
+        content = await _unless(stop, _first_picture(base_url, key))
+        if content is not None:
+            picture = _save(content, simulated.data_dir / "pictures")
+            click.echo(GUIDE.format(picture=picture, base_url=base_url, key=key, days=KEY_LIFETIME.days))
+            await stop.wait()
         click.echo("Stopping.", err=True)
 
 
@@ -90,7 +97,7 @@ async def _demo(settings: Settings, listener: socket, options: SimulatorOptions)
 async def _simulated(settings: Settings, options: SimulatorOptions) -> AsyncGenerator[Settings]:
     """Run a simulator and give the settings with it as the only upstream."""
     with bind("127.0.0.1", 0) as listener:
-        async with serving(create_simulator(options), listener, drain_seconds=0) as server:
+        async with serving(create_simulator(options), listener, drain_seconds=1) as server:
             upstream = UpstreamAccount(
                 name="simulator",
                 api_key=Secret(f"{secrets.token_hex(16)}.{secrets.token_hex(8)}"),
@@ -98,6 +105,17 @@ async def _simulated(settings: Settings, options: SimulatorOptions) -> AsyncGene
                 concurrency=options.concurrency,
             )
             yield msgspec.structs.replace(settings, upstreams=(upstream,))
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, bytes]) -> bytes | None:
+    """Do work, but not longer than until the stop."""
+    working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    return None
 
 
 async def _first_picture(base_url: str, key: str) -> bytes:
@@ -115,6 +133,6 @@ async def _first_picture(base_url: str, key: str) -> bytes:
 
 def _save(picture: bytes, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
-    path = folder / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}.png"
+    path = folder / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}-{os.getpid()}.png"
     path.write_bytes(picture)
     return path

@@ -42,3 +42,6 @@ def clear_failures() -> Iterator[None]:
     except GatewayError as failure:
         click.echo(f"Error: {failure.message}", err=True)
         raise SystemExit(2 if isinstance(failure, InvalidRequest) else 1) from None
+    except OSError as failure:
+        click.echo(f"Error: {failure.strerror or failure}: {failure.filename or 'no file named'}.", err=True)
+        raise SystemExit(1) from None

@@ -51,10 +51,11 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)
-    except OSError as failure:
+    except (OSError, OverflowError, TypeError, ValueError) as failure:
         listener.close()
+        reason = getattr(failure, "strerror", None) or failure
         raise Misconfigured(
-            f"Port {port} on {host} cannot be used ({failure.strerror}). Choose another with --port or PORT.",
+            f"Port {port} on {host} cannot be used ({reason}). Choose another with --port or PORT.",
         ) from failure
     return listener
 

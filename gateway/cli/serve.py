@@ -14,6 +14,8 @@ from gateway.cli.running import Server, bind, run, serving, until_signalled
 from gateway.settings import Settings
 from gateway.wiring import open_services, prepared
 
+ANSWER_SECONDS = 10.0  # to write answers out when every picture has ended
+
 
 @click.command()
 @config_option
@@ -32,11 +34,16 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
 
 @asynccontextmanager
 async def gateway_on(listener: socket, settings: Settings) -> AsyncGenerator[Server]:
-    """Serve the gateway while the block runs. What it uses is opened before and closed after the server."""
+    """Serve the gateway while the block runs.
+
+    After it what was sent upstream finishes, while the listener stays open and refuses what is new; then the answers
+    are written out, and what the gateway uses is closed.
+    """
     async with open_services(settings) as services:
         app = create_app(settings, lambda _: nullcontext(services))
-        async with serving(app, listener, settings.server.drain_seconds, OpenAIProtocol) as server:
+        async with serving(app, listener, ANSWER_SECONDS, OpenAIProtocol) as server:
             yield server
+            await services.shut_down()
 
 
 async def _serve(settings: Settings, listener: socket) -> None:

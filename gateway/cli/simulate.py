@@ -26,6 +26,6 @@ def simulate(host: str, port: int, latency: float, concurrency: int) -> None:
 
 
 async def _simulate(listener: socket, options: SimulatorOptions) -> None:
-    async with until_signalled() as stop, serving(create_simulator(options), listener, drain_seconds=0) as server:
+    async with until_signalled() as stop, serving(create_simulator(options), listener, drain_seconds=1) as server:
         click.echo(f"The simulated GLM-Image answers at {server.address}/api/paas/v4", err=True)
         await stop.wait()

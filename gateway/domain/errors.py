@@ -18,6 +18,7 @@ GatewayError
     RateLimitReached        it frees within a minute
     QuotaExhausted          of a day, a month or an amount of money
   QuotaStoreDown            limits cannot be checked
+  ShuttingDown              this replica takes nothing new any more
   QueueTimedOut             no upstream slot came free in time
   UpstreamFailed            the upstream's or its account's fault; nothing was made
     AccountUnusable  UpstreamRateLimited  UpstreamOverloaded  UpstreamBroken  UpstreamUnreachable
@@ -168,6 +169,10 @@ class QuotaExhausted(LimitReached):
 
 class QuotaStoreDown(GatewayError):
     """Limits cannot be checked, and the installation refuses in that case. Nothing was charged."""
+
+
+class ShuttingDown(GatewayError):
+    """This replica takes nothing new any more; another one, or this one restarted, will."""
 
 
 class QueueTimedOut(GatewayError):

@@ -93,7 +93,7 @@ def map_size(request: ImageRequest, model: Model) -> str:
 
 def map_quality(request: ImageRequest, model: Model) -> Quality:
     """Give a quality that the model has: the finer one for the fine words, else its first."""
-    asked = request.quality or "auto"
+    asked = "auto" if request.quality is None else request.quality
     if asked not in QUALITIES:
         raise _not_one_of("quality", asked, QUALITIES)
     if asked in FINE_QUALITIES and "hd" in model.qualities:
@@ -143,7 +143,7 @@ def map_watermark(request: ImageRequest, rules: MappingRules) -> bool:
 
 def refuse_transparency(request: ImageRequest) -> None:
     """Refuse a transparent background: the models cannot make one, and a picture costs money."""
-    background = request.background or "auto"
+    background = "auto" if request.background is None else request.background
     if background not in BACKGROUNDS:
         raise _not_one_of("background", background, BACKGROUNDS)
     if background == "transparent":
@@ -174,6 +174,8 @@ def _changes(request: ImageRequest, size: str, quality: Quality) -> Iterator[Cha
         yield Change(name="size", before=str(asked), after=size)
     if request.quality not in {None, "auto", quality}:
         yield Change(name="quality", before=str(request.quality), after=quality)
+    if request.stream and request.response_format == "url":
+        yield Change(name="response_format", before="url", after="b64_json")  # events carry no URL
     if request.output_format not in {None, "png"}:
         yield Change(name="output_format")
     for name in (*request.unsupported, *request.unknown):

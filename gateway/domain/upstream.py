@@ -76,11 +76,10 @@ _FAULT_OF_STATUS = {
     404: Fault.ACCOUNT,
     429: Fault.RATE,
     434: Fault.ACCOUNT,
-    503: Fault.INTERNAL,
 }
 
 # A success that cannot be read, and a proxy that lost the answer, may both hide a picture that was made.
-_MAY_BE_PAID = frozenset({200, 502, 504})
+_MAY_BE_PAID = frozenset({200, 502, 503, 504})
 
 # Seconds to wait before each further try of one call that made nothing.
 RETRY_WAITS: dict[Fault, tuple[float, ...]] = {
@@ -130,7 +129,7 @@ _FAILED = {
     Fault.ACCOUNT: AccountUnusable,
 }
 _SENTENCES = {
-    Fault.INTERNAL: "The upstream failed to make the picture. Nothing was charged; try again.",
+    Fault.INTERNAL: "The upstream says that it failed to make the picture, also when asked again. Try again later.",
     Fault.OVERLOADED: "The upstream is overloaded. Nothing was charged; try again after a short wait.",
     Fault.RATE: "The upstream account's rate limit is reached. Nothing was charged; try again after a short wait.",
     Fault.ACCOUNT: "No upstream account can make the picture now. Nothing was charged; tell the gateway's operator.",

@@ -5,13 +5,18 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, UpstreamUnreachable
+from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, ShuttingDown, UpstreamUnreachable
 from gateway.domain.image import ImagePlan, PaidPicture, Picture, PictureBytes
 from gateway.domain.upstream import RETRY_WAITS, Account, CallFailure, Fault, outward
 from gateway.service.ports import CallFailed, Clock, FetchFailed, Observer, PictureSource, Upstream
 
 # The CDN may answer 404 for seconds after a picture was made (glm-image-api.md section 6).
 FETCH_WAITS = (1.0, 2.0, 4.0)
+
+
+def shutting_down() -> ShuttingDown:
+    """Say that nothing new is taken."""
+    return ShuttingDown("The gateway is shutting down. Nothing was sent and nothing was charged; try again.")
 
 
 class Slots:
@@ -23,6 +28,15 @@ class Slots:
         self._waiting: deque[asyncio.Future[Account]] = deque()
         self._max_wait = max_wait
         self._max_length = max_length
+        self._closed = False
+
+    def close(self) -> None:
+        """Hand out nothing more, and release all who wait: what was not sent is not sent any more."""
+        self._closed = True
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_exception(shutting_down())
+        self._waiting.clear()
 
     @asynccontextmanager
     async def one(self, observer: Observer) -> AsyncGenerator[Account]:
@@ -31,6 +45,8 @@ class Slots:
         Raises:
             QueueTimedOut: too many wait already, or none came free in time.
         """
+        if self._closed:
+            raise shutting_down()
         account = self._free.popleft() if self._free else await self._wait(observer)
         try:
             yield account
@@ -70,7 +86,7 @@ class Slots:
         """Leave the queue; a slot that was handed over at this very moment goes to the next."""
         if waiter in self._waiting:
             self._waiting.remove(waiter)
-        elif waiter.done() and not waiter.cancelled():
+        elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             self._give(waiter.result())
 
 

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from gateway.domain.billing import Tariff, closed, opened
-from gateway.domain.errors import GatewayError, OutcomeUnknown
+from gateway.domain.errors import GatewayError, ImageDownloadFailed, OutcomeUnknown
 from gateway.domain.image import ImageOrder, ImageRequest, Picture
 from gateway.domain.keys import Caller
 from gateway.domain.limits import Room
 from gateway.domain.quota import Claim, Reservation, Subject, subject_names
 from gateway.domain.usage import UsageEvent
-from gateway.service.dispatch import Dispatch
+from gateway.service.dispatch import Dispatch, shutting_down
 from gateway.service.jobs import Jobs
 from gateway.service.plan import Planner
 from gateway.service.ports import Clock
@@ -29,23 +29,27 @@ class Generation:
     settled: asyncio.Task[None]
 
     async def all(self) -> list[Picture]:
-        """Wait for every picture and give those that came, in order; the first failure when none did."""
+        """Wait for every picture and give those that came, in order; the worst failure when none did."""
         ends = await asyncio.gather(*map(asyncio.shield, self.tasks), return_exceptions=True)
         pictures = [end for end in ends if isinstance(end, Picture)]
         if not pictures:
-            raise _first_failure(ends)
+            raise _worst(ends)
         return pictures
 
     async def each(self) -> AsyncIterator[Picture]:
-        """Give each picture as soon as it is there; raise the first failure at the end when none came."""
+        """Give each picture as soon as it is there; raise the worst failure at the end when none came."""
         failures: list[BaseException] = []
-        for next_end in asyncio.as_completed(self.tasks):
-            try:
-                yield await next_end
-            except GatewayError as failure:
-                failures.append(failure)
+        pending = set(self.tasks)
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=self.tasks.index):
+                failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+                if failure is None:
+                    yield task.result()
+                else:
+                    failures.append(failure)
         if len(failures) == len(self.tasks):
-            raise _first_failure(failures)
+            raise _worst(failures)
 
     def failures(self) -> list[GatewayError]:
         """Give what became of the pictures that did not come, as far as it is known."""
@@ -71,9 +75,11 @@ class GenerateImages:
         """Plan the request, take what it needs from the limits, start its pictures.
 
         Raises:
-            InvalidRequest: nothing was started and nothing is charged.
+            InvalidRequest, ShuttingDown: nothing was started and nothing is charged.
             ModelNotAllowed, LimitReached, QuotaStoreDown: as above.
         """
+        if self._jobs.closing:
+            raise shutting_down()
         order, tariff = self._planner.plan(caller, request, strict=strict)
         line = opened(caller, order, tariff, request_id=request_id, now=self._clock.now())
         reservation = await self._reservations.take(claim_of(caller, order, tariff, line))
@@ -114,5 +120,17 @@ def claim_of(caller: Caller, order: ImageOrder, tariff: Tariff, line: UsageEvent
     )
 
 
-def _first_failure(ends: Sequence[object]) -> BaseException:
-    return next(end for end in ends if isinstance(end, BaseException))
+def _worst(ends: Sequence[object]) -> BaseException:
+    """Give the failure that the client must not overlook: what may have been paid comes before what was not."""
+    failures = [end for end in ends if isinstance(end, BaseException)]
+    cut = [end for end in failures if isinstance(end, asyncio.CancelledError)]
+    if cut:
+        return OutcomeUnknown(
+            "The gateway was stopped before the picture was there, so it may have been made. "
+            "Send the request again if you want another try.",
+        )
+    for kind in (OutcomeUnknown, ImageDownloadFailed):
+        found = next((failure for failure in failures if isinstance(failure, kind)), None)
+        if found is not None:
+            return found
+    return failures[0]

@@ -17,6 +17,7 @@ class Jobs:
 
     def __init__(self, crashed: Callable[[BaseException], None]) -> None:
         self._crashed = crashed
+        self.closing = False  # nothing new is to be started
         self._running: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_origin
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from gateway.domain.errors import InvalidValue, Misconfigured
 from gateway.domain.secret import Secret
 from gateway.settings.files import Section, read_toml
 
+LARGEST_PORT = 65535
 PREFIX = "GLM_GATEWAY_"
 BIGMODEL = "https://open.bigmodel.cn/api/paas/v4"
 ZAI = "https://api.z.ai/api/paas/v4"
@@ -150,7 +152,7 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
     for name, value in environ.items():
         place = _place(name)
         if place and value:
-            _put(raw, place, _listed(place, value), name)
+            _put(raw, place, _listed(place, value.lower() if name == "LOG_LEVEL" else value), name)
     accounts = _accounts(environ)
     if accounts:
         upstreams = raw.setdefault("upstreams", [])
@@ -174,6 +176,8 @@ def _with_secret_files(environ: Mapping[str, str]) -> dict[str, str]:
                 known[name] = Path(path).read_text("utf-8").strip()
             except OSError as failure:
                 raise Misconfigured(f"{name}_FILE: {path} cannot be read: {failure.strerror}.") from failure
+            except UnicodeDecodeError as failure:
+                raise Misconfigured(f"{name}_FILE: {path} is not text in UTF-8.") from failure
     return known
 
 
@@ -236,7 +240,7 @@ def _decode(kind: type, value: object) -> object:
     if kind is Secret and isinstance(value, str):
         return Secret(value)
     if kind is Path and isinstance(value, str):
-        return Path(value).expanduser()
+        return Path(value).expanduser().absolute()
     raise ValueError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
 
 
@@ -253,9 +257,24 @@ def _checked(settings: Settings) -> Settings:
             raise Misconfigured(f"Two upstreams have the name {account.name!r}.")
         if not _is_usable(account.base_url):
             raise Misconfigured(f"Upstream {account.name!r}: base_url has to be https://..., or http on this machine.")
+    _check_numbers(settings)
     if settings.server.drain_seconds < settings.upstream.timeout:
         raise Misconfigured("server.drain_seconds has to be at least upstream.timeout, or a stop would lose pictures.")
     return settings
+
+
+def _check_numbers(settings: Settings) -> None:
+    """Check the ranges of numbers."""
+    if not 0 <= settings.server.port <= LARGEST_PORT:
+        raise Misconfigured(f"server.port (PORT) has to be 0 to {LARGEST_PORT}, not {settings.server.port}.")
+    for name, value in (
+        ("upstream.timeout", settings.upstream.timeout),
+        ("upstream.image_timeout", settings.upstream.image_timeout),
+        ("queue.max_wait", settings.queue.max_wait),
+        ("server.max_body", settings.server.max_body),
+    ):
+        if not 0 < value < inf:
+            raise Misconfigured(f"{name} has to be a number above 0, not {value}.")
 
 
 def _is_usable(base_url: str) -> bool:

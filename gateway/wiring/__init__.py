@@ -1,6 +1,7 @@
 """The ONE place that opens Redis, SQL and HTTP, and builds the use cases on them."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -101,10 +102,11 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         await agree_on_secret(engine, peppers.checks)
         redis = await stack.enter_async_context(_open_redis(settings))
         authenticate = await stack.enter_async_context(_open_authentication(engine, redis, peppers, clock))
-        dispatch = await stack.enter_async_context(_open_dispatch(settings, clock, observer))
+        slots = _slots(settings)
+        dispatch = await stack.enter_async_context(_open_dispatch(settings, slots, clock, observer))
         reservations = await stack.enter_async_context(open_reservations(settings, engine, redis, clock, observer))
         jobs = Jobs(observer.crashed)
-        stack.push_async_callback(jobs.drain, settings.server.drain_seconds)
+        stack.push_async_callback(jobs.drain, 0)
         tariffs = {model.name: Tariff.of(model.price, settings.billing.currency) for model in catalog.models.values()}
         rules = MappingRules(
             hash_user=peppers.hash_user,
@@ -113,7 +115,13 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         )
 
         async def readiness() -> dict[str, bool]:
-            return {"redis": await redis.answers(), "sql": await sql.answers(engine)}
+            parts = {"redis": await redis.answers(), "sql": await sql.answers(engine)}
+            return {**parts, "accepting": not jobs.closing}
+
+        async def shut_down() -> None:
+            jobs.closing = True
+            slots.close()
+            await jobs.drain(settings.server.drain_seconds)
 
         yield Services(
             authenticate=authenticate,
@@ -123,6 +131,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             render_metrics=metrics.render,
             request_finished=observer.request_finished,
             trusted_proxies=settings.server.trusted_networks(),
+            shut_down=shut_down,
         )
 
 
@@ -200,6 +209,7 @@ async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
 
 def prepare_data_dir(data_dir: Path) -> None:
     """Make the data directory, readable by its owner alone."""
+    os.umask(0o077)  # whatever is made there from now on is its owner's alone
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as failure:
@@ -217,7 +227,12 @@ def read_peppers(settings: Settings) -> Peppers:
                 "Make one with 'openssl rand -hex 32'.",
             )
         given = own_secret(settings.data_dir / "secret.key")
-    return Peppers(tuple(part.strip().encode() for part in given.split(",") if part.strip()))
+    masters = tuple(part.strip().encode() for part in given.split(",") if part.strip())
+    if not masters:
+        raise Misconfigured(
+            "The secret key is empty: set GLM_GATEWAY_SECRET_KEY, or restore secret.key in the data directory.",
+        )
+    return Peppers(masters)
 
 
 @asynccontextmanager
@@ -237,14 +252,19 @@ async def _greet(client: RedisClient) -> None:
         raise Misconfigured(f"Redis cannot be used at {client.where}: {failure}.") from failure
 
 
+def _slots(settings: Settings) -> Slots:
+    accounts = [Account(name=upstream.name, concurrency=upstream.concurrency) for upstream in settings.upstreams]
+    return Slots(accounts, max_wait=settings.queue.max_wait, max_length=settings.queue.max_length)
+
+
 @asynccontextmanager
-async def _open_dispatch(settings: Settings, clock: SystemClock, observer: MetricsAndLog) -> AsyncGenerator[Dispatch]:
+async def _open_dispatch(
+    settings: Settings, slots: Slots, clock: SystemClock, observer: MetricsAndLog
+) -> AsyncGenerator[Dispatch]:
     endpoints = {
         upstream.name: Endpoint(base_url=upstream.base_url, api_key=upstream.api_key.reveal())
         for upstream in settings.upstreams
     }
-    accounts = [Account(name=upstream.name, concurrency=upstream.concurrency) for upstream in settings.upstreams]
-    slots = Slots(accounts, max_wait=settings.queue.max_wait, max_length=settings.queue.max_length)
     rules = fetch_rules(settings)
     loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
     calls = AiohttpTransport()

@@ -590,7 +590,7 @@ FAILURES = {
     "overload with a number as code": ({"kind": "int_code"}, BUSY),
     "overload under status 200": ({"kind": "error_in_200"}, BUSY),
     "network error": ({"kind": "network_error"}, BROKEN),
-    "a page under 503": ({"kind": "html_502", "status": 503}, BROKEN),
+    "a page under 503": ({"kind": "html_502", "status": 503}, UNKNOWN),
     **{f"code {code}": ({"kind": "error", "code": code}, BROKEN) for code in BROKEN_CODES},
     "no balance": ({"kind": "no_balance"}, UNAVAILABLE),
     "wrong upstream key": ({"kind": "wrong_key"}, UNAVAILABLE),

@@ -114,7 +114,7 @@ def test_ending_leaves_nothing_behind_and_a_second_run_works(demo, tmp_path, end
         assert_nothing_left(tmp_path / "data")
 
 
-def test_ctrl_c_during_a_picture_answers_it_first(demo):
+def test_ctrl_c_during_a_generation_answers_with_what_was_sent(demo):
     running = demo()
     url, key = running.said("Base URL"), running.said("API key")
     with ThreadPoolExecutor() as clients:
@@ -127,9 +127,10 @@ def test_ctrl_c_during_a_picture_answers_it_first(demo):
         )
         wait_until(lambda: queued_pictures(url) > 0, what="a queue")
         assert running.interrupt() == 0
-        status, _, content = late.result()
+        status, headers, content = late.result()
     assert status == 200
-    assert len(json.loads(content)["data"]) == 10
+    assert len(json.loads(content)["data"]) == 3  # what was sent; the other seven were released at once
+    assert headers["x-glm-changed"] == "n=10->3"
 
 
 def test_two_demos_share_a_machine_and_a_data_directory(demo, tmp_path):
@@ -202,6 +203,19 @@ def serve(tmp_path, *arguments, **env):
         ({"ZHIPUAI_BASE_URL": "http://example.com"}, "https"),
         ({"HOST": "203.0.113.1"}, "cannot be used"),
         ({"GLM_GATEWAY_DATA_DIR": "/dev/null/x"}, "data directory"),
+        ({"PORT": "99999"}, "0 to 65535"),
+        ({"HOST": "\u00fc..x"}, "cannot be used"),
+        ({"REDIS_URL": "redis://127.0.0.1:99999"}, "REDIS_URL"),
+        ({"REDIS_URL": "redis://127.0.0.1:1?socket_timeout=abc"}, "REDIS_URL"),
+        ({"DATABASE_URL": "postgresql://127.0.0.1:abc/x", "GLM_GATEWAY_SECRET_KEY": "s"}, "DATABASE_URL"),
+        (
+            {"DATABASE_URL": "postgresql://127.0.0.1:1/x?sslmode=require", "GLM_GATEWAY_SECRET_KEY": "s"},
+            "cannot be used",
+        ),
+        ({"DATABASE_URL": "postgresql://127.0.0.1:1/x?nonsense=1", "GLM_GATEWAY_SECRET_KEY": "s"}, "cannot be used"),
+        ({"GLM_GATEWAY_SECRET_KEY": ","}, "secret key is empty"),
+        ({"GLM_GATEWAY_UPSTREAM__TIMEOUT": "-1"}, "upstream.timeout"),
+        ({"GLM_GATEWAY_QUEUE__MAX_WAIT": "nan"}, "queue.max_wait"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_sentence(tmp_path, env, says):

@@ -22,7 +22,7 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 # What Pillow's verify() lets pass although the pixels are missing; decoding them all would cost 40 ms of CPU.
 _WHOLE: dict[str, Callable[[bytes], bool]] = {
     "png": lambda content: b"IDAT" in content,
-    "jpeg": lambda content: b"\xff\xd9" in content[-64:],
+    "jpeg": lambda content: b"\xff\xd9" in content[content.rfind(b"\xff\xda") :],  # an end behind the last scan
     "webp": lambda content: len(content) >= int.from_bytes(content[4:8], "little") + 8,
 }
 _DAMAGED = (OSError, SyntaxError, ValueError, LookupError, EOFError, struct.error, Image.DecompressionBombError)

@@ -8,7 +8,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +25,7 @@ START_SECONDS = 10.0
 STOP_SECONDS = 5.0
 _TICK = 0.02
 _LONGEST_SOCKET = 100  # the kernel takes 107 bytes
+_ENVIRONMENT = frozenset({"PATH", "HOME", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "TMPDIR"})
 _SERVERS = ("valkey-server", "redis-server")
 
 
@@ -37,7 +37,7 @@ class EmbeddedServer:
         self.socket = _socket_path(self.home)
         self.users = self.home / "users.lock"
         self.log = self.home / "server.log"
-        self.supervisor_pid = self.home / "supervisor.pid"
+        self.supervision = self.home / "supervisor.lock"
 
     @property
     def url(self) -> str:
@@ -58,48 +58,52 @@ class EmbeddedServer:
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self.users.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
-            self._ensure_running()
             try:
+                self._ensure_running()
                 yield self.url
             finally:
                 self._leave(lock)
 
+    def supervised(self) -> bool:
+        """Tell whether a supervisor lives: it holds a lock as long as it does, and no number can be mistaken for it."""
+        with self.supervision.open("w") as lock:
+            return not _try_lock(lock, fcntl.LOCK_EX)
+
     def _ensure_running(self) -> None:
+        """Start a supervisor unless there is one, and wait for its server, however long that is loading or stopped."""
         with (self.home / "start.lock").open("w") as starting:
             fcntl.flock(starting, fcntl.LOCK_EX)
-            if _answers(self.socket):
-                return
-            supervisor = self._start(find_server())
+            if not self.supervised():
+                self._start(find_server())
             deadline = time.monotonic() + START_SECONDS
             while not _answers(self.socket):
-                if supervisor.poll() is not None or time.monotonic() > deadline:
+                if not self.supervised() or time.monotonic() > deadline:
                     raise Misconfigured(f"The embedded Redis server does not start; its log is {self.log}.")
                 time.sleep(_TICK)
 
-    def _start(self, binary: str) -> subprocess.Popen[bytes]:
+    def _start(self, binary: str) -> None:
         """Start the supervisor in a session of its own, so that Ctrl-C reaches the gateway first."""
+        command = [sys.executable, "-P", "-m", "gateway.adapters.redis.supervisor", str(self.home.parent), binary]
         with self.log.open("ab") as log:
             supervisor = subprocess.Popen(  # noqa: S603 - our own module and a binary found by us
-                [sys.executable, "-m", "gateway.adapters.redis.supervisor", str(self.home.parent), binary],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={name: value for name, value in os.environ.items() if name in _ENVIRONMENT},  # noqa: TID251 - no keys
             )
-        self.supervisor_pid.write_text(str(supervisor.pid))
-        return supervisor
+        while not self.supervised() and supervisor.poll() is None:
+            time.sleep(_TICK)
 
     def _leave(self, lock: IO[str]) -> None:
-        """Give the lock back; when nobody else holds it, wait until the supervisor has stopped the server."""
-        supervisor = int(self.supervisor_pid.read_text())
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        if _is_running(supervisor):
-            os.kill(supervisor, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        while _is_running(supervisor) and time.monotonic() < deadline:
+        """Give the lock back; when nobody else uses the server, wait until its supervisor has stopped it."""
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        deadline = time.monotonic() + 2 * STOP_SECONDS
+        while self.supervised() and time.monotonic() < deadline:
+            if not _try_lock(lock, fcntl.LOCK_EX) and _try_lock(lock, fcntl.LOCK_SH):
+                return  # somebody else uses it
+            fcntl.flock(lock, fcntl.LOCK_UN)
             time.sleep(_TICK)
 
 
@@ -166,15 +170,9 @@ def _answers(path: Path) -> bool:
             return False
 
 
-def _is_running(pid: int) -> bool:
-    """Tell whether a process lives; one of our own children that has ended is reaped here."""
+def _try_lock(lock: IO[str], kind: int) -> bool:
     try:
-        if os.waitpid(pid, os.WNOHANG) == (0, 0):
-            return True
-    except ChildProcessError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
     return True

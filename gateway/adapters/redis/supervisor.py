@@ -1,5 +1,6 @@
 """The embedded server's parent: `python -m gateway.adapters.redis.supervisor DATA_DIR BINARY`."""
 
+import ctypes
 import fcntl
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from gateway.adapters.redis.embedded import STOP_SECONDS, EmbeddedServer, arguments
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 RESTART_SECONDS = 0.2
 LEAST_LIFE_SECONDS = 1.0  # a server that gives up sooner at its first start never worked: restarting is no help
 
@@ -24,13 +26,18 @@ class Supervisor:
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Run to the end: start, restart after a crash, stop."""
+        """Run to the end: start, restart after a crash, stop. The lock says that this server has a supervisor."""
+        with self._server.supervision.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._supervise()
+
+    def _supervise(self) -> None:
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._watch_users, daemon=True).start()
         started = time.monotonic()
         while not self._stopping.is_set():
-            self._child = subprocess.Popen(self._command)  # noqa: S603 - a binary found by find_server
+            self._child = subprocess.Popen(self._command, preexec_fn=_die_with_parent)  # noqa: S603, PLW1509 - as found
             if self._stopping.is_set():
                 self._child.terminate()
             by_itself = self._child.wait() >= 0  # a signal's number is negative: it was killed, and may work again
@@ -55,6 +62,12 @@ class Supervisor:
             self.stop()
             while True:  # hold the lock to the end: a newcomer has to wait until the server has gone
                 time.sleep(STOP_SECONDS)
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end the server when its supervisor is killed: a server without one would be nobody's."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _kill_later(child: subprocess.Popen[bytes]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -31,13 +32,15 @@ def open_engine(url: str) -> AsyncEngine:
     """
     try:
         parsed = sa.make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise Misconfigured("DATABASE_URL is not a URL; use postgresql://... or sqlite:///path.") from None
     driver = DRIVERS.get(parsed.get_backend_name())
     if driver is None:
         raise Misconfigured(
             f"DATABASE_URL names {parsed.get_backend_name()!r}; use postgresql://... or sqlite:///path."
         )
+    if "sslmode" in parsed.query:  # libpq's name, which operators know; asyncpg's is ssl
+        parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
     engine = create_async_engine(parsed.set(drivername=driver), pool_pre_ping=driver.startswith("postgresql"))
     if driver.startswith("sqlite"):
         sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
@@ -54,8 +57,12 @@ async def migrate(engine: AsyncEngine) -> None:
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_upgrade)
-    except (DBAPIError, OSError) as failure:
-        reason = str(getattr(failure, "orig", failure)).splitlines()[0]
+    except CommandError as failure:
+        raise Misconfigured(
+            "The database was made by a newer release of the gateway; use that release, or restore a backup.",
+        ) from failure
+    except (DBAPIError, OSError, TypeError, ValueError) as failure:
+        reason = (str(getattr(failure, "orig", failure)) or type(failure).__name__).splitlines()[0]
         where = engine.url.render_as_string(hide_password=True)
         raise Misconfigured(f"The database {where} cannot be used: {reason}.") from failure
 
@@ -63,7 +70,8 @@ async def migrate(engine: AsyncEngine) -> None:
 async def answers(engine: AsyncEngine, seconds: float = 2.0) -> bool:
     """Tell whether the database answers a trivial question in time."""
     try:
-        async with asyncio.timeout(seconds), engine.connect() as connection:
+        reading = engine.execution_options(**{READING: True})
+        async with asyncio.timeout(seconds), reading.connect() as connection:
             await connection.execute(sa.text("SELECT 1"))
     except (DBAPIError, OSError, TimeoutError):
         return False

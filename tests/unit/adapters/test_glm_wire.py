@@ -155,7 +155,7 @@ NO_WORDS = {
 }
 
 
-@pytest.mark.parametrize("status", [200, 500, 502, 504])
+@pytest.mark.parametrize("status", [200, 500, 502, 503, 504])
 @pytest.mark.parametrize("what", NO_WORDS)
 def test_an_answer_without_words_of_the_upstreams_may_hide_a_paid_picture(status, what):
     failure = failure_of(status, NO_WORDS[what])

@@ -203,6 +203,13 @@ def test_an_address_of_another_kind_is_refused(url):
         RedisClient(url)
 
 
+@pytest.mark.parametrize("url", ["redis://h:x/0", "redis://[h", "redis://:s3cret/x@h:6379/0", "redis://:s3cret@h:x"])
+def test_an_address_that_cannot_be_read_is_refused_without_its_password(url):
+    with pytest.raises(Misconfigured, match="REDIS_URL") as failure:
+        RedisClient(url)
+    assert "s3cret" not in str(failure.value)
+
+
 @pytest.mark.parametrize(
     ("url", "where"),
     [

@@ -163,6 +163,12 @@ def test_what_is_ignored_is_said(parameters, names):
     assert order(**parameters).changes == tuple(Change(name=name) for name in names)
 
 
+@pytest.mark.parametrize(("asked", "said"), [("url", True), ("b64_json", False), (None, False)])
+def test_events_carry_no_url_and_that_is_said(asked, said):
+    change = Change(name="response_format", before="url", after="b64_json")
+    assert order(stream=True, response_format=asked).changes == ((change,) if said else ())
+
+
 WRONG = errors.InvalidValue
 REFUSED = [
     ("prompt", None, errors.MissingParameter, "'prompt'"),
@@ -171,9 +177,9 @@ REFUSED = [
     *(("n", n, errors.NumberTooSmall, f"got {n} ") for n in (0, -1)),
     *(("n", n, errors.NumberTooLarge, f"got {n} ") for n in (11, 10**9)),
     *(("size", size, WRONG, f"'{size}'") for size in ("", "large", "1024", "16:9", "0x512", "100000x512", "AUTO")),
-    *(("quality", quality, WRONG, "'standard'") for quality in ("ultra", "HD", "high ", "4k")),
+    *(("quality", quality, WRONG, "'standard'") for quality in ("", "ultra", "HD", "4k")),
     *(("response_format", asked, WRONG, "'url'") for asked in ("", "base64", "URL")),
-    *(("background", background, WRONG, "'opaque'") for background in ("transparent", "white")),
+    *(("background", background, WRONG, "'opaque'") for background in ("", "transparent", "white")),
     ("watermark_enabled", False, WRONG, "images.allow_unwatermarked"),
 ]
 

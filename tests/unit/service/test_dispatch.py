@@ -167,21 +167,12 @@ async def test_a_paid_picture_is_downloaded_in_four_tries_and_never_paid_again(f
 
 
 async def test_first_come_first_served():
-    queue = Queue()
-    tasks = queue.enter("a", "b", "c", "d")
-    await settle()
-    assert queue.served == ["a"]
-    await serve_out(queue, tasks, "abcd")
-    assert queue.served == ["a", "b", "c", "d"]
-
-
-async def test_a_newcomer_does_not_overtake_those_who_wait():
-    """It comes in the very moment in which a slot is given back, before the first waiter has woken up."""
+    """Even when a newcomer starts in the tick in which a slot is given back, before the first waiter has woken up."""
     queue = Queue()
     tasks = queue.enter("a", "b", "c")
     await settle()
     queue.release["a"].set()
-    tasks += queue.enter("newcomer")  # in the next tick "a" gives its slot back, then the newcomer starts
+    tasks += queue.enter("newcomer")
     await settle()
     await serve_out(queue, tasks, ["b", "c", "newcomer"])
     assert queue.served == ["a", "b", "c", "newcomer"]
@@ -244,6 +235,33 @@ async def test_a_waiter_who_leaves_with_the_slot_already_handed_over_gives_it_to
     assert queue.served == ["stayer"]
     assert queue.observer.waiting == 0
     await serve_out(queue, [stayer], ["stayer"])
+
+
+async def test_a_stop_releases_who_waits_and_lets_finish_who_was_sent():
+    queue = Queue()
+    holder, *waiters = queue.enter("holder", "b", "c")
+    await settle()
+    waiters[1].cancel()
+    queue.slots.close()
+    with pytest.raises(errors.ShuttingDown, match="Nothing was sent"):
+        await waiters[0]
+    assert queue.observer.waiting == 0
+    await serve_out(queue, [holder], ["holder"])
+    with pytest.raises(errors.ShuttingDown):
+        await queue.hold("late")
+    assert queue.served == ["holder"]
+
+
+async def test_a_stop_tries_nothing_again():
+    shop = Workshop(*[failed(Fault.RATE, "1302", 429)] * 5)
+    shop.upstream.gate.clear()
+    task = asyncio.create_task(shop.make())
+    await settle()
+    shop.slots.close()
+    shop.upstream.gate.set()
+    with pytest.raises(errors.ShuttingDown):
+        await task
+    assert len(shop.upstream.calls) == 1
 
 
 @given(
