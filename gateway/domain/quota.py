@@ -87,7 +87,7 @@ class Calendar:
 
 def calendar_of(milliseconds: int, zone: tzinfo) -> Calendar:
     """Find the calendar of a moment; days may have 23 or 25 hours."""
-    today = datetime.fromtimestamp(milliseconds / 1000, zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = datetime.fromtimestamp(milliseconds / 1000, zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     tomorrow, after = _later(today, 1), _later(today, 2)
     month = today.replace(day=1)
     next_month = _later(month, 31).replace(day=1)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.domain.quota import SHARDS
+from gateway.domain.quota import SHARDS, shard_of
 from gateway.service.ports import Ledger, LedgerUnavailable, QuotaStore, QuotaUnavailable, Spool, UsageStream
 
 
@@ -25,13 +25,18 @@ class Metering:
         return sum(await asyncio.gather(*map(self._drain_shard, range(SHARDS))))
 
     async def replay(self) -> None:
-        """Make the settlements that wait on disk."""
+        """Make the settlements that wait on disk; what cannot be made now holds up its own shard only."""
+        blocked: set[int] = set()
         for settlement in await self._spool.waiting():
+            shard = shard_of(settlement.event.project_id)
+            if shard in blocked:
+                continue
             try:
                 await self._store.settle(settlement.reservation, settlement.charged, settlement.event)
             except QuotaUnavailable:
-                return
-            await self._spool.remove(settlement)
+                blocked.add(shard)
+            else:
+                await self._spool.remove(settlement)
 
     async def _drain_shard(self, shard: int) -> int:
         carried = 0

@@ -75,7 +75,8 @@ class Redis(Section, frozen=True, kw_only=True):
     """[redis]."""
 
     url: Secret = Secret("")
-    reserve_deadline: float = 0.9
+    reserve_deadline: float = 0.0
+    wait_replicas: int = -1
 
 
 class Database(Section, frozen=True, kw_only=True):

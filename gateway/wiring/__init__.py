@@ -29,6 +29,7 @@ from gateway.adapters.system import SystemClock, own_secret, random_text
 from gateway.api.services import Authenticated, Services
 from gateway.domain.addresses import Address, is_loopback
 from gateway.domain.billing import Tariff
+from gateway.domain.catalog import Catalog
 from gateway.domain.errors import Misconfigured
 from gateway.domain.keys import Caller, derive
 from gateway.domain.mapping import MappingRules
@@ -107,12 +108,6 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         reservations = await stack.enter_async_context(open_reservations(settings, engine, redis, clock, observer))
         jobs = Jobs(observer.crashed)
         stack.push_async_callback(jobs.drain, 0)
-        tariffs = {model.name: Tariff.of(model.price, settings.billing.currency) for model in catalog.models.values()}
-        rules = MappingRules(
-            hash_user=peppers.hash_user,
-            strict=settings.server.strict,
-            allow_unwatermarked=settings.images.allow_unwatermarked,
-        )
 
         async def readiness() -> dict[str, bool]:
             parts = {"redis": await redis.answers(), "sql": await sql.answers(engine)}
@@ -125,7 +120,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
 
         yield Services(
             authenticate=authenticate,
-            generate=GenerateImages(Planner(catalog, rules, tariffs), reservations, dispatch, jobs, clock),
+            generate=GenerateImages(_planner(settings, catalog, peppers), reservations, dispatch, jobs, clock),
             catalog=catalog,
             readiness=readiness,
             render_metrics=metrics.render,
@@ -133,6 +128,16 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             trusted_proxies=settings.server.trusted_networks(),
             shut_down=shut_down,
         )
+
+
+def _planner(settings: Settings, catalog: Catalog, peppers: Peppers) -> Planner:
+    tariffs = {model.name: Tariff.of(model.price, settings.billing.currency) for model in catalog.models.values()}
+    rules = MappingRules(
+        hash_user=peppers.hash_user,
+        strict=settings.server.strict,
+        allow_unwatermarked=settings.images.allow_unwatermarked,
+    )
+    return Planner(catalog, rules, tariffs)
 
 
 @asynccontextmanager

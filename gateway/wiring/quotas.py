@@ -24,6 +24,7 @@ from gateway.service.refill import Refill
 from gateway.service.reserve import Reservations
 from gateway.settings import Settings
 
+DEADLINE, FAILOVER_DEADLINE = 0.9, 4.0  # design.md section 6, "Outages"
 COLLECT_SECONDS, METER_SECONDS = 1.0, 0.5
 _EXPECTED = (StoreUnavailable, QuotaUnavailable, LedgerUnavailable, OSError)
 
@@ -34,8 +35,15 @@ async def open_reservations(
 ) -> AsyncGenerator[Reservations]:
     """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers."""
     owner, zone = secrets.token_hex(8), ZoneInfo(settings.quota.timezone)
-    scripts = Scripts(redis)
-    store = RedisQuotas(scripts, owner, zone, lease=settings.quota.lease, deadline=settings.redis.reserve_deadline)
+    scripts, topology = Scripts(redis), await redis.topology()
+    store = RedisQuotas(
+        scripts,
+        owner,
+        zone,
+        lease=settings.quota.lease,
+        deadline=settings.redis.reserve_deadline or (FAILOVER_DEADLINE if topology.fails_over else DEADLINE),
+        wait_replicas=settings.redis.wait_replicas if settings.redis.wait_replicas >= 0 else int(topology.replicated),
+    )
     ledger, spool = SqlLedger(engine), DiskSpool(settings.data_dir / "spool")
     refill = Refill(store, ledger, clock, zone)
     collector = Collector(scripts, owner, lease=settings.quota.lease)
@@ -54,7 +62,8 @@ async def open_reservations(
         async with _every(COLLECT_SECONDS, collect, observer), _every(METER_SECONDS, metering.carry, observer):
             yield Reservations(store, spool, refill, errands, clock, on_outage=settings.quota.on_outage)
         await errands.drain(0)
-        await metering.carry()
+        with suppress(*_EXPECTED):
+            await metering.carry()
 
 
 @asynccontextmanager

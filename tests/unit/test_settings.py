@@ -94,6 +94,7 @@ FROM_ENVIRONMENT = {
     "images.allow_unwatermarked": ("1", True),
     "redis.url": ("redis://h", Secret("redis://h")),
     "redis.reserve_deadline": ("0.25", 0.25),
+    "redis.wait_replicas": ("2", 2),
     "database.url": ("sqlite:///x", Secret("sqlite:///x")),
     "quota.on_outage": ("allow", "allow"),
     "quota.timezone": ("Asia/Shanghai", "Asia/Shanghai"),

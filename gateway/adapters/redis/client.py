@@ -1,16 +1,24 @@
 """The one door to Redis, whatever its topology: the commands of one loop tick are sent together."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Protocol, cast
 
 from redis.asyncio.client import PubSub
+from redis.connection import Encoder
 from redis.exceptions import RedisError
 
 from gateway.adapters.redis.discovery import discover
 from gateway.adapters.redis.links import Command, Confirmed, Link, Topology
 from gateway.adapters.redis.urls import parse_redis_url
 
+
+class _Encodes(Protocol):
+    def encode(self, value: object) -> bytes: ...
+
+
+_encoder = cast("Callable[..., _Encodes]", Encoder)("utf-8", "strict", decode_responses=False)
 _Waiting = list[tuple[Command, asyncio.Future[Any]]]
 
 
@@ -73,6 +81,8 @@ class RedisClient:
             await self._link.aclose()
 
     async def _enqueue(self, command: Command, replicas: int) -> Any:  # noqa: ANN401 - as for call
+        for word in command:
+            _encoder.encode(word)  # a word of a wrong type fails its own command only, not all of this tick
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Any] = loop.create_future()
         if not self._waiting:

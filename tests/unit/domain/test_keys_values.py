@@ -24,7 +24,7 @@ from gateway.domain.terms import (
     parse_terms,
     with_changes,
 )
-from gateway.settings import load_catalog
+from gateway.settings.models import load_catalog
 from tests.fakes_administration import NOW, a_key, a_project
 
 CATALOG = load_catalog()
