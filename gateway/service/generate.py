@@ -32,6 +32,8 @@ class Generation:
         """Wait for every picture and give those that came, in order; the worst failure when none did."""
         ends = await asyncio.gather(*map(asyncio.shield, self.tasks), return_exceptions=True)
         pictures = [end for end in ends if isinstance(end, Picture)]
+        if len(pictures) < len(self.tasks):
+            await asyncio.shield(self.settled)  # what failed is given back before the client can ask again
         if not pictures:
             raise _worst(ends)
         return pictures
@@ -48,6 +50,8 @@ class Generation:
                     yield task.result()
                 else:
                     failures.append(failure)
+        if failures:
+            await asyncio.shield(self.settled)
         if len(failures) == len(self.tasks):
             raise _worst(failures)
 

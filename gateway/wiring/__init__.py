@@ -7,15 +7,11 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.adapters import logs
-from gateway.adapters.glm.client import Endpoint, GlmImage
-from gateway.adapters.glm.fetch import FetchRules, PictureDownloads
-from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
 from gateway.adapters.metrics import Metrics
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.changes import RedisAnnouncer, listen
@@ -27,17 +23,15 @@ from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.projects import SqlProjects
 from gateway.adapters.system import SystemClock, own_secret, random_text
 from gateway.api.services import Authenticated, Services
-from gateway.domain.addresses import Address, is_loopback
+from gateway.domain.addresses import Address
 from gateway.domain.billing import Tariff
 from gateway.domain.catalog import Catalog
 from gateway.domain.errors import Misconfigured
 from gateway.domain.keys import Caller, derive
 from gateway.domain.mapping import MappingRules
-from gateway.domain.upstream import Account
 from gateway.service.administer import AdministerKeys, Administration, KeyForge
 from gateway.service.administer_projects import AdministerProjects
 from gateway.service.authenticate import Authenticate
-from gateway.service.dispatch import Dispatch, Slots
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
@@ -46,6 +40,7 @@ from gateway.service.ports import Announcer
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.quotas import open_reservations
+from gateway.wiring.upstreams import open_dispatch, open_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +98,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         await agree_on_secret(engine, peppers.checks)
         redis = await stack.enter_async_context(_open_redis(settings))
         authenticate = await stack.enter_async_context(_open_authentication(engine, redis, peppers, clock))
-        slots = _slots(settings)
-        dispatch = await stack.enter_async_context(_open_dispatch(settings, slots, clock, observer))
+        slots = open_slots(settings)
+        dispatch = await stack.enter_async_context(open_dispatch(settings, slots, clock, observer))
         reservations = await stack.enter_async_context(open_reservations(settings, engine, redis, clock, observer))
         jobs = Jobs(observer.crashed)
         stack.push_async_callback(jobs.drain, 0)
@@ -255,49 +250,3 @@ async def _greet(client: RedisClient) -> None:
         await client.ping()
     except (RedisError, OSError) as failure:
         raise Misconfigured(f"Redis cannot be used at {client.where}: {failure}.") from failure
-
-
-def _slots(settings: Settings) -> Slots:
-    accounts = [Account(name=upstream.name, concurrency=upstream.concurrency) for upstream in settings.upstreams]
-    return Slots(accounts, max_wait=settings.queue.max_wait, max_length=settings.queue.max_length)
-
-
-@asynccontextmanager
-async def _open_dispatch(
-    settings: Settings, slots: Slots, clock: SystemClock, observer: MetricsAndLog
-) -> AsyncGenerator[Dispatch]:
-    endpoints = {
-        upstream.name: Endpoint(base_url=upstream.base_url, api_key=upstream.api_key.reveal())
-        for upstream in settings.upstreams
-    }
-    rules = fetch_rules(settings)
-    loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
-    calls = AiohttpTransport()
-    downloads = AiohttpTransport(resolver=PublicResolver(except_hosts=frozenset(filter(None, loopback))))
-    try:
-        yield Dispatch(
-            GlmImage(calls, endpoints, settings.upstream.timeout),
-            PictureDownloads(downloads, rules),
-            slots,
-            clock,
-            observer,
-        )
-    finally:
-        await calls.aclose()
-        await downloads.aclose()
-
-
-PORTS = {"http": 80, "https": 443}
-
-
-def fetch_rules(settings: Settings) -> FetchRules:
-    """Say which hosts pictures may come from: the configured ones, and those of the accounts themselves."""
-    bases = [urlsplit(upstream.base_url) for upstream in settings.upstreams]
-    here = [base for base in bases if is_loopback(base.geturl())]
-    hosts = [base.hostname for base in bases if base.hostname and base not in here]
-    return FetchRules(
-        host_suffixes=(*settings.upstream.image_hosts, *hosts),
-        loopback_hosts=tuple(base.netloc if base.port else f"{base.netloc}:{PORTS[base.scheme]}" for base in here),
-        max_bytes=settings.upstream.image_max_bytes,
-        timeout=settings.upstream.image_timeout,
-    )

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
+from redis._parsers.encoders import Encoder
 from redis.asyncio.client import PubSub
-from redis.connection import Encoder
 from redis.exceptions import RedisError
 
 from gateway.adapters.redis.discovery import discover
