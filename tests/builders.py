@@ -7,13 +7,18 @@ from datetime import UTC, datetime
 from PIL import Image
 
 from gateway.domain.image import ImageOrder, ImagePlan, ImageRequest, PaidPicture, Picture, PictureBytes
-from gateway.domain.keys import PREFIX, StoredKey, compose, digest
+from gateway.domain.keys import PREFIX, Caller, StoredKey, compose, digest
+from gateway.domain.limits import Limit, Room
 from gateway.domain.mapping import MappingRules
+from gateway.domain.projects import DEFAULT_ID, DEFAULT_NAME, Project
+from gateway.domain.quota import Claim, Limits, Subject, subject_names
 from gateway.domain.upstream import Account, CallFailure, Fault
+from gateway.domain.usage import Outcome, UsageEvent
 from gateway.service.ports import CallFailed
 
 PEPPER = b"a pepper for tests"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+PRICE = 100_000  # of a picture, in millionths
 
 
 def hash_user(user):
@@ -45,9 +50,9 @@ def a_paid_picture(name="1", **changes):
     return PaidPicture(**{"url": f"https://cdn.z.ai/{name}.png", "request_id": f"request-{name}", **changes})
 
 
-def a_picture(content=b"bytes", media="png", size=(1280, 1280), **changes):
+def a_picture(content=b"bytes", media="png", size=(1280, 1280), account="main", **changes):
     image = PictureBytes(content=content, media=media, width=size[0], height=size[1])
-    return Picture(paid=a_paid_picture(**changes), image=image)
+    return Picture(paid=a_paid_picture(**changes), account=account, image=image)
 
 
 def failed(fault=Fault.INTERNAL, code="500", status=500, **more):
@@ -66,11 +71,16 @@ def a_secret(key_id="abcDEF012345", random="r" * 32):
     return compose(key_id, random)
 
 
+def a_project(**changes):
+    return Project(**{"id": DEFAULT_ID, "name": DEFAULT_NAME, "created_at": NOW, **changes})
+
+
 def a_stored_key(secret=None, **changes):
     secret = secret or a_secret()
     key_id = secret[len(PREFIX) : len(PREFIX) + 12]
     ordinary = {
         "id": key_id,
+        "project": a_project(),
         "name": "tests",
         "prefix": secret[: len(PREFIX) + 4],
         "last_four": secret[-4:],
@@ -78,3 +88,40 @@ def a_stored_key(secret=None, **changes):
         "created_at": NOW,
     }
     return StoredKey(**{**ordinary, **changes})
+
+
+def a_caller(**changes):
+    ordinary = {"project_id": DEFAULT_ID, "project_name": DEFAULT_NAME, "key_id": "abcDEF012345", "key_name": "tests"}
+    return Caller(**{**ordinary, **changes})
+
+
+def a_line(event_id="request-1", outcome=Outcome.DELIVERED, **changes):
+    """A line of the ledger."""
+    ordinary = {
+        "request_id": event_id,
+        "time": NOW,
+        "project_id": DEFAULT_ID,
+        "key_id": "abcDEF012345",
+        "requested_model": "glm-image",
+        "upstream_model": "glm-image",
+        "pictures_requested": 1,
+        "cost_currency": "CNY",
+        "currency": "CNY",
+    }
+    return UsageEvent(event_id=event_id, outcome=outcome, **{**ordinary, **changes})
+
+
+def a_claim(request_id="request-1", *, pictures=1, price=PRICE, key=None, project=None, project_id=DEFAULT_ID):
+    """What a request wants of a key and its project with these limits."""
+    line = a_line(request_id, Outcome.ABANDONED, project_id=project_id)
+    names = subject_names(line.key_id, project_id)
+    subjects = tuple(
+        Subject(name=name, limits=Limits(**(given or {}))) for name, given in zip(names, (key, project), strict=True)
+    )
+    return Claim(project_id=project_id, subjects=subjects, pictures=pictures, price=price, abandoned=line)
+
+
+def a_room(limit=Limit.IMAGES_PER_MINUTE, **changes):
+    return Room(
+        **{"subject": "key.abcDEF012345", "limit": limit, "value": 10, "used": 4, "resets_in": 30_000, **changes}
+    )

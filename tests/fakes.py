@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
+from gateway.domain.errors import DatabaseUnavailable, NameTaken
 from gateway.domain.image import PictureBytes
+from gateway.domain.terms import with_changes
 from gateway.service.dispatch import Dispatch, Slots
 from tests.builders import NOW, a_paid_picture, a_plan, an_account
 
@@ -80,29 +82,64 @@ class FakeSource:
 
 
 class FakeKeys:
-    """The list of keys; `lookups` are the ids that were asked for."""
+    """The list of keys; `lookups` are the ids that were asked for. While it is `down`, nothing can be read or written.
+
+    While `gate` is not set, a look-up hangs after it was answered.
+    """
 
     def __init__(self, *keys):
         self.keys = {key.id: key for key in keys}
         self.lookups = []
+        self.down = False
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def get(self, key_id):
         self.lookups.append(key_id)
+        self._reach()
+        found = self.keys.get(key_id)
+        await self.gate.wait()
         await asyncio.sleep(0)
-        return self.keys.get(key_id)
+        return found
 
     async def add(self, key):
+        self._reach()
+        same = [one for one in self.keys.values() if (one.project.id, one.name) == (key.project.id, key.name)]
+        if any(one.revoked_at is None for one in same):
+            raise NameTaken(key.name)
         self.keys[key.id] = key
 
-    async def list(self):
-        return sorted(self.keys.values(), key=lambda key: key.created_at)
+    async def list(self, project_id=None):
+        self._reach()
+        found = [key for key in self.keys.values() if project_id in {None, key.project.id}]
+        return sorted(found, key=lambda key: key.created_at)
+
+    async def change(self, key_id, changes):
+        return self._replace(key_id, lambda key: with_changes(key, changes))
+
+    async def replace_secret(self, key_id, digest, last_four, old_until):
+        self._reach()
+        if key_id not in self.keys or self.keys[key_id].revoked_at:
+            return False
+        new = {"digest": digest, "last_four": last_four, "previous_until": old_until}
+        return self._replace(key_id, lambda key: replace(key, previous_digest=key.digest if old_until else None, **new))
 
     async def revoke(self, key_id, at):
-        if key_id not in self.keys:
-            return False
-        key = self.keys[key_id]
-        self.keys[key_id] = replace(key, revoked_at=key.revoked_at or at)
-        return True
+        return self._replace(key_id, lambda key: replace(key, revoked_at=key.revoked_at or at))
+
+    async def touch(self, used):
+        for key_id, at in used.items():
+            self._replace(key_id, lambda key, at=at: replace(key, last_used_at=max(key.last_used_at or at, at)))
+
+    def _replace(self, key_id, change):
+        self._reach()
+        if key_id in self.keys:
+            self.keys[key_id] = change(self.keys[key_id])
+        return key_id in self.keys
+
+    def _reach(self):
+        if self.down:
+            raise DatabaseUnavailable("the database is down")
 
 
 class FakeObserver:

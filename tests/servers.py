@@ -181,7 +181,7 @@ def gateway(tmp_path, upstream, **env):
         ZHIPUAI_BASE_URL=upstream.base_url,
         ZHIPUAI_CONCURRENCY="50",
     ) | {name: value for name, value in env.items() if value is not None}
-    made = glm_gateway("keys", "create", "--name", "tests", env=settings)
+    made = glm_gateway("keys", "create", "--name", f"tests {port}", env=settings)
     assert made.returncode == 0, made.stderr
     url = f"http://127.0.0.1:{port}"
     process = Process(["serve"], settings, tmp_path / "gateway.log")
@@ -210,6 +210,14 @@ def redis_server(tmp_path):
         process.wait()
 
 
+def redis_command(url, *words):
+    """Send one inline command and give the first line of the answer."""
+    host, _, port = url.removeprefix("redis://").partition("/")[0].partition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(" ".join(words).encode() + b"\r\n")
+        return connection.recv(4096).split(b"\r\n")[0]
+
+
 def _listens(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -228,7 +236,8 @@ def postgres_server(tmp_path):
     words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     process = subprocess.Popen([*ordinary, binaries / "postgres", "-D", data, *words], stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _listens(port), what="PostgreSQL")
+        ready = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]  # it listens before it is ready
+        wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, what="PostgreSQL")
         yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
     finally:
         process.send_signal(signal.SIGINT)  # the fast shutdown: SIGTERM waits for open clients

@@ -34,6 +34,9 @@ class Metrics:
             "glm_gateway_fetch_failures", "Downloads that failed.", ["given_up"], registry=registry
         )
         self.queued = Gauge("glm_gateway_queued_pictures", "Pictures that wait for a slot.", registry=registry)
+        self.outages = Counter(
+            "glm_gateway_outages", "Rounds of background work that a part did not answer.", ["part"], registry=registry
+        )
         build = Gauge("glm_gateway_build_info", "Always 1.", ["version"], registry=registry)
         build.labels(__version__).set(1)
 

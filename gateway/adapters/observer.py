@@ -44,6 +44,11 @@ class MetricsAndLog:
         """Log a defect in a job that nobody may be waiting for."""
         self._log.error("job_crashed", exc_info=failure)
 
+    def outage(self, what: str, reason: str) -> None:
+        """Count and log that a part could not be reached."""
+        self._metrics.outages.labels(what).inc()
+        self._log.warning("part_unreachable", part=what, reason=reason)
+
     def request_finished(self, route: str, status: int, seconds: float) -> None:
         """Count an answered request and its time."""
         self._metrics.requests.labels(route, str(status)).inc()

@@ -6,12 +6,21 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from gateway.api.services import Services
+from gateway.domain.addresses import Address, Networks, client_address
 
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Guard: put the Caller into the connection's state, or raise MissingKey or InvalidKey."""
+    """Guard: put the Caller into the connection's state, or raise MissingKey, InvalidKey or AddressNotAllowed."""
     services: Services = connection.app.state.services
-    connection.state.caller = await services.authenticate(presented_key(connection))
+    address = client_of(connection, services.trusted_proxies)
+    connection.state.caller = await services.authenticate(presented_key(connection), address)
+
+
+def client_of(connection: ASGIConnection[Any, Any, Any, Any], trusted: Networks) -> Address | None:
+    """Give the client's address: the socket's peer, or what trusted proxies say of it."""
+    lines = connection.headers.getall("x-forwarded-for", [])
+    entries = [entry for line in lines for entry in line.split(",")]
+    return client_address(connection.client.host if connection.client else None, entries, trusted)
 
 
 def presented_key(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:

@@ -8,10 +8,12 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from gateway.api.limits import limit_headers
 from gateway.domain import errors as failures
-from gateway.domain.errors import ContentRefused, GatewayError, MalformedBody
+from gateway.domain.errors import ContentRefused, GatewayError, LimitReached, MalformedBody, RateLimitReached
 
 INVALID = "invalid_request_error"
+LONGEST_RETRY_AFTER = 60  # seconds: clients ignore or give up on more (section 8, trap 10)
 CLIENT_LEFT = "client disconnected prematurely"  # Litestar's words, and no failure of ours
 NO_RETRY = {"x-should-retry": "false"}
 CHALLENGE = {"www-authenticate": 'Bearer realm="glm-image-gateway"'}
@@ -46,8 +48,17 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.ModelNotFound: Wire(404, code="model_not_found"),
     failures.ContentRefused: Wire(400, "image_generation_user_error", "content_policy_violation"),
     failures.UpstreamRejected: Wire(400, code="invalid_value"),
+    failures.NameTaken: Wire(400, code="name_taken"),
     failures.MissingKey: Wire(401, headers=CHALLENGE),
     failures.InvalidKey: Wire(401, code="invalid_api_key", headers=CHALLENGE),
+    failures.NotAllowed: Wire(403),
+    failures.ModelNotAllowed: Wire(403, code="model_not_found"),
+    failures.AddressNotAllowed: Wire(403, "request_forbidden", "ip_not_authorized"),
+    failures.DatabaseUnavailable: Wire(503, "server_error", "database_unavailable", {"retry-after": "5"}),
+    failures.LimitReached: Wire(429, "rate_limit_error", "rate_limit_exceeded"),
+    failures.RateLimitReached: Wire(429, "rate_limit_error", "rate_limit_exceeded"),
+    failures.QuotaExhausted: Wire(429, "insufficient_quota", "insufficient_quota", NO_RETRY),
+    failures.QuotaStoreDown: Wire(503, "server_error", "quota_store_unavailable", {"retry-after": "2"}),
     failures.ShuttingDown: Wire(503, "server_error", "shutting_down", {"retry-after": "1"}),
     failures.QueueTimedOut: Wire(429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "30"}),
     failures.UpstreamFailed: Wire(503, "server_error", "server_error", {"retry-after": "5"}),
@@ -98,7 +109,8 @@ def encode_unreadable(message: str) -> bytes:
 def on_failure(_: Request[Any, Any, Any], failure: GatewayError) -> Response[bytes]:
     """Answer an expected failure."""
     wire = wire_of(failure)
-    return _json(wire.status, msgspec.json.encode(error_object(failure)), wire.headers)
+    headers = {**wire.headers, **_limit_headers(failure)}
+    return _json(wire.status, msgspec.json.encode(error_object(failure)), headers)
 
 
 def on_http_exception(request: Request[Any, Any, Any], failure: HTTPException) -> Response[bytes]:
@@ -121,6 +133,17 @@ def on_defect(_: Request[Any, Any, Any], failure: Exception) -> Response[bytes]:
     """Answer a defect of ours: its trace goes to the log, not to the client."""
     structlog.get_logger().error("request_crashed", exc_info=failure)
     return _json(500, encode_defect(), {})
+
+
+def _limit_headers(failure: GatewayError) -> dict[str, str]:
+    """Say how far the limit is used, and for a short one when to try again (at most 60 s)."""
+    if not isinstance(failure, LimitReached):
+        return {}
+    headers = limit_headers([failure.room])
+    if isinstance(failure, RateLimitReached):
+        wait = min(max(failure.room.resets_in, 1), LONGEST_RETRY_AFTER * 1000)
+        headers |= {"retry-after": str(-(-wait // 1000)), "retry-after-ms": str(wait)}
+    return headers
 
 
 def _object(message: str, kind: str, code: str | None, param: str | None) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from litestar.response import Stream
 from gateway.api import answers
 from gateway.api.auth import require_key
 from gateway.api.errors import error_object
+from gateway.api.limits import limit_headers
+from gateway.api.middleware import request_id_of
 from gateway.api.schema import errors, image_request, read_body
 from gateway.api.services import Services
 from gateway.domain.errors import GatewayError, RetiredEndpoint, UnsupportedEndpoint
@@ -29,7 +31,12 @@ async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
     """Create pictures from a prompt."""
     services: Services = request.app.state.services
     body = read_body(await request.body())
-    generation = services.generate(request.state.caller, image_request(body), strict=asks_for_strict(request))
+    generation = await services.generate(
+        request.state.caller,
+        image_request(body),
+        request_id=request_id_of(request),
+        strict=asks_for_strict(request),
+    )
     echo = {name: body[name] for name in ("safety_identifier",) if name in body}
     if generation.order.stream:
         return await event_stream(generation, echo)
@@ -39,7 +46,8 @@ async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
         pictures=await generation.all(),
         echo=echo,
     )
-    return Stream(_each(answer.pieces()), media_type="application/json", headers=answer.headers())
+    headers = {**answer.headers(), **limit_headers(generation.rooms)}
+    return Stream(_each(answer.pieces()), media_type="application/json", headers=headers)
 
 
 @post("/v1/images/edits", status_code=200, guards=[require_key], responses=errors(400, 401))
@@ -67,6 +75,7 @@ async def event_stream(generation: Generation, echo: dict[str, str]) -> Stream:
     first = asyncio.ensure_future(anext(pictures))
     done, _ = await asyncio.wait({first}, timeout=HEARTBEAT_SECONDS)
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **answers.change_headers(generation.order)}
+    headers |= limit_headers(generation.rooms)
     if done:
         headers["x-glm-size"] = first.result().size
     events = _events(generation, echo, first, pictures)

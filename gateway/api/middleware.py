@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 import structlog
+from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
@@ -21,6 +22,12 @@ def canonical_path(path: str) -> str:
     path = _SLASHES.sub("/", path)
     match = _VERSIONED.fullmatch(path)
     return f"/v1{match[1]}" if match else path
+
+
+def request_id_of(request: Request[Any, Any, Any]) -> str:
+    """Give the id that the Edge made for a request."""
+    request_id: str = cast("dict[str, Any]", request.scope)["request_id"]
+    return request_id
 
 
 class Edge:
@@ -44,7 +51,7 @@ class _Exchange:
 
     def __init__(self, scope: HTTPScope, send: Send, request_id: str) -> None:
         path = canonical_path(scope["path"])
-        self._scope = cast("HTTPScope", {**scope, "path": path, "raw_path": path.encode()})
+        self._scope = cast("HTTPScope", {**scope, "path": path, "raw_path": path.encode(), "request_id": request_id})
         self._send = send
         self._request_id = request_id
         self._started = perf_counter()

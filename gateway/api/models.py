@@ -8,7 +8,8 @@ from litestar import Request, get
 from gateway.api.auth import require_key
 from gateway.api.schema import errors
 from gateway.api.services import Services
-from gateway.domain.catalog import Catalog, ListedModel
+from gateway.domain.catalog import Catalog, ListedModel, no_such_model
+from gateway.domain.keys import Caller
 
 
 class Model(msgspec.Struct, kw_only=True):
@@ -29,14 +30,24 @@ class ModelList(msgspec.Struct, kw_only=True):
 
 @get("/v1/models", guards=[require_key], responses=errors(401))
 async def list_models(request: Request[Any, Any, Any]) -> ModelList:
-    """List the models and the well-known aliases."""
-    return ModelList(data=[_model(listed) for listed in _catalog(request).listed()])
+    """List the models that the key may use, and their well-known aliases."""
+    catalog, caller = _catalog(request), _caller(request)
+    listed = [listed for listed in catalog.listed() if caller.allows(catalog.find(listed.id).name)]
+    return ModelList(data=[_model(one) for one in listed])
 
 
 @get("/v1/models/{model:path}", guards=[require_key], responses=errors(400, 401, 404))
 async def retrieve_model(request: Request[Any, Any, Any], model: str) -> Model:
     """Describe one model or alias; clients percent-encode a slash in its id, and the server decodes it."""
-    return _model(_catalog(request).describe(model.removeprefix("/")))
+    catalog, name = _catalog(request), model.removeprefix("/")
+    if not _caller(request).allows(catalog.find(name).name):
+        raise no_such_model(name)
+    return _model(catalog.describe(name))
+
+
+def _caller(request: Request[Any, Any, Any]) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
 
 
 def _catalog(request: Request[Any, Any, Any]) -> Catalog:

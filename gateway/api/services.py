@@ -4,16 +4,27 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.domain.addresses import Address, Networks
 from gateway.domain.catalog import Catalog
 from gateway.domain.image import ImageRequest
 from gateway.domain.keys import Caller
 from gateway.service.generate import Generation
 
 
+class Authenticated(Protocol):
+    """The use case that finds the key of a secret."""
+
+    async def __call__(self, secret: str | None, address: Address | None) -> Caller:
+        """Give the caller, or raise MissingKey, InvalidKey, AddressNotAllowed."""
+        ...
+
+
 class Generate(Protocol):
     """The use case behind POST /v1/images/generations."""
 
-    def __call__(self, caller: Caller, request: ImageRequest, *, strict: bool = False) -> Generation:
+    async def __call__(
+        self, caller: Caller, request: ImageRequest, *, request_id: str, strict: bool = False
+    ) -> Generation:
         """Start a generation."""
         ...
 
@@ -23,12 +34,15 @@ class Services:
     """The use cases, and what the operator's routes show.
 
     `readiness` gives the state of each part by name. `shut_down` takes nothing new and waits for what runs.
+
+    X-Forwarded-For is believed when one of `trusted_proxies` wrote it.
     """
 
-    authenticate: Callable[[str | None], Awaitable[Caller]]
+    authenticate: Authenticated
     generate: Generate
     catalog: Catalog
     readiness: Callable[[], Awaitable[dict[str, bool]]]
     render_metrics: Callable[[], bytes]
     request_finished: Callable[[str, int, float], None]
     shut_down: Callable[[], Awaitable[None]]
+    trusted_proxies: Networks = ()

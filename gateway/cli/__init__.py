@@ -5,6 +5,8 @@ import rich_click as click
 from gateway import __version__
 from gateway.cli.demo import demo
 from gateway.cli.keys import keys
+from gateway.cli.migrate import migrate
+from gateway.cli.projects import projects
 from gateway.cli.serve import serve
 from gateway.cli.simulate import simulate
 
@@ -15,5 +17,5 @@ def main() -> None:
     """An OpenAI-compatible gateway to Zhipu's GLM-Image."""
 
 
-for _command in (serve, demo, keys, simulate):
+for _command in (serve, demo, projects, keys, migrate, simulate):
     main.add_command(_command)

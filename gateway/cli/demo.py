@@ -18,8 +18,10 @@ import rich_click as click
 from gateway.cli.options import address_options, clear_failures, config_option, read_settings
 from gateway.cli.running import bind, run, serving, until_signalled
 from gateway.cli.serve import gateway_on
+from gateway.cli.terms import warn
 from gateway.domain.errors import Misconfigured
-from gateway.settings import Secret, Settings, UpstreamAccount
+from gateway.domain.secret import Secret
+from gateway.settings import Settings, UpstreamAccount
 from gateway.simulator import SimulatorOptions, create_simulator
 from gateway.wiring import open_administration, prepared
 
@@ -80,8 +82,9 @@ async def _demo(settings: Settings, listener: socket, options: SimulatorOptions)
         gateway_on(listener, simulated) as server,
     ):
         base_url = f"{server.address}/v1"
-        async with open_administration(simulated) as administer:
-            _, key = await administer.create_key("demo", lifetime=KEY_LIFETIME)
+        async with open_administration(simulated, warn) as administration:
+            name = f"demo {secrets.token_hex(4)}"  # no two keys have one name, and a demo may run again or twice
+            _, key = await administration.keys.create(name, terms={"expires_in": KEY_LIFETIME})
         content = await _unless(stop, _first_picture(base_url, key))
         if content is not None:
             picture = _save(content, simulated.data_dir / "pictures")

@@ -1,80 +1,136 @@
-"""glm-gateway keys: create, list, revoke."""
+"""glm-gateway keys: create, list, show, rotate, revoke, limits."""
 
-from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from gateway.cli.options import clear_failures, config_option, read_settings
-from gateway.cli.running import run
+from gateway.cli.options import clear_failures, config_option
+from gateway.cli.presenting import key_facts, limits_said, moment, print_facts, print_json, print_table
+from gateway.cli.terms import administer, json_option, key_options, project_option, read_terms
 from gateway.domain.keys import StoredKey
-from gateway.service.administer import Administer
-from gateway.wiring import open_administration
+from gateway.domain.projects import DEFAULT_NAME
+from gateway.domain.terms import parse_overlap
+from gateway.service.administer import Administration
 
 
 @click.group()
 def keys() -> None:
-    """Make and withdraw the keys that clients use."""
+    """Make, limit and withdraw the keys that clients use."""
 
 
 @keys.command()
 @config_option
 @click.option("--name", required=True, help="Who or what the key is for.")
-@click.option("--expires-in-days", type=click.IntRange(1, 36500), help="Days until the key stops; default: never.")
-def create(config: Path | None, name: str, expires_in_days: int | None) -> None:
+@project_option
+@key_options
+@json_option
+def create(config: Path | None, name: str, project: str | None, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's options
     """Make a key and print it: this once, it is stored as a digest only."""
-    lifetime = timedelta(days=expires_in_days) if expires_in_days else None
+    with clear_failures():
+        terms = read_terms(words)
 
-    async def work(administer: Administer) -> None:
-        key, secret = await administer.create_key(name, lifetime=lifetime)
-        click.echo(f"Key {key.id} for {key.name!r}. This is the only time that it is shown:", err=True)
-        click.echo(secret)
+    async def work(administration: Administration) -> None:
+        key, secret = await administration.keys.create(name, project=project or DEFAULT_NAME, terms=terms)
+        _print_secret(key, secret, as_json=as_json)
 
-    _run(config, work)
+    administer(config, work)
 
 
 @keys.command("list")
 @config_option
-def list_(config: Path | None) -> None:
+@project_option
+@json_option
+def list_(config: Path | None, project: str | None, *, as_json: bool) -> None:
     """List the keys, oldest first."""
 
-    async def work(administer: Administer) -> None:
-        rows = [_row(key, datetime.now(UTC)) for key in await administer.list_keys()]
-        heading = ("id", "key", "state", "created", "expires", "name")
-        for row in (heading, *rows):
-            click.echo("{:<14}{:<20}{:<10}{:<22}{:<22}{}".format(*row))
+    async def work(administration: Administration) -> None:
+        found, now = await administration.keys.list(project), datetime.now(UTC)
+        if as_json:
+            print_json([key_facts(key, now) for key in found])
+        else:
+            heading = ("id", "key", "state", "project", "created", "expires", "last used", "name", "limits")
+            print_table([heading, *(_row(key, now) for key in found)])
 
-    _run(config, work)
+    administer(config, work)
 
 
 @keys.command()
 @config_option
-@click.argument("key_id")
+@click.argument("key_id", metavar="ID")
+@json_option
+def show(config: Path | None, key_id: str, *, as_json: bool) -> None:
+    """Show all about a key but its secret."""
+
+    async def work(administration: Administration) -> None:
+        _print_key(await administration.keys.find(key_id), as_json=as_json)
+
+    administer(config, work)
+
+
+@keys.command()
+@config_option
+@click.argument("key_id", metavar="ID")
+@click.option("--overlap", default="24h", show_default=True, help="For how long the old secret works too; 0: no more.")
+@json_option
+def rotate(config: Path | None, key_id: str, overlap: str, *, as_json: bool) -> None:
+    """Give a key a new secret and print it: this once."""
+    with clear_failures():
+        time = parse_overlap(overlap)
+
+    async def work(administration: Administration) -> None:
+        key, secret = await administration.keys.rotate(key_id, time)
+        _print_secret(key, secret, as_json=as_json)
+        old = f"works until {moment(key.previous_until)}" if time else "works no more"
+        click.echo(f"The old one {old}.", err=True)
+
+    administer(config, work)
+
+
+@keys.command()
+@config_option
+@click.argument("key_id", metavar="ID")
 def revoke(config: Path | None, key_id: str) -> None:
     """Withdraw a key for good; running gateways refuse it within a second."""
 
-    async def work(administer: Administer) -> None:
-        await administer.revoke_key(key_id)
+    async def work(administration: Administration) -> None:
+        await administration.keys.revoke(key_id)
         click.echo(f"Key {key_id} is revoked.", err=True)
 
-    _run(config, work)
+    administer(config, work)
 
 
-def _run(config: Path | None, work: Callable[[Administer], Coroutine[Any, Any, None]]) -> None:
-    async def opened() -> None:
-        async with open_administration(read_settings(config)) as administer:
-            await work(administer)
-
+@keys.command()
+@config_option
+@click.argument("key_id", metavar="ID")
+@key_options
+@json_option
+def limits(config: Path | None, key_id: str, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's options
+    """Change what is named and nothing else; the value `none` clears it. Running gateways know within a second."""
     with clear_failures():
-        run(opened())
+        terms = read_terms(words)
+
+    async def work(administration: Administration) -> None:
+        _print_key(await administration.keys.change(key_id, terms), as_json=as_json)
+
+    administer(config, work)
+
+
+def _print_secret(key: StoredKey, secret: str, *, as_json: bool) -> None:
+    """Write the secret: alone on standard output, so that a shell can take it from there."""
+    if as_json:
+        print_json(key_facts(key, datetime.now(UTC), secret))
+        return
+    said = f"Key {key.id} for {key.name!r} of project {key.project.name!r}."
+    click.echo(f"{said} This is the only time that it is shown:", err=True)
+    click.echo(secret)
+
+
+def _print_key(key: StoredKey, *, as_json: bool) -> None:
+    (print_json if as_json else print_facts)(key_facts(key, datetime.now(UTC)))
 
 
 def _row(key: StoredKey, now: datetime) -> tuple[str, ...]:
-    state = "revoked" if key.revoked_at else "active" if key.usable(now) else "expired"
-    return (key.id, key.redacted, state, _moment(key.created_at), _moment(key.expires_at), key.name)
-
-
-def _moment(moment: datetime | None) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else "never"
+    times = (moment(key.created_at), moment(key.expires_at), moment(key.last_used_at))
+    return (key.id, key.redacted, key.state(now), key.project.name, *times, key.name, limits_said(key.limits))

@@ -74,6 +74,7 @@ async def serving(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # uvicorn would believe X-Forwarded-For; server.trusted_proxies decides that
         lifespan="on",
         timeout_keep_alive=KEEPALIVE_SECONDS,
         timeout_graceful_shutdown=int(drain_seconds),

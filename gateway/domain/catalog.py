@@ -146,10 +146,7 @@ class Catalog:
             return self.models[name]
         alias = self.alias_of(name)
         if alias is None:
-            raise ModelNotFound(
-                f"The model '{name[:100]}' does not exist. GET /v1/models lists the models and their aliases.",
-                param="model",
-            )
+            raise no_such_model(name)
         return self.models[alias.model]
 
     def alias_of(self, name: str) -> Alias | None:
@@ -165,3 +162,11 @@ class Catalog:
         """Give one model or alias as it is listed; ModelNotFound when there is none."""
         model = self.find(name)
         return ListedModel(id=name, created=model.created, owned_by=model.owned_by)
+
+
+def no_such_model(name: str) -> ModelNotFound:
+    """Say that there is no model or alias of this name."""
+    return ModelNotFound(
+        f"The model '{name[:100]}' does not exist. GET /v1/models lists the models and their aliases.",
+        param="model",
+    )

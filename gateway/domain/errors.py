@@ -9,7 +9,15 @@ GatewayError
     ModelNotFound
     ContentRefused          the upstream's safety system said no
     UpstreamRejected        the upstream refused a parameter that we let pass
+    NameTaken               another key or project has this name
   MissingKey  InvalidKey    who is calling?
+  NotAllowed                the key is known and may not do this
+    ModelNotAllowed  AddressNotAllowed
+  DatabaseUnavailable       SQL cannot be reached, and what is remembered does not do
+  LimitReached              a limit of the key or its project
+    RateLimitReached        it frees within a minute
+    QuotaExhausted          of a day, a month or an amount of money
+  QuotaStoreDown            limits cannot be checked
   ShuttingDown              this replica takes nothing new any more
   QueueTimedOut             no upstream slot came free in time
   UpstreamFailed            the upstream's or its account's fault; nothing was made
@@ -19,6 +27,8 @@ GatewayError
 """
 
 from dataclasses import dataclass, field
+
+from gateway.domain.limits import Room
 
 
 class GatewayError(Exception):
@@ -113,12 +123,52 @@ class UpstreamRejected(InvalidRequest):
     """The upstream refused the parameters (1210 to 1215) although they passed our own rules."""
 
 
+class NameTaken(InvalidRequest):
+    """Another project has this name, or another key of the same project that is not revoked."""
+
+
 class MissingKey(GatewayError):
     """No key came with the request."""
 
 
 class InvalidKey(GatewayError):
-    """The key is mistyped, unknown, expired or revoked."""
+    """The key is mistyped, unknown, expired or revoked, or its project is archived."""
+
+
+class NotAllowed(GatewayError):
+    """The key is known, and its operator has not allowed this."""
+
+
+class ModelNotAllowed(NotAllowed):
+    """Key or project may not use the model."""
+
+
+class AddressNotAllowed(NotAllowed):
+    """The key may not be used from the client's address."""
+
+
+class DatabaseUnavailable(GatewayError):
+    """SQL cannot be reached."""
+
+
+class LimitReached(GatewayError):
+    """A limit of the key or its project stands in the way; `room` says how far it is used and when it frees."""
+
+    def __init__(self, message: str, room: Room) -> None:
+        super().__init__(message)
+        self.room = room
+
+
+class RateLimitReached(LimitReached):
+    """A limit that frees within a minute: waiting helps."""
+
+
+class QuotaExhausted(LimitReached):
+    """A limit of a day, a month or an amount of money: trying again soon does not help."""
+
+
+class QuotaStoreDown(GatewayError):
+    """Limits cannot be checked, and the installation refuses in that case. Nothing was charged."""
 
 
 class ShuttingDown(GatewayError):

@@ -55,6 +55,7 @@ class ImageOrder:
     """A request after mapping: `n` pictures of one plan, how they are handed over, and what was changed."""
 
     plan: ImagePlan
+    requested_model: str = ""
     n: int
     response_format: ResponseFormat
     stream: bool
@@ -93,6 +94,7 @@ class Picture:
     """A picture that was made, paid and downloaded."""
 
     paid: PaidPicture
+    account: str = ""
     image: PictureBytes
 
     @property

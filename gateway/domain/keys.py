@@ -4,8 +4,15 @@ import hashlib
 import hmac
 import re
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
+
+from gateway.domain.addresses import Networks
+from gateway.domain.errors import ModelNotAllowed
+from gateway.domain.projects import UNLIMITED, Project
+from gateway.domain.quota import Limits
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIX = "sk-glm-"
@@ -13,38 +20,103 @@ ID_LENGTH = 12  # 71 bits: two keys do not meet
 RANDOM_LENGTH = 32  # 190 bits
 CHECKSUM_LENGTH = 6  # a CRC-32 in base 62
 
+CacheScope = Literal["key", "project", "shared", "off"]
+KeyState = Literal["active", "revoked", "expired", "archived"]
+
 _FORM = re.compile(f"{PREFIX}([0-9A-Za-z]{{{ID_LENGTH}}})[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who is calling: the key that was presented."""
-
-    key_id: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredKey:
-    """A key as it is kept: its digest, never its secret. Times are UTC."""
+    """A key as it is kept: digests, never a secret. Times are UTC; no models, no ips: all are allowed.
+
+    The previous digest opens until `previous_until`: a rotation lets both secrets live for a while.
+    """
 
     id: str
+    project: Project
     name: str
     prefix: str
     last_four: str
     digest: bytes
     created_at: datetime
+    previous_digest: bytes | None = None
+    previous_until: datetime | None = None
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+    limits: Limits = UNLIMITED
+    models: tuple[str, ...] = ()
+    ips: Networks = ()
+    cache_scope: CacheScope | None = None
+    unwatermarked_allowed: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
-    def usable(self, now: datetime) -> bool:
-        """Tell whether the key is neither revoked nor expired."""
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+    def state(self, now: datetime) -> KeyState:
+        """Say whether the key opens, and what keeps it from doing so."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.project.archived_at is not None:
+            return "archived"
+        return "active" if self.expires_at is None or now < self.expires_at else "expired"
+
+    def digests(self, now: datetime) -> tuple[bytes, ...]:
+        """Give the digests of the secrets that are the key's at a moment."""
+        if self.previous_digest is None or self.previous_until is None or now >= self.previous_until:
+            return (self.digest,)
+        return (self.digest, self.previous_digest)
 
     @property
     def redacted(self) -> str:
         """The form in which a key is shown after its creation."""
         return f"{self.prefix}...{self.last_four}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who is calling: the key that was presented, its project, and what both may do.
+
+    `models` are the names that key and project both allow; None allows all.
+    """
+
+    project_id: str
+    project_name: str
+    key_id: str
+    key_name: str
+    project_limits: Limits = UNLIMITED
+    key_limits: Limits = UNLIMITED
+    models: frozenset[str] | None = None
+    cache_scope: CacheScope | None = None
+    unwatermarked_allowed: bool = False
+
+    def allows(self, model: str) -> bool:
+        """Tell whether a model of the catalog may be used."""
+        return self.models is None or model in self.models
+
+    def require(self, model: str, asked: str) -> None:
+        """Refuse a model that is not allowed, in the client's own word for it; ModelNotAllowed."""
+        if not self.allows(model):
+            raise ModelNotAllowed(
+                f"Project `{self.project_name}` does not have access to model `{asked[:100]}` with this key. "
+                "GET /v1/models lists those that it may use.",
+                param="model",
+            )
+
+
+def caller_of(key: StoredKey) -> Caller:
+    """Say what a key may do."""
+    lists = [frozenset(models) for models in (key.models, key.project.models) if models]
+    return Caller(
+        project_id=key.project.id,
+        project_name=key.project.name,
+        key_id=key.id,
+        key_name=key.name,
+        project_limits=key.project.limits,
+        key_limits=key.limits,
+        models=frozenset.intersection(*lists) if lists else None,
+        cache_scope=key.cache_scope,
+        unwatermarked_allowed=key.unwatermarked_allowed,
+    )
 
 
 def compose(key_id: str, random: str) -> str:

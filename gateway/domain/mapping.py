@@ -57,6 +57,7 @@ def order_from(request: ImageRequest, catalog: Catalog, rules: MappingRules) -> 
     )
     return ImageOrder(
         plan=plan,
+        requested_model=(request.model or model.name)[:100],
         n=map_count(request),
         response_format=map_response_format(request, catalog),
         stream=request.stream,
@@ -132,8 +133,9 @@ def map_watermark(request: ImageRequest, rules: MappingRules) -> bool:
     """Keep the watermark unless the client asks otherwise and the operator allows it (glm-image-api.md section 8)."""
     if request.watermark_enabled is False and not rules.allow_unwatermarked:
         raise InvalidValue(
-            "'watermark_enabled': false is not allowed on this gateway. Leave the parameter out, or ask the "
-            "operator to set images.allow_unwatermarked (the upstream account needs a signed agreement for it).",
+            "'watermark_enabled': false is not allowed with this key. Leave the parameter out, or ask the operator "
+            "for --unwatermarked on the key or images.allow_unwatermarked (the upstream account needs a signed "
+            "agreement for it).",
             param="watermark_enabled",
         )
     return request.watermark_enabled is not False

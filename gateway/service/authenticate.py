@@ -1,17 +1,35 @@
-"""Bearer secret -> Caller, with a memory so short that a revoked key stops within a second."""
+"""Bearer secret -> Caller, with a short memory that forgets at once what is said to have changed."""
 
+import asyncio
 import hmac
 from collections.abc import Sequence
-from math import inf
+from dataclasses import dataclass
+from functools import partial
 
 from cachetools import LRUCache
 
-from gateway.domain.errors import InvalidKey, MissingKey
-from gateway.domain.keys import Caller, StoredKey, digest, id_of
+from gateway.domain.addresses import Address, is_within
+from gateway.domain.errors import AddressNotAllowed, DatabaseUnavailable, InvalidKey, MissingKey
+from gateway.domain.keys import Caller, KeyState, StoredKey, caller_of, digest, id_of
 from gateway.service.ports import Clock, KeyStore
 
-MEMORY_SECONDS = 1.0  # a change is felt by every replica within this time
+MEMORY_SECONDS = 30.0  # a change is felt by every replica within this time, told or not
+STALE_SECONDS = 3600.0  # while SQL cannot be reached, keys are known for this long: nothing can change without SQL
 MEMORY_ENTRIES = 10_000  # bounded: random well-formed keys must not fill the memory
+
+_REFUSALS: dict[KeyState, str] = {
+    "revoked": "The API key {key} has been revoked. Ask the gateway's operator for a new one.",
+    "expired": "The API key {key} has expired. Ask the gateway's operator for a new one.",
+    "archived": "The project of the API key {key} is archived. Ask the gateway's operator for a key of another one.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """What a look-up found, None among it, and when it was asked: the answer is as old as the question."""
+
+    key: StoredKey | None
+    asked_at: float
 
 
 class Authenticate:
@@ -24,14 +42,16 @@ class Authenticate:
         self._keys = keys
         self._peppers = peppers
         self._clock = clock
-        self._memory: LRUCache[str, tuple[float, StoredKey | None]] = LRUCache(MEMORY_ENTRIES)
+        self._memory: LRUCache[str, _Remembered] = LRUCache(MEMORY_ENTRIES)
+        self._lookups: dict[str, asyncio.Task[_Remembered]] = {}
 
-    async def __call__(self, secret: str | None) -> Caller:
-        """Find the key of a secret.
+    async def __call__(self, secret: str | None, address: Address | None = None) -> Caller:
+        """Find the key of a secret that comes from an address.
 
         Raises:
             MissingKey: there is no secret.
-            InvalidKey: mistyped (no look-up is made), unknown, revoked or expired.
+            InvalidKey: mistyped (no look-up is made), unknown, revoked, expired, or its project is archived.
+            AddressNotAllowed: the key may not be used from this address.
         """
         if not secret:
             raise MissingKey("You didn't provide an API key. Send it as 'Authorization: Bearer sk-glm-...'.")
@@ -41,20 +61,72 @@ class Authenticate:
             raise InvalidKey(
                 f"Incorrect API key provided: {_redacted(secret)}. Use a key made with 'glm-gateway keys create'.",
             )
-        return Caller(key_id=key.id, name=key.name)
+        state = key.state(self._clock.now())
+        if state != "active":
+            raise InvalidKey(_REFUSALS[state].format(key=key.redacted))
+        _require_address(key, address)
+        return caller_of(key)
+
+    def forget(self, subject_id: str) -> None:
+        """Look up anew what belongs to a key or a project; an answer that is under way is not remembered."""
+        self._lookups.clear()
+        for key_id, known in list(self._memory.items()):
+            if key_id == subject_id or (known.key is not None and known.key.project.id == subject_id):
+                del self._memory[key_id]
+
+    def forget_all(self) -> None:
+        """Look up everything anew: changes may have gone unheard."""
+        self._lookups.clear()
+        self._memory.clear()
 
     def _opens(self, key: StoredKey, secret: str) -> bool:
         """Compare in constant time, whatever the state of the key."""
-        same = [hmac.compare_digest(key.digest, digest(pepper, secret)) for pepper in self._peppers]
-        return any(same) and key.usable(self._clock.now())
+        presented = [digest(pepper, secret) for pepper in self._peppers]
+        stored = key.digests(self._clock.now())
+        same = [hmac.compare_digest(one, other) for one in presented for other in stored]
+        return any(same)
 
     async def _find(self, key_id: str) -> StoredKey | None:
-        now = self._clock.monotonic()
-        asked, key = self._memory.get(key_id, (-inf, None))
-        if now - asked >= MEMORY_SECONDS:
-            key = await self._keys.get(key_id)
-            self._memory[key_id] = (now, key)  # as old as the question, however long the answer took
-        return key
+        known = self._memory.get(key_id)
+        if known is not None and self._age(known) < MEMORY_SECONDS:
+            return known.key
+        try:
+            return (await self._look_up(key_id)).key
+        except DatabaseUnavailable:
+            if known is None or self._age(known) >= STALE_SECONDS:
+                raise
+            return known.key
+
+    async def _look_up(self, key_id: str) -> _Remembered:
+        """Ask the store once for all that wait for the same key, even if the first of them leaves."""
+        if key_id not in self._lookups:
+            lookup = asyncio.create_task(self._ask(key_id))
+            self._lookups[key_id] = lookup
+            lookup.add_done_callback(partial(self._remember, key_id))
+        return await asyncio.shield(self._lookups[key_id])
+
+    async def _ask(self, key_id: str) -> _Remembered:
+        asked_at = self._clock.monotonic()
+        return _Remembered(await self._keys.get(key_id), asked_at)
+
+    def _remember(self, key_id: str, lookup: asyncio.Task[_Remembered]) -> None:
+        failed = lookup.cancelled() or lookup.exception() is not None
+        if self._lookups.get(key_id) is not lookup:
+            return  # something changed while it was under way
+        del self._lookups[key_id]
+        if not failed:
+            self._memory[key_id] = lookup.result()
+
+    def _age(self, known: _Remembered) -> float:
+        return self._clock.monotonic() - known.asked_at
+
+
+def _require_address(key: StoredKey, address: Address | None) -> None:
+    if key.ips and (address is None or not is_within(address, key.ips)):
+        raise AddressNotAllowed(
+            f"The API key {key.redacted} may not be used from the address {address or '(unknown)'}. "
+            "Ask the gateway's operator to allow it.",
+        )
 
 
 def _redacted(secret: str) -> str:

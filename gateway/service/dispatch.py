@@ -108,12 +108,12 @@ class Dispatch:
         Raises:
             GatewayError: what became of it, in words for the client.
         """
-        paid = await self._pay(plan)
+        account, paid = await self._pay(plan)
         image = await self._download(paid)
         self._observer.picture_delivered(plan)
-        return Picture(paid=paid, image=image)
+        return Picture(paid=paid, account=account.name, image=image)
 
-    async def _pay(self, plan: ImagePlan) -> PaidPicture:
+    async def _pay(self, plan: ImagePlan) -> tuple[Account, PaidPicture]:
         """Call until a picture is paid; a fault is retried only while it is certain that nothing was made."""
         tries = 0
         while True:
@@ -130,7 +130,7 @@ class Dispatch:
             await self._clock.sleep(waits[tries])
             tries += 1
 
-    async def _call(self, plan: ImagePlan) -> PaidPicture:
+    async def _call(self, plan: ImagePlan) -> tuple[Account, PaidPicture]:
         async with self._slots.one(self._observer) as account:
             started = self._clock.monotonic()
             try:
@@ -142,7 +142,7 @@ class Dispatch:
                 self._observer.call_failed(account, plan, Fault.INTERNAL, str(unreachable.__cause__))
                 raise
             self._observer.picture_paid(account, plan, self._clock.monotonic() - started)
-            return paid
+            return account, paid
 
     def _tell(self, account: Account, plan: ImagePlan, failure: CallFailure) -> None:
         detail = f"code {failure.code or '-'}, status {failure.status}: {failure.detail}"

@@ -1,17 +1,21 @@
-"""THE FLOW of one request: plan -> make -> answer."""
+"""THE FLOW of one request: plan -> reserve -> make -> settle -> answer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from gateway.domain.catalog import Catalog
+from gateway.domain.billing import Tariff, closed, opened
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, OutcomeUnknown
 from gateway.domain.image import ImageOrder, ImageRequest, Picture
 from gateway.domain.keys import Caller
-from gateway.domain.mapping import MappingRules, order_from
+from gateway.domain.limits import Room
+from gateway.domain.quota import Claim, Reservation, Subject, subject_names
+from gateway.domain.usage import UsageEvent
 from gateway.service.dispatch import Dispatch, shutting_down
 from gateway.service.jobs import Jobs
+from gateway.service.plan import Planner
 from gateway.service.ports import Clock
+from gateway.service.reserve import Reservations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,14 +23,17 @@ class Generation:
     """A generation under way: one task per picture. They run to their end, whoever waits."""
 
     order: ImageOrder
-    caller: Caller
     created: int
+    rooms: tuple[Room, ...]
     tasks: tuple[asyncio.Task[Picture], ...]
+    settled: asyncio.Task[None]
 
     async def all(self) -> list[Picture]:
         """Wait for every picture and give those that came, in order; the worst failure when none did."""
         ends = await asyncio.gather(*map(asyncio.shield, self.tasks), return_exceptions=True)
         pictures = [end for end in ends if isinstance(end, Picture)]
+        if len(pictures) < len(self.tasks):
+            await asyncio.shield(self.settled)  # what failed is given back before the client can ask again
         if not pictures:
             raise _worst(ends)
         return pictures
@@ -43,6 +50,8 @@ class Generation:
                     yield task.result()
                 else:
                     failures.append(failure)
+        if failures:
+            await asyncio.shield(self.settled)
         if len(failures) == len(self.tasks):
             raise _worst(failures)
 
@@ -56,35 +65,63 @@ class GenerateImages:
     """POST /v1/images/generations as a use case."""
 
     def __init__(
-        self,
-        catalog: Catalog,
-        rules: MappingRules,
-        dispatch: Dispatch,
-        jobs: Jobs,
-        clock: Clock,
+        self, planner: Planner, reservations: Reservations, dispatch: Dispatch, jobs: Jobs, clock: Clock
     ) -> None:
-        self._catalog = catalog
-        self._rules = rules
+        self._planner = planner
+        self._reservations = reservations
         self._dispatch = dispatch
         self._jobs = jobs
         self._clock = clock
 
-    def __call__(self, caller: Caller, request: ImageRequest, *, strict: bool = False) -> Generation:
-        """Plan the request and start its pictures.
+    async def __call__(
+        self, caller: Caller, request: ImageRequest, *, request_id: str, strict: bool = False
+    ) -> Generation:
+        """Plan the request, take what it needs from the limits, start its pictures.
 
         Raises:
             InvalidRequest, ShuttingDown: nothing was started and nothing is charged.
+            ModelNotAllowed, LimitReached, QuotaStoreDown: as above.
         """
         if self._jobs.closing:
             raise shutting_down()
-        rules = replace(self._rules, strict=self._rules.strict or strict)
-        order = order_from(request, self._catalog, rules)
+        order, tariff = self._planner.plan(caller, request, strict=strict)
+        line = opened(caller, order, tariff, request_id=request_id, now=self._clock.now())
+        reservation = await self._reservations.take(claim_of(caller, order, tariff, line))
+        tasks = tuple(self._jobs.start(self._dispatch.make(order.plan)) for _ in range(order.n))
+        settled = self._jobs.start(self._settle(reservation, line, tariff, tasks))
         return Generation(
             order=order,
-            caller=caller,
-            created=int(self._clock.now().timestamp()),
-            tasks=tuple(self._jobs.start(self._dispatch.make(order.plan)) for _ in range(order.n)),
+            created=int(line.time.timestamp()),
+            rooms=reservation.rooms,
+            tasks=tasks,
+            settled=settled,
         )
+
+    async def _settle(
+        self,
+        reservation: Reservation,
+        line: UsageEvent,
+        tariff: Tariff,
+        tasks: Sequence[asyncio.Task[Picture]],
+    ) -> None:
+        """When every picture has ended: charge what was delivered, give the rest back, write the ledger's line."""
+        ends = await asyncio.gather(*map(asyncio.shield, tasks), return_exceptions=True)
+        known = [end if isinstance(end, Picture | GatewayError) else OutcomeUnknown("the job crashed") for end in ends]
+        latency = self._clock.now() - line.time
+        done = closed(line, known, tariff, latency_ms=int(latency.total_seconds() * 1000))
+        await self._reservations.settle(reservation, done.pictures_delivered, done)
+
+
+def claim_of(caller: Caller, order: ImageOrder, tariff: Tariff, line: UsageEvent) -> Claim:
+    """Say what an order takes from the limits of a key and its project."""
+    key, project = subject_names(caller.key_id, caller.project_id)
+    return Claim(
+        project_id=caller.project_id,
+        subjects=(Subject(name=key, limits=caller.key_limits), Subject(name=project, limits=caller.project_limits)),
+        pictures=order.n,
+        price=tariff.price,
+        abandoned=line,
+    )
 
 
 def _worst(ends: Sequence[object]) -> BaseException:

@@ -2,47 +2,24 @@
 
 import os
 from collections.abc import Mapping
-from ipaddress import ip_address
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_origin
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 import msgspec
 from platformdirs import user_data_path
 
-from gateway.domain.errors import Misconfigured
+from gateway.domain.addresses import Networks, is_loopback, parse_networks
+from gateway.domain.errors import InvalidValue, Misconfigured
+from gateway.domain.secret import Secret
 from gateway.settings.files import Section, read_toml
 
 LARGEST_PORT = 65535
 PREFIX = "GLM_GATEWAY_"
 BIGMODEL = "https://open.bigmodel.cn/api/paas/v4"
 ZAI = "https://api.z.ai/api/paas/v4"
-
-
-class Secret:
-    """A text that shows itself only when asked."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """Give the text itself."""
-        return self._value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __repr__(self) -> str:
-        return "'***'" if self._value else "''"
 
 
 class Server(Section, frozen=True, kw_only=True):
@@ -53,6 +30,14 @@ class Server(Section, frozen=True, kw_only=True):
     drain_seconds: float = 200.0
     strict: bool = False
     max_body: int = 1024 * 1024
+    trusted_proxies: tuple[str, ...] = ()
+
+    def trusted_networks(self) -> Networks:
+        """Give the proxies that X-Forwarded-For is believed from; Misconfigured when one is no address or network."""
+        try:
+            return parse_networks(self.trusted_proxies)
+        except InvalidValue as failure:
+            raise Misconfigured(f"server.trusted_proxies: {failure.message}") from failure
 
 
 class Upstream(Section, frozen=True, kw_only=True):
@@ -90,12 +75,28 @@ class Redis(Section, frozen=True, kw_only=True):
     """[redis]."""
 
     url: Secret = Secret("")
+    reserve_deadline: float = 0.0
+    wait_replicas: int = -1
 
 
 class Database(Section, frozen=True, kw_only=True):
     """[database]."""
 
     url: Secret = Secret("")
+
+
+class Quota(Section, frozen=True, kw_only=True):
+    """[quota]."""
+
+    on_outage: Literal["refuse", "allow"] = "refuse"
+    timezone: str = "UTC"
+    lease: float = 30.0
+
+
+class Billing(Section, frozen=True, kw_only=True):
+    """[billing]."""
+
+    currency: str = "CNY"
 
 
 class Log(Section, frozen=True, kw_only=True):
@@ -117,11 +118,13 @@ class Settings(Section, frozen=True, kw_only=True):
     images: Images = Images()
     redis: Redis = Redis()
     database: Database = Database()
+    quota: Quota = Quota()
+    billing: Billing = Billing()
     log: Log = Log()
 
     def with_redis(self, url: str) -> "Settings":
         """Give the same settings with another Redis."""
-        return msgspec.structs.replace(self, redis=Redis(url=Secret(url)))
+        return msgspec.structs.replace(self, redis=msgspec.structs.replace(self.redis, url=Secret(url)))
 
 
 # Conventional names and the settings that they stand for.
@@ -158,15 +161,6 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
             raise Misconfigured(f"Settings from {path}: upstreams has to be a list of tables, [[upstreams]].")
         raw["upstreams"] = [*upstreams, *accounts]
     return _checked(_convert(raw, Settings, path or "the environment"))
-
-
-def is_loopback(url: str) -> bool:
-    """Tell whether a URL points at this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _path(text: str | None) -> Path | None:
@@ -253,6 +247,9 @@ def _decode(kind: type, value: object) -> object:
 
 def _checked(settings: Settings) -> Settings:
     """Check what no single value shows."""
+    settings.server.trusted_networks()
+    if settings.quota.timezone not in available_timezones():
+        raise Misconfigured(f"quota.timezone: {settings.quota.timezone!r} is no time zone like Asia/Shanghai.")
     names = [account.name for account in settings.upstreams]
     for account in settings.upstreams:
         if account.concurrency < 1:

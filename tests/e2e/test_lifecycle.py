@@ -192,7 +192,7 @@ def serve(tmp_path, *arguments, **env):
     [
         ({"ZHIPUAI_API_KEY": ""}, "ZHIPUAI_API_KEY"),
         ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "Redis cannot be used at redis://127.0.0.1:1/0"),
-        ({"REDIS_URL": "http://127.0.0.1"}, "REDIS_URL has to begin with"),
+        ({"REDIS_URL": "http://127.0.0.1"}, "REDIS_URL has to be redis://"),
         ({"DATABASE_URL": "mysql://x/y", "GLM_GATEWAY_SECRET_KEY": "s"}, "use postgresql://"),
         ({"DATABASE_URL": "postgresql://127.0.0.1:1/x", "GLM_GATEWAY_SECRET_KEY": "s"}, "cannot be used"),
         ({"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "GLM_GATEWAY_SECRET_KEY is required"),

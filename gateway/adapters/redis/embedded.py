@@ -44,6 +44,10 @@ class EmbeddedServer:
         """What to give to a client."""
         return f"unix://{self.socket}"
 
+    def running_url(self) -> str | None:
+        """Give the URL when the server runs for somebody else; it is not started for this."""
+        return self.url if _answers(self.socket) else None
+
     @contextmanager
     def in_use(self) -> Generator[str]:
         """Use the server and give its URL; the last one out stops it.

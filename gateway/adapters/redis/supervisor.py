@@ -13,8 +13,7 @@ from gateway.adapters.redis.embedded import STOP_SECONDS, EmbeddedServer, argume
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 RESTART_SECONDS = 0.2
-LEAST_LIFE_SECONDS = 1.0
-MOST_FAILED_STARTS = 3  # ends sooner than that, before it ever lived longer: restarting would not help
+LEAST_LIFE_SECONDS = 1.0  # a server that gives up sooner at its first start never worked: restarting is no help
 
 
 class Supervisor:
@@ -36,16 +35,14 @@ class Supervisor:
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._watch_users, daemon=True).start()
-        failed_starts = 0
-        while not self._stopping.is_set() and failed_starts < MOST_FAILED_STARTS:
-            started = time.monotonic()
+        started = time.monotonic()
+        while not self._stopping.is_set():
             self._child = subprocess.Popen(self._command, preexec_fn=_die_with_parent)  # noqa: S603, PLW1509 - as found
             if self._stopping.is_set():
                 self._child.terminate()
-            self._child.wait()
-            if time.monotonic() - started >= LEAST_LIFE_SECONDS:
-                failed_starts = -sys.maxsize  # it has worked: from now on it is always started again
-            failed_starts += 1
+            by_itself = self._child.wait() >= 0  # a signal's number is negative: it was killed, and may work again
+            if by_itself and time.monotonic() - started < LEAST_LIFE_SECONDS:
+                break
             self._stopping.wait(RESTART_SECONDS)
         self._server.socket.unlink(missing_ok=True)
 

@@ -1,13 +1,20 @@
 """The durable list of keys."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.adapters.sql.engine import READING
-from gateway.adapters.sql.tables import keys
+from gateway.adapters.sql.engine import READING, reaching
+from gateway.adapters.sql.rows import PROJECT_COLUMNS, key_of, values_of
+from gateway.adapters.sql.tables import keys, projects
+from gateway.domain.errors import NameTaken
 from gateway.domain.keys import StoredKey
+from gateway.domain.terms import Changes
+
+_WITH_PROJECT = sa.select(keys, *PROJECT_COLUMNS).join(projects, keys.c.project_id == projects.c.id)
 
 
 class SqlKeys:
@@ -18,32 +25,64 @@ class SqlKeys:
         self._reading = engine.execution_options(**{READING: True})
 
     async def get(self, key_id: str) -> StoredKey | None:
-        """Find a key by its id."""
-        async with self._reading.connect() as connection:
-            row = (await connection.execute(sa.select(keys).where(keys.c.id == key_id))).one_or_none()
-        return _key(row) if row else None
+        """Find a key by its id, with its project."""
+        with reaching():
+            async with self._reading.connect() as connection:
+                rows = await connection.execute(_WITH_PROJECT.where(keys.c.id == key_id))
+                row = rows.mappings().one_or_none()
+        return key_of(row) if row else None
 
     async def add(self, key: StoredKey) -> None:
-        """Store a new key."""
-        values = {column.name: getattr(key, column.name) for column in keys.columns}
-        async with self._engine.begin() as connection:
-            await connection.execute(sa.insert(keys).values(values))
+        """Store a new key; NameTaken when a key of its project that is not revoked has its name."""
+        with reaching():
+            try:
+                async with self._engine.begin() as connection:
+                    await connection.execute(sa.insert(keys).values(values_of(key, keys)))
+            except IntegrityError as failure:
+                raise NameTaken(
+                    f"The project {key.project.name!r} has a key named {key.name!r}. "
+                    "Choose another name, or revoke that key first.",
+                    param="name",
+                ) from failure
 
-    async def list(self) -> list[StoredKey]:
-        """Give all keys, oldest first."""
-        async with self._reading.connect() as connection:
-            rows = await connection.execute(sa.select(keys).order_by(keys.c.created_at, keys.c.id))
-            return [_key(row) for row in rows]
+    async def list(self, project_id: str | None = None) -> list[StoredKey]:
+        """Give all keys or those of a project, oldest first."""
+        query = _WITH_PROJECT.order_by(keys.c.created_at, keys.c.id)
+        if project_id is not None:
+            query = query.where(keys.c.project_id == project_id)
+        with reaching():
+            async with self._reading.connect() as connection:
+                return [key_of(row) for row in (await connection.execute(query)).mappings()]
+
+    async def change(self, key_id: str, changes: Changes) -> bool:
+        """Set the named fields; False when there is no such key."""
+        return await self._update(sa.update(keys).where(keys.c.id == key_id).values(dict(changes)))
+
+    async def replace_secret(self, key_id: str, digest: bytes, last_four: str, old_until: datetime | None) -> bool:
+        """Exchange the secret in one step; the old one lives until `old_until`. False when no such key is in use."""
+        update = sa.update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
+        previous = keys.c.digest if old_until else None
+        return await self._update(
+            update.values(digest=digest, last_four=last_four, previous_digest=previous, previous_until=old_until),
+        )
 
     async def revoke(self, key_id: str, at: datetime) -> bool:
         """Revoke a key once; False when there is none of this id."""
         first_time = sa.func.coalesce(keys.c.revoked_at, sa.bindparam("at", at, keys.c.revoked_at.type))
-        async with self._engine.begin() as connection:
-            found = await connection.execute(
-                sa.update(keys).where(keys.c.id == key_id).values(revoked_at=first_time).returning(keys.c.id),
-            )
-            return found.one_or_none() is not None
+        return await self._update(sa.update(keys).where(keys.c.id == key_id).values(revoked_at=first_time))
 
+    async def touch(self, used: Mapping[str, datetime]) -> None:
+        """Note when keys were last used; an earlier moment does not replace a later one."""
+        before = sa.bindparam("at", type_=keys.c.last_used_at.type)
+        older = sa.or_(keys.c.last_used_at.is_(None), keys.c.last_used_at < before)
+        update = sa.update(keys).where(keys.c.id == sa.bindparam("key_id"), older).values(last_used_at=before)
+        # In one order for all replicas: two that write the same rows in different orders would deadlock.
+        rows = [{"key_id": key_id, "at": at} for key_id, at in sorted(used.items())]
+        with reaching():
+            async with self._engine.begin() as connection:
+                await connection.execute(update, rows)
 
-def _key(row: sa.Row[tuple[object, ...]]) -> StoredKey:
-    return StoredKey(**row._mapping)  # noqa: SLF001 - the documented name of a row's mapping
+    async def _update(self, update: sa.Update) -> bool:
+        with reaching():
+            async with self._engine.begin() as connection:
+                return (await connection.execute(update.returning(keys.c.id))).one_or_none() is not None

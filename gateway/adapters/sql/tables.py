@@ -1,8 +1,13 @@
 """The tables. Times are stored in UTC; SQLite keeps no zone, so they are given one when they are read."""
 
 from datetime import UTC, datetime
+from ipaddress import ip_network
+from typing import Any
 
 import sqlalchemy as sa
+
+from gateway.domain.addresses import Networks
+from gateway.domain.limits import Limit
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -31,6 +36,64 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
 
 
+class Words(sa.types.TypeDecorator[tuple[str, ...]]):
+    """A list of words, as JSON."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: sa.Dialect) -> list[str]:
+        """Write a list."""
+        del dialect
+        return list(value or ())
+
+    def process_result_value(self, value: list[str] | None, dialect: sa.Dialect) -> tuple[str, ...]:
+        """Read a tuple."""
+        del dialect
+        return tuple(value or ())
+
+
+class CidrList(sa.types.TypeDecorator[Networks]):
+    """A list of networks, as JSON."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Networks | None, dialect: sa.Dialect) -> list[str]:
+        """Write texts."""
+        del dialect
+        return [str(network) for network in value or ()]
+
+    def process_result_value(self, value: list[str] | None, dialect: sa.Dialect) -> Networks:
+        """Read networks."""
+        del dialect
+        return tuple(map(ip_network, value or ()))
+
+
+def _limits() -> list[sa.Column[Any]]:
+    """Give a column for each limit: null is unlimited, money is in millionths."""
+    counted: list[sa.Column[Any]] = [sa.Column(limit.value, sa.BigInteger) for limit in Limit]
+    return [*counted, sa.Column("shadow", sa.Boolean, nullable=False)]
+
+
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False, unique=True),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("archived_at", UtcTime),
+    sa.Column("models", Words, nullable=False),
+    *_limits(),
+)
+
 keys = sa.Table(
     "keys",
     metadata,
@@ -42,4 +105,58 @@ keys = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("expires_at", UtcTime),
     sa.Column("revoked_at", UtcTime),
+    sa.Column("project_id", sa.String(32), sa.ForeignKey("projects.id"), nullable=False),
+    sa.Column("previous_digest", sa.LargeBinary(32)),
+    sa.Column("previous_until", UtcTime),
+    sa.Column("last_used_at", UtcTime),
+    sa.Column("models", Words, nullable=False),
+    sa.Column("ips", CidrList, nullable=False),
+    sa.Column("cache_scope", sa.String(16)),
+    sa.Column("unwatermarked_allowed", sa.Boolean, nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),
+    *_limits(),
+)
+# A revoked key's name is free again, so that what replaces it may bear it.
+sa.Index(
+    None,
+    keys.c.project_id,
+    keys.c.name,
+    unique=True,
+    sqlite_where=keys.c.revoked_at.is_(None),
+    postgresql_where=keys.c.revoked_at.is_(None),
+)
+
+# A row per job, with the fields of domain.usage.UsageEvent. No foreign keys: rows outlive keys and projects.
+usage_events = sa.Table(
+    "usage_events",
+    metadata,
+    sa.Column("event_id", sa.String(64), primary_key=True),
+    sa.Column("request_id", sa.String(64), nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("time", UtcTime, nullable=False),
+    sa.Column("project_id", sa.String(32), nullable=False),
+    sa.Column("key_id", sa.String(32), nullable=False),
+    sa.Column("requested_model", sa.Text, nullable=False),  # the client's own word, of any length
+    sa.Column("upstream_model", sa.Text, nullable=False),
+    sa.Column("upstream_account", sa.Text, nullable=False),
+    sa.Column("size", sa.String(32), nullable=False),
+    sa.Column("source", sa.String(64), nullable=False),
+    sa.Column("pictures_requested", sa.Integer, nullable=False),
+    sa.Column("pictures_delivered", sa.Integer, nullable=False),
+    sa.Column("pictures_paid", sa.Integer, nullable=False),
+    sa.Column("cache", sa.String(16), nullable=False),
+    sa.Column("cost", sa.BigInteger, nullable=False),
+    sa.Column("cost_currency", sa.String(8), nullable=False),
+    sa.Column("cost_uncertain", sa.Boolean, nullable=False),
+    sa.Column("price", sa.BigInteger, nullable=False),
+    sa.Column("currency", sa.String(8), nullable=False),
+    sa.Column("latency_ms", sa.BigInteger, nullable=False),
+    sa.Column("queue_ms", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("error_code", sa.Text, nullable=False),
+    sa.Column("end_user_hash", sa.String(64), nullable=False),
+    sa.Column("prompt_hash", sa.String(64), nullable=False),
+    sa.Index(None, "project_id", "time"),
+    sa.Index(None, "key_id", "time"),
+    sa.Index(None, "time"),
 )

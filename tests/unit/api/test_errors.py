@@ -16,7 +16,8 @@ from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE
 
 from gateway.api.errors import TABLE, encode_defect, error_object, on_defect, on_failure, on_http_exception, wire_of
 from gateway.domain import errors
-from gateway.domain.errors import ContentRefused, GatewayError, Moderation
+from gateway.domain.errors import ContentRefused, GatewayError, LimitReached, Moderation
+from tests.builders import a_room
 
 
 def every_class(kind=GatewayError):
@@ -27,7 +28,9 @@ CLASSES = sorted((kind for kind in every_class() if kind.__module__ == errors.__
 
 
 def an_example(kind):
-    return kind(Moderation(stage="input")) if kind is ContentRefused else kind("what to do", param="size")
+    if kind is ContentRefused:
+        return kind(Moderation(stage="input"))
+    return kind("what to do", a_room()) if issubclass(kind, LimitReached) else kind("what to do", param="size")
 
 
 def check_error_object(body):
@@ -58,7 +61,7 @@ def test_every_failure_is_an_error_object_of_openais(kind):
     assert response.status_code == wire.status
     assert response.media_type == "application/json"
     assert (body["error"]["type"], body["error"]["code"]) == (wire.type, wire.code)
-    assert body["error"]["param"] == ("size" if kind is not ContentRefused else None)
+    assert body["error"]["param"] == an_example(kind).param
     assert ("moderation_details" in body["error"]) is (kind is ContentRefused)
 
 
@@ -79,8 +82,10 @@ def test_the_headers_tell_clients_what_they_understand(kind):
     assert 1 <= int(wire.headers.get("retry-after", "1")) <= 60
     assert wire.headers.get("x-should-retry", "false") == "false"
     assert ("www-authenticate" in wire.headers) is (wire.status == 401)
-    if wire.status in {429, 503}:
-        assert wire.headers
+    if wire.status in {429, 503} and kind is not LimitReached:  # which is raised as one of its two kinds only
+        answered = on_failure(None, an_example(kind)).headers
+        assert {"retry-after", "x-should-retry"} & set(answered)
+        assert 1 <= int(answered.get("retry-after", "1")) <= 60
 
 
 @pytest.mark.parametrize(
@@ -99,6 +104,11 @@ def test_the_headers_tell_clients_what_they_understand(kind):
         (errors.RetiredEndpoint, 410, "invalid_request_error", None),
         (errors.ModelNotFound, 404, "invalid_request_error", "model_not_found"),
         (errors.UpstreamRejected, 400, "invalid_request_error", "invalid_value"),
+        (errors.RateLimitReached, 429, "rate_limit_error", "rate_limit_exceeded"),
+        (errors.QuotaExhausted, 429, "insufficient_quota", "insufficient_quota"),
+        (errors.QuotaStoreDown, 503, "server_error", None),
+        (errors.ModelNotAllowed, 403, "invalid_request_error", "model_not_found"),
+        (errors.AddressNotAllowed, 403, "request_forbidden", "ip_not_authorized"),
         (errors.InvalidKey, 401, "invalid_request_error", "invalid_api_key"),
         (errors.MissingKey, 401, "invalid_request_error", None),
         (errors.TextTooLong, 400, "invalid_request_error", "string_above_max_length"),

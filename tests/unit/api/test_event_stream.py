@@ -8,8 +8,9 @@ import pytest
 from gateway.api import images
 from gateway.domain.errors import UpstreamOverloaded
 from gateway.domain.image import ImageOrder, ImagePlan, PaidPicture, Picture, PictureBytes
-from gateway.domain.keys import Caller
+from gateway.domain.limits import Limit
 from gateway.service.generate import Generation
+from tests.builders import a_room
 
 pytestmark = pytest.mark.anyio
 PLAN = ImagePlan(model="glm-image", prompt="a fox", size="512x512", quality="hd")
@@ -26,8 +27,11 @@ def picture(content):
     return Picture(paid=PaidPicture(url="https://cdn/x.png"), image=image)
 
 
-def generation(*ends):
+def generation(*ends, rooms=()):
     """A generation whose pictures end after the given seconds with a picture or a failure."""
+
+    async def settle():
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def end(seconds, outcome):
         await asyncio.sleep(seconds)
@@ -37,7 +41,7 @@ def generation(*ends):
 
     order = ImageOrder(plan=PLAN, n=len(ends), response_format="url", stream=True)
     tasks = tuple(asyncio.ensure_future(end(*words)) for words in ends)
-    return Generation(order=order, caller=Caller(key_id="k", name="k"), created=1, tasks=tasks)
+    return Generation(order=order, created=1, rooms=rooms, tasks=tasks, settled=asyncio.ensure_future(settle()))
 
 
 async def body_of(stream):
@@ -57,6 +61,7 @@ async def test_a_quick_picture_comes_without_heartbeats():
     assert body.startswith(b"event: image_generation.completed\ndata: ")
     assert b": keep-alive" not in body
     assert event["type"] == "image_generation.completed"
+    assert event["created_at"] == 1
     assert event["b64_json"] == "b25l"
     assert event["safety_identifier"] == "s"
 
@@ -96,3 +101,20 @@ async def test_a_client_that_leaves_does_not_cancel_the_pictures():
     await anext(pieces)
     await pieces.aclose()
     assert [made.image.content for made in await running.all()] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("seconds", [0, 0.12])
+async def test_the_headers_say_how_far_limits_are_used(seconds):
+    """Also when they go out before the first picture is there."""
+    rooms = (a_room(Limit.IMAGES_PER_DAY, value=10, used=4), a_room(Limit.REQUESTS_PER_MINUTE, value=5, used=5))
+    stream = await images.event_stream(generation((seconds, picture(b"one")), rooms=rooms), {})
+    assert stream.headers["x-ratelimit-remaining-images"] == "6"
+    assert stream.headers["x-ratelimit-remaining-requests"] == "0"
+    assert ("x-glm-size" in stream.headers) is (seconds == 0)
+    assert len(events_in(await body_of(stream))) == 1
+
+
+async def test_without_limits_nothing_is_said_of_them():
+    stream = await images.event_stream(generation((0, picture(b"one"))), {})
+    assert not [name for name in stream.headers if name.startswith("x-ratelimit")]
+    await body_of(stream)

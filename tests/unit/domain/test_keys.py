@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.keys import ALPHABET, PREFIX, compose, derive, digest, id_of
-from tests.builders import NOW, a_secret, a_stored_key
+from gateway.domain.errors import ModelNotAllowed
+from gateway.domain.keys import ALPHABET, PREFIX, caller_of, compose, derive, digest, id_of
+from gateway.domain.quota import Limits
+from tests.builders import NOW, a_caller, a_project, a_secret, a_stored_key
 
 ids = st.text(ALPHABET, min_size=12, max_size=12)
 randoms = st.text(ALPHABET, min_size=32, max_size=32)
@@ -102,18 +104,79 @@ def test_every_use_has_a_secret_of_its_own():
     assert derive(b"one", "key-digest") != derive(b"two", "key-digest")
 
 
+ARCHIVED = a_project(archived_at=NOW)
+SECOND = timedelta(seconds=1)
+
+
 @pytest.mark.parametrize(
-    ("changes", "usable"),
+    ("changes", "state"),
     [
-        ({}, True),
-        ({"expires_at": NOW + timedelta(seconds=1)}, True),
-        ({"expires_at": NOW}, False),
-        ({"revoked_at": NOW}, False),
-        ({"revoked_at": NOW, "expires_at": NOW + timedelta(days=1)}, False),
+        ({}, "active"),
+        ({"expires_at": NOW + SECOND}, "active"),
+        ({"expires_at": NOW}, "expired"),
+        ({"expires_at": NOW - SECOND}, "expired"),
+        ({"revoked_at": NOW}, "revoked"),
+        ({"revoked_at": NOW, "expires_at": NOW + timedelta(days=1)}, "revoked"),
+        ({"revoked_at": NOW, "expires_at": NOW - SECOND, "project": ARCHIVED}, "revoked"),
+        ({"project": ARCHIVED}, "archived"),
+        ({"project": ARCHIVED, "expires_at": NOW - SECOND}, "archived"),
     ],
 )
-def test_a_key_is_usable_until_it_expires_or_is_revoked(changes, usable):
-    assert a_stored_key(**changes).usable(NOW) is usable
+def test_a_key_is_active_until_it_expires_or_is_revoked_or_its_project_is_archived(changes, state):
+    assert a_stored_key(**changes).state(NOW) == state
+
+
+@pytest.mark.parametrize(
+    ("changes", "digests"),
+    [
+        ({}, (b"new",)),
+        ({"previous_digest": b"old", "previous_until": NOW + SECOND}, (b"new", b"old")),
+        ({"previous_digest": b"old", "previous_until": NOW}, (b"new",)),
+        ({"previous_digest": b"old", "previous_until": NOW - SECOND}, (b"new",)),
+        ({"previous_digest": b"old"}, (b"new",)),
+        ({"previous_until": NOW + SECOND}, (b"new",)),
+    ],
+)
+def test_the_old_secret_is_the_keys_until_its_end(changes, digests):
+    assert a_stored_key(digest=b"new", **changes).digests(NOW) == digests
+
+
+def test_a_caller_is_its_key_and_project():
+    limits, others = Limits(images_per_day=1), Limits(concurrent=2, shadow=True)
+    project = a_project(id="proj_1", name="one", limits=others)
+    changes = {"limits": limits, "cache_scope": "shared", "unwatermarked_allowed": True, "name": "mine"}
+    assert caller_of(a_stored_key(project=project, **changes)) == a_caller(
+        project_id="proj_1",
+        project_name="one",
+        key_name="mine",
+        key_limits=limits,
+        project_limits=others,
+        cache_scope="shared",
+        unwatermarked_allowed=True,
+    )
+    assert caller_of(a_stored_key()) == a_caller()
+
+
+@pytest.mark.parametrize(
+    ("of_key", "of_project", "allowed"),
+    [
+        ((), (), {"a", "b", "c"}),
+        (("a", "b"), (), {"a", "b"}),
+        ((), ("b", "c"), {"b", "c"}),
+        (("a", "b"), ("b", "c"), {"b"}),
+        (("a",), ("c",), set()),
+    ],
+)
+def test_a_model_has_to_be_allowed_by_key_and_project(of_key, of_project, allowed):
+    caller = caller_of(a_stored_key(models=of_key, project=a_project(models=of_project)))
+    assert {model for model in "abc" if caller.allows(model)} == allowed
+    for model in "abc":
+        if model in allowed:
+            caller.require(model, "dall-e-3")
+        else:
+            with pytest.raises(ModelNotAllowed, match="`default` does not have access to model `dall-e-3`") as failure:
+                caller.require(model, "dall-e-3")
+            assert failure.value.param == "model"
 
 
 def test_a_key_is_shown_by_its_ends():

@@ -5,39 +5,17 @@ import asyncio
 import pytest
 
 from gateway.domain import errors
-from gateway.domain.keys import Caller
+from gateway.domain.limits import Limit
+from gateway.domain.quota import Limits
 from gateway.domain.upstream import Fault
-from gateway.service.generate import GenerateImages
-from gateway.service.jobs import Jobs
-from gateway.service.ports import FetchFailed
-from gateway.settings.models import load_catalog
-from tests.builders import NOW, a_paid_picture, a_request, an_account, failed, mapping_rules
-from tests.fakes import Workshop, settle
+from tests.builders import NOW, a_caller, a_paid_picture, failed
+from tests.fakes import settle
+from tests.studio import Studio
 
 pytestmark = pytest.mark.anyio
 
-CALLER = Caller(key_id="abcDEF012345", name="tests")
 REFUSED = failed(Fault.CONTENT, "1301", 400)
 BROKE = failed(Fault.ACCOUNT, "1113", 429)
-
-
-class Studio:
-    """The use case on fakes; `concurrency` calls may be in flight."""
-
-    def __init__(self, *ends, concurrency=10, **rules):
-        self.shop = Workshop(*ends, accounts=[an_account(concurrency=concurrency)])
-        self.crashes = []
-        self.jobs = Jobs(self.crashes.append)
-        self.generate = GenerateImages(
-            load_catalog(), mapping_rules(**rules), self.shop.dispatch, self.jobs, self.shop.clock
-        )
-
-    def start(self, *, strict=False, **parameters):
-        return self.generate(CALLER, a_request(**parameters), **({"strict": True} if strict else {}))
-
-
-async def collect(generation):
-    return [picture async for picture in generation.each()]
 
 
 def names(pictures):
@@ -47,12 +25,12 @@ def names(pictures):
 @pytest.mark.parametrize("n", [1, 3, 10])
 async def test_every_picture_is_a_call_of_its_own(n):
     studio = Studio()
-    generation = studio.start(n=n, prompt="a fox", size="1920x1080")
+    generation = await studio.start(n=n, prompt="a fox", size="1920x1080")
     pictures = await generation.all()
     assert len(pictures) == len(studio.shop.upstream.calls) == n
     assert {plan for _, plan in studio.shop.upstream.calls} == {generation.order.plan}
     assert generation.order.plan.size == "1920x1088"
-    assert generation.caller is CALLER
+    assert generation.rooms == ()
     assert generation.created == int(NOW.timestamp())
     assert isinstance(generation.created, int)
 
@@ -61,83 +39,45 @@ async def test_every_picture_is_a_call_of_its_own(n):
 async def test_a_wrong_request_starts_nothing(parameters):
     studio = Studio()
     with pytest.raises(errors.InvalidRequest):
-        studio.start(**parameters)
+        await studio.start(**parameters)
     await settle()
-    assert studio.shop.upstream.calls == []
+    assert studio.shop.upstream.calls == studio.quotas.asked == []
     assert await studio.jobs.drain(1) == 0
 
 
 @pytest.mark.parametrize(("by_operator", "by_client"), [(False, True), (True, False), (True, True)])
 async def test_strictness_comes_from_the_operator_or_from_the_client(by_operator, by_client):
     with pytest.raises(errors.UnknownParameter):
-        Studio(strict=by_operator).start(strict=by_client, unknown=("seed",))
+        await Studio(strict=by_operator).start(strict=by_client, unknown=("seed",))
 
 
 async def test_one_strict_request_does_not_make_the_next_one_strict():
     studio = Studio()
     with pytest.raises(errors.UnknownParameter):
-        studio.start(strict=True, unknown=("seed",))
-    assert await studio.start(unknown=("seed",)).all()
+        await studio.start(strict=True, unknown=("seed",))
+    assert await (await studio.start(unknown=("seed",))).all()
 
 
 async def test_the_pictures_that_came_are_given_in_order():
     studio = Studio(a_paid_picture("1"), REFUSED, a_paid_picture("3"), BROKE)
-    assert names(await studio.start(n=4).all()) == ["request-1", "request-3"]
+    assert names(await (await studio.start(n=4)).all()) == ["request-1", "request-3"]
 
 
 async def test_the_first_failure_is_given_when_no_picture_came():
+    generation = await Studio(BROKE, REFUSED, REFUSED).start(n=3)
     with pytest.raises(errors.AccountUnusable):
-        await Studio(BROKE, REFUSED, REFUSED).start(n=3).all()
-
-
-CUT, LOST = failed(Fault.CUT, "", 0), [FetchFailed("expired", final=True)]
-
-
-@pytest.mark.parametrize(
-    ("ends", "downloads", "worst"),
-    [
-        ([BROKE, CUT, REFUSED], [], errors.OutcomeUnknown),
-        ([BROKE, a_paid_picture("2")], LOST, errors.ImageDownloadFailed),
-        ([a_paid_picture("1"), CUT], LOST, errors.OutcomeUnknown),
-        ([REFUSED, BROKE], [], errors.ContentRefused),
-    ],
-)
-@pytest.mark.parametrize("streamed", [True, False])
-async def test_what_may_have_been_paid_is_said_before_what_was_not(ends, downloads, worst, streamed):
-    """A client that is told of a refusal alone would send it again, and pay again."""
-    studio = Studio(*ends)
-    studio.shop.source.ends = list(downloads)
-    generation = studio.start(n=len(ends))
-    with pytest.raises(worst):
-        await (collect(generation) if streamed else generation.all())
-
-
-@pytest.mark.parametrize("streamed", [True, False])
-async def test_a_picture_that_a_stop_cuts_off_may_have_been_made(streamed):
-    studio = Studio()
-    studio.shop.upstream.gate.clear()
-    generation = studio.start(n=2)
-    client = asyncio.create_task(collect(generation) if streamed else generation.all())
-    await settle()
-    assert await studio.jobs.drain(0.01) == 2
-    with pytest.raises(errors.OutcomeUnknown):
-        await client
-
-
-async def test_nothing_new_is_started_during_a_stop():
-    studio = Studio()
-    studio.jobs.closing = True
-    with pytest.raises(errors.ShuttingDown):
-        studio.start()
-    await settle()
-    assert studio.shop.upstream.calls == []
+        await generation.all()
 
 
 async def test_a_defect_costs_its_own_picture_only_and_is_told():
     defect = RuntimeError("a defect")
     studio = Studio(a_paid_picture("1"), defect)
-    assert names(await studio.start(n=2).all()) == ["request-1"]
+    assert names(await (await studio.start(n=2)).all()) == ["request-1"]
     assert studio.crashes == [defect]
+
+
+async def collect(generation):
+    return [picture async for picture in generation.each()]
 
 
 async def test_each_gives_pictures_in_the_order_of_their_completion():
@@ -150,7 +90,7 @@ async def test_each_gives_pictures_in_the_order_of_their_completion():
         return await fetch(url)
 
     studio.shop.source.fetch = fetch_when_told
-    pictures = studio.start(n=2).each()
+    pictures = (await studio.start(n=2)).each()
     gates["https://cdn.z.ai/2.png"].set()
     assert (await anext(pictures)).paid.request_id == "request-2"
     gates["https://cdn.z.ai/1.png"].set()
@@ -161,26 +101,27 @@ async def test_each_gives_pictures_in_the_order_of_their_completion():
 
 async def test_each_passes_over_failures_while_a_picture_comes():
     studio = Studio(REFUSED, a_paid_picture("2"), BROKE)
-    assert names(await collect(studio.start(n=3))) == ["request-2"]
+    assert names(await collect(await studio.start(n=3))) == ["request-2"]
 
 
 async def test_what_did_not_come_can_be_asked_for():
-    generation = Studio(REFUSED, a_paid_picture("2"), BROKE, RuntimeError("a defect")).start(n=4)
+    generation = await Studio(REFUSED, a_paid_picture("2"), BROKE, RuntimeError("a defect")).start(n=4)
     assert generation.failures() == []
     assert len(await generation.all()) == 1
     assert [type(failure) for failure in generation.failures()] == [errors.ContentRefused, errors.AccountUnusable]
 
 
 async def test_each_gives_the_first_failure_when_no_picture_came():
+    generation = await Studio(REFUSED, BROKE, concurrency=1).start(n=2)
     with pytest.raises(errors.ContentRefused):
-        await collect(Studio(REFUSED, BROKE, concurrency=1).start(n=2))
+        await collect(generation)
 
 
 @pytest.mark.parametrize("consume", [lambda generation: generation.all(), collect])
 async def test_a_client_that_leaves_stops_nothing(consume):
     studio = Studio(concurrency=1)
     studio.shop.upstream.gate.clear()
-    client = asyncio.create_task(consume(studio.start(n=3)))
+    client = asyncio.create_task(consume(await studio.start(n=3)))
     await settle()
     client.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -193,7 +134,7 @@ async def test_a_client_that_leaves_stops_nothing(consume):
 
 async def test_a_client_that_leaves_a_stream_after_its_first_event_stops_nothing():
     studio = Studio(concurrency=1)
-    pictures = studio.start(n=3).each()
+    pictures = (await studio.start(n=3)).each()
     await anext(pictures)
     await pictures.aclose()
     assert await studio.jobs.drain(5) == 0
@@ -202,8 +143,59 @@ async def test_a_client_that_leaves_a_stream_after_its_first_event_stops_nothing
 
 async def test_a_failure_that_nobody_waits_for_is_no_defect():
     studio = Studio(REFUSED)
-    client = asyncio.create_task(studio.start().all())
+    client = asyncio.create_task((await studio.start()).all())
     await asyncio.sleep(0)
     client.cancel()
     await settle()
     assert studio.crashes == []
+
+
+async def test_nothing_is_called_before_the_limits_have_let_it_pass():
+    studio = Studio()
+    studio.quotas.gate.clear()
+    client = asyncio.create_task(studio.start(n=3))
+    await settle()
+    assert studio.quotas.asked == [("reserve", "request-1")]
+    assert studio.shop.upstream.calls == []
+    studio.quotas.gate.set()
+    await (await client).all()
+    assert len(studio.shop.upstream.calls) == 3
+
+
+async def test_what_was_taken_is_told():
+    caller = a_caller(key_limits=Limits(images_per_day=10), project_limits=Limits(requests_per_minute=3))
+    generation = await Studio().start(n=4, caller=caller)
+    told = [(room.subject, room.limit, room.value, room.used) for room in generation.rooms]
+    key, project = "key.abcDEF012345", "project.proj_default"
+    assert told == [(key, Limit.IMAGES_PER_DAY, 10, 4), (project, Limit.REQUESTS_PER_MINUTE, 3, 1)]
+
+
+REFUSALS = [
+    ({"key_limits": Limits(requests_per_minute=0)}, errors.RateLimitReached),
+    ({"project_limits": Limits(concurrent=0)}, errors.RateLimitReached),
+    ({"key_limits": Limits(images_per_day=0)}, errors.QuotaExhausted),
+    ({"project_limits": Limits(spend_per_month=0)}, errors.QuotaExhausted),
+    ({"key_limits": Limits(images_per_day=2)}, errors.InvalidValue),
+    ({"models": frozenset({"another"})}, errors.ModelNotAllowed),
+]
+
+
+@pytest.mark.parametrize(("rights", "kind"), REFUSALS)
+async def test_nothing_is_made_of_what_is_refused(rights, kind):
+    studio = Studio()
+    with pytest.raises(kind):
+        await studio.start(n=3, caller=a_caller(**rights))
+    await settle()
+    assert studio.shop.upstream.calls == studio.quotas.events == []
+    assert not studio.quotas.holding
+    assert await studio.jobs.drain(1) == 0
+
+
+@pytest.mark.parametrize(("by_operator", "by_key"), [(False, True), (True, False), (True, True)])
+async def test_the_watermark_may_be_left_out_where_operator_or_key_allow_it(by_operator, by_key):
+    studio = Studio(allow_unwatermarked=by_operator)
+    generation = await studio.start(watermark_enabled=False, caller=a_caller(unwatermarked_allowed=by_key))
+    assert generation.order.plan.watermark is False
+    if not by_operator:  # what one key may do, the next one may not
+        with pytest.raises(errors.InvalidValue, match="watermark_enabled"):
+            await studio.start(watermark_enabled=False)

@@ -2,56 +2,45 @@
 
 import asyncio
 import os
-import secrets
-import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.adapters import logs
-from gateway.adapters.glm.client import Endpoint, GlmImage
-from gateway.adapters.glm.fetch import FetchRules, PictureDownloads
-from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
 from gateway.adapters.metrics import Metrics
 from gateway.adapters.observer import MetricsAndLog
+from gateway.adapters.redis.changes import RedisAnnouncer, listen
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.embedded import EmbeddedServer
 from gateway.adapters.sql import engine as sql
+from gateway.adapters.sql.installation import agree_on_secret
 from gateway.adapters.sql.keys import SqlKeys
-from gateway.api.services import Services
+from gateway.adapters.sql.projects import SqlProjects
+from gateway.adapters.system import SystemClock, own_secret, random_text
+from gateway.api.services import Authenticated, Services
+from gateway.domain.addresses import Address
+from gateway.domain.billing import Tariff
+from gateway.domain.catalog import Catalog
 from gateway.domain.errors import Misconfigured
-from gateway.domain.keys import ALPHABET, derive
+from gateway.domain.keys import Caller, derive
 from gateway.domain.mapping import MappingRules
-from gateway.domain.upstream import Account
-from gateway.service.administer import Administer
+from gateway.service.administer import AdministerKeys, Administration, KeyForge
+from gateway.service.administer_projects import AdministerProjects
 from gateway.service.authenticate import Authenticate
-from gateway.service.dispatch import Dispatch, Slots
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
-from gateway.settings import Settings, is_loopback
+from gateway.service.last_uses import LastUses
+from gateway.service.plan import Planner
+from gateway.service.ports import Announcer
+from gateway.settings import Settings
 from gateway.settings.models import load_catalog
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        """Give the present moment in UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Give seconds that never run back."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
+from gateway.wiring.quotas import open_reservations
+from gateway.wiring.upstreams import open_dispatch, open_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +53,11 @@ class Peppers:
     def keys(self) -> tuple[bytes, ...]:
         """For the digests of keys."""
         return tuple(derive(master, "key-digest") for master in self.masters)
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """For telling whether two processes have the same secret."""
+        return tuple(derive(master, "check").hex() for master in self.masters)
 
     def hash_user(self, user: str) -> str:
         """Give 32 hex digits that stand for an end user upstream."""
@@ -101,16 +95,14 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
     observer = MetricsAndLog(metrics, logs.logger())
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_database(settings))
+        await agree_on_secret(engine, peppers.checks)
         redis = await stack.enter_async_context(_open_redis(settings))
-        slots = _slots(settings)
-        dispatch = await stack.enter_async_context(_open_dispatch(settings, slots, clock, observer))
+        authenticate = await stack.enter_async_context(_open_authentication(engine, redis, peppers, clock))
+        slots = open_slots(settings)
+        dispatch = await stack.enter_async_context(open_dispatch(settings, slots, clock, observer))
+        reservations = await stack.enter_async_context(open_reservations(settings, engine, redis, clock, observer))
         jobs = Jobs(observer.crashed)
         stack.push_async_callback(jobs.drain, 0)
-        rules = MappingRules(
-            hash_user=peppers.hash_user,
-            strict=settings.server.strict,
-            allow_unwatermarked=settings.images.allow_unwatermarked,
-        )
 
         async def readiness() -> dict[str, bool]:
             parts = {"redis": await redis.answers(), "sql": await sql.answers(engine)}
@@ -122,23 +114,86 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             await jobs.drain(settings.server.drain_seconds)
 
         yield Services(
-            authenticate=Authenticate(SqlKeys(engine), peppers.keys, clock),
-            generate=GenerateImages(catalog, rules, dispatch, jobs, clock),
+            authenticate=authenticate,
+            generate=GenerateImages(_planner(settings, catalog, peppers), reservations, dispatch, jobs, clock),
             catalog=catalog,
             readiness=readiness,
             render_metrics=metrics.render,
             request_finished=observer.request_finished,
+            trusted_proxies=settings.server.trusted_networks(),
             shut_down=shut_down,
         )
 
 
+def _planner(settings: Settings, catalog: Catalog, peppers: Peppers) -> Planner:
+    tariffs = {model.name: Tariff.of(model.price, settings.billing.currency) for model in catalog.models.values()}
+    rules = MappingRules(
+        hash_user=peppers.hash_user,
+        strict=settings.server.strict,
+        allow_unwatermarked=settings.images.allow_unwatermarked,
+    )
+    return Planner(catalog, rules, tariffs)
+
+
 @asynccontextmanager
-async def open_administration(settings: Settings) -> AsyncGenerator[Administer]:
-    """Open what the operator's commands need: the database alone."""
+async def open_administration(settings: Settings, warn: Callable[[str], None]) -> AsyncGenerator[Administration]:
+    """Open what the operator's commands need: the database, and the way to running gateways if there are any.
+
+    `warn` is told when a change is stored and gateways could not be told of it.
+    """
     prepare_data_dir(settings.data_dir)
-    peppers = read_peppers(settings)
-    async with open_database(settings) as engine:
-        yield Administer(SqlKeys(engine), peppers.keys[0], SystemClock(), random_text)
+    peppers, clock = read_peppers(settings), SystemClock()
+    async with open_database(settings) as engine, _open_announcer(settings, warn) as announcer:
+        await agree_on_secret(engine, peppers.checks)
+        projects = AdministerProjects(SqlProjects(engine), announcer, clock, random_text)
+        forge = KeyForge(peppers.keys[0], random_text)
+        yield Administration(projects, AdministerKeys(SqlKeys(engine), projects, announcer, forge, clock))
+
+
+class NobodyListens:
+    """The announcer of an installation whose embedded server does not run, and so no gateway."""
+
+    async def announce(self, subject_id: str) -> None:
+        """Say nothing."""
+
+
+@asynccontextmanager
+async def _open_announcer(settings: Settings, warn: Callable[[str], None]) -> AsyncGenerator[Announcer]:
+    url = settings.redis.url.reveal() or EmbeddedServer(settings.data_dir).running_url()
+    if not url:
+        yield NobodyListens()
+        return
+    async with aclosing(RedisClient(url)) as redis:
+        yield RedisAnnouncer(redis, warn)
+
+
+@asynccontextmanager
+async def _open_authentication(
+    engine: AsyncEngine, redis: RedisClient, peppers: Peppers, clock: SystemClock
+) -> AsyncGenerator[Authenticated]:
+    """Authenticate with a memory that hears of changes, and note when keys are used."""
+    keys = SqlKeys(engine)
+    authenticate, uses = Authenticate(keys, peppers.keys, clock), LastUses(keys, clock)
+
+    async def authenticated(secret: str | None, address: Address | None) -> Caller:
+        caller = await authenticate(secret, address)
+        uses.note(caller.key_id)
+        return caller
+
+    async with _working(listen(redis, authenticate.forget, authenticate.forget_all)), _working(uses.run()):
+        yield authenticated
+    await uses.write()
+
+
+@asynccontextmanager
+async def _working(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Let endless work go on beside the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -171,36 +226,13 @@ def read_peppers(settings: Settings) -> Peppers:
                 "GLM_GATEWAY_SECRET_KEY is required with this DATABASE_URL: every replica needs the same one. "
                 "Make one with 'openssl rand -hex 32'.",
             )
-        given = _own_secret(settings.data_dir / "secret.key")
+        given = own_secret(settings.data_dir / "secret.key")
     masters = tuple(part.strip().encode() for part in given.split(",") if part.strip())
     if not masters:
         raise Misconfigured(
             "The secret key is empty: set GLM_GATEWAY_SECRET_KEY, or restore secret.key in the data directory.",
         )
     return Peppers(masters)
-
-
-def random_text(length: int) -> str:
-    """Draw characters of the key alphabet that nobody can guess."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
-
-
-def _own_secret(path: Path) -> str:
-    """Read the secret, or make it: linked into place whole, so that two processes that start together agree."""
-    if not path.exists():
-        draft = path.with_suffix(f".{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    try:
-        return path.read_text("ascii")
-    except UnicodeDecodeError as failure:
-        raise Misconfigured(f"{path} is damaged: restore it from a backup, or no key opens any more.") from failure
 
 
 @asynccontextmanager
@@ -218,49 +250,3 @@ async def _greet(client: RedisClient) -> None:
         await client.ping()
     except (RedisError, OSError) as failure:
         raise Misconfigured(f"Redis cannot be used at {client.where}: {failure}.") from failure
-
-
-def _slots(settings: Settings) -> Slots:
-    accounts = [Account(name=upstream.name, concurrency=upstream.concurrency) for upstream in settings.upstreams]
-    return Slots(accounts, max_wait=settings.queue.max_wait, max_length=settings.queue.max_length)
-
-
-@asynccontextmanager
-async def _open_dispatch(
-    settings: Settings, slots: Slots, clock: SystemClock, observer: MetricsAndLog
-) -> AsyncGenerator[Dispatch]:
-    endpoints = {
-        upstream.name: Endpoint(base_url=upstream.base_url, api_key=upstream.api_key.reveal())
-        for upstream in settings.upstreams
-    }
-    rules = fetch_rules(settings)
-    loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
-    calls = AiohttpTransport()
-    downloads = AiohttpTransport(resolver=PublicResolver(except_hosts=frozenset(filter(None, loopback))))
-    try:
-        yield Dispatch(
-            GlmImage(calls, endpoints, settings.upstream.timeout),
-            PictureDownloads(downloads, rules),
-            slots,
-            clock,
-            observer,
-        )
-    finally:
-        await calls.aclose()
-        await downloads.aclose()
-
-
-PORTS = {"http": 80, "https": 443}
-
-
-def fetch_rules(settings: Settings) -> FetchRules:
-    """Say which hosts pictures may come from: the configured ones, and those of the accounts themselves."""
-    bases = [urlsplit(upstream.base_url) for upstream in settings.upstreams]
-    here = [base for base in bases if is_loopback(base.geturl())]
-    hosts = [base.hostname for base in bases if base.hostname and base not in here]
-    return FetchRules(
-        host_suffixes=(*settings.upstream.image_hosts, *hosts),
-        loopback_hosts=tuple(base.netloc if base.port else f"{base.netloc}:{PORTS[base.scheme]}" for base in here),
-        max_bytes=settings.upstream.image_max_bytes,
-        timeout=settings.upstream.image_timeout,
-    )

@@ -1,0 +1,67 @@
+"""Says to all gateways, and hears from all, that a key or project has changed: its id, on one channel."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisClusterException, RedisError
+
+from gateway.adapters.redis.client import RedisClient
+
+CHANNEL = "g1:changes"
+SILENCE_SECONDS = 5.0  # after so much silence the server is asked whether it is still there
+RECONNECT_SECONDS = 0.2
+
+
+class RedisAnnouncer:
+    """Tells every gateway; `failed` is told what was not announced."""
+
+    def __init__(self, redis: RedisClient, failed: Callable[[str], None]) -> None:
+        self._redis = redis
+        self._failed = failed
+
+    async def announce(self, subject_id: str) -> None:
+        """Say that a key or project has changed."""
+        try:
+            await self._redis.call("PUBLISH", CHANNEL, subject_id)
+        except (RedisError, OSError) as failure:
+            self._failed(str(failure))
+
+
+async def listen(redis: RedisClient, heard: Callable[[str], None], resumed: Callable[[], None]) -> None:
+    """Pass on every id until cancelled; `resumed` is called whenever changes may have gone unheard before."""
+    while True:
+        try:
+            async with await redis.listener() as channel:
+                await channel.subscribe(CHANNEL)
+                await _hear(channel, heard, resumed)
+        except (RedisError, RedisClusterException, OSError):
+            await asyncio.sleep(RECONNECT_SECONDS)
+            await _look_around(redis)
+
+
+async def _look_around(redis: RedisClient) -> None:
+    """Ask for the channel's name as if it were a key: in a Cluster that teaches who owns its slot now."""
+    with suppress(RedisError, OSError):
+        await redis.call("EXISTS", CHANNEL)
+
+
+async def _hear(channel: PubSub, heard: Callable[[str], None], resumed: Callable[[], None]) -> None:
+    """Pass messages on; raise when the connection breaks, or a server does not answer that it is there."""
+    asked = False
+    while True:
+        message: dict[str, Any] | None = await channel.get_message(timeout=SILENCE_SECONDS)
+        if message is None:
+            if asked:
+                raise TimeoutError
+            await channel.ping()
+        asked = message is None
+        match message:
+            case {"type": "subscribe"}:
+                resumed()
+            case {"type": "message", "data": bytes(subject_id)}:
+                heard(subject_id.decode("utf-8", "replace"))
+            case _:
+                pass

@@ -1,0 +1,42 @@
+"""Renews this replica's leases from a thread of its own, which a busy event loop cannot stall."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from gateway.adapters.redis.client import RedisClient
+from gateway.adapters.redis.collector import Collector
+from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
+
+BEATS = 6  # within one lease (design.md section 6, "Leases")
+
+
+class Heartbeat:
+    """Beats while it is entered. `shards` gives where the replica holds something; `lease` is in seconds."""
+
+    def __init__(self, url: str, owner: str, shards: Callable[[], Iterable[int]], *, lease: float) -> None:
+        self._url = url
+        self._owner = owner
+        self._shards = shards
+        self._lease = lease
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._beat()), name="heartbeat", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    async def _beat(self) -> None:
+        client = RedisClient(self._url)
+        collector = Collector(Scripts(client), self._owner, lease=self._lease)
+        try:
+            while not self._stopping.is_set():
+                with suppress(StoreUnavailable):
+                    await collector.renew(tuple(self._shards()))
+                await asyncio.to_thread(self._stopping.wait, self._lease / BEATS)
+        finally:
+            await client.aclose()

@@ -1,0 +1,68 @@
+#!lua flags=allow-oom
+-- Ends a reservation: what was not charged goes back to the windows it came from, the request stays counted, and the
+-- ledger's line is appended. Idempotent per request id. A settle after the lease was collected is accepted: what is
+-- charged is taken again, over a limit if need be, since the pictures exist.
+--
+-- KEYS  1 reservation   2 owners   3 held by the reservation's owner   4 clock   5 usage stream   6 epoch
+--       then for each subject: minute, day, month, running
+-- ARGV  1 request id   2 settled | released | abandoned   3 pictures charged   4 event ('' for none)
+--       5 price of one, millionths   6 second of the reservation   7 owner   8 ms to remember the request id
+--       9, 10 day and month whose windows the keys name
+-- Gives settled | late | already | held | moved | empty
+--       held: abandoned was asked, but the owner's lease has not ended
+--       empty: the store was emptied and is not refilled yet; ask again later, or the refill would count this twice
+--       moved: the reservation took from another day or month; ask again with its windows
+
+local FORTY_DAYS = 3456000000 -- ms: windows that come back after a loss of the store end by themselves
+local state = redis.call('HGET', KEYS[1], 'state')
+local ending = ARGV[2]
+if not state and ending == 'released' then
+  -- The reserve may still be on its way: what it finds here lets it take nothing.
+  redis.call('HSET', KEYS[1], 'state', ending, 'reply', '{"released":true}')
+  redis.call('PEXPIRE', KEYS[1], ARGV[8])
+  return 'already'
+end
+if not state and redis.call('EXISTS', KEYS[6]) == 0 then return 'empty' end
+local where = redis.call('HMGET', KEYS[1], 'day', 'month', 'second', 'minutes')
+if where[1] and (where[1] ~= ARGV[9] or where[2] ~= ARGV[10]) then return 'moved' end
+if state == 'settled' or state == ending or (state and state ~= 'held' and ending ~= 'settled') then
+  redis.call('PEXPIRE', KEYS[1], ARGV[8]) -- WAIT speaks for writes of its own connection: this one has to write too
+  return 'already'
+end
+
+local time = redis.call('TIME')
+local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(redis.call('GET', KEYS[4]) or 0))
+if ending == 'abandoned' then
+  if not state then return 'already' end
+  if now < tonumber(redis.call('ZSCORE', KEYS[2], ARGV[7]) or 0) then return 'held' end
+end
+
+-- A reservation that was collected, or lost with the whole store, holds nothing any more.
+local held = state == 'held' and tonumber(redis.call('HGET', KEYS[1], 'pictures')) or 0
+local change = tonumber(ARGV[3]) - held
+-- A release knows neither the second of its reserve, nor whose minute was counted then: limits may have changed since.
+local bucket, minutes = 'i' .. (where[3] or ARGV[6]), where[4] or ''
+local spend = string.format('%.0f', change * tonumber(ARGV[5]))
+for s = 0, (#KEYS - 6) / 4 - 1 do
+  local k = 6 + s * 4
+  if change ~= 0 then
+    if string.find(minutes, s + 1, 1, true) and redis.call('HEXISTS', KEYS[k + 1], bucket) == 1 then
+      redis.call('HINCRBY', KEYS[k + 1], bucket, change)
+    end
+    if change > 0 or redis.call('EXISTS', KEYS[k + 2]) == 1 then
+      redis.call('INCRBY', KEYS[k + 2], change)
+      redis.call('PEXPIRE', KEYS[k + 2], FORTY_DAYS, 'NX')
+    end
+    if change > 0 or redis.call('EXISTS', KEYS[k + 3]) == 1 then
+      redis.call('HINCRBY', KEYS[k + 3], 'images', change)
+      redis.call('HINCRBY', KEYS[k + 3], 'spend', spend)
+      redis.call('PEXPIRE', KEYS[k + 3], FORTY_DAYS, 'NX')
+    end
+  end
+  redis.call('SREM', KEYS[k + 4], ARGV[1])
+end
+redis.call('HSET', KEYS[1], 'state', ending)
+redis.call('PEXPIRE', KEYS[1], ARGV[8])
+redis.call('SREM', KEYS[3], ARGV[1])
+if ARGV[4] ~= '' then redis.call('XADD', KEYS[5], '*', 'event', ARGV[4]) end
+return state == 'held' and 'settled' or 'late'

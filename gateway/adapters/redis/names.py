@@ -1,0 +1,40 @@
+"""The names of the keys in Redis, and the form of what lies in the usage streams."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.domain.usage import UsageEvent
+
+VERSION = "g1"  # two releases side by side do not share keys whose form has changed
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The keys of one shard; their tag puts them into one slot of a cluster."""
+
+    shard: int
+
+    def of(self, *words: str) -> str:
+        """Put a key's name together."""
+        return ":".join((VERSION, f"{{p{self.shard}}}", *words))
+
+    def windows(self, subject: str, days: Iterable[str], months: Iterable[str]) -> list[str]:
+        """Name the windows of a subject: minute, days, months, running."""
+        return [
+            self.of("minute", subject),
+            *(self.of("day", subject, day) for day in days),
+            *(self.of("month", subject, month) for month in months),
+            self.of("running", subject),
+        ]
+
+
+def encode_event(event: UsageEvent) -> bytes:
+    """Write a ledger line as JSON."""
+    return msgspec.json.encode(event)
+
+
+def decode_event(content: bytes) -> UsageEvent:
+    """Read a ledger line; msgspec.DecodeError or ValidationError when it is none."""
+    return msgspec.json.decode(content, type=UsageEvent)

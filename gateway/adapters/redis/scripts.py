@@ -1,0 +1,93 @@
+"""Lua scripts by name, run again until a deadline while the server cannot be reached.
+
+Running a script twice is safe because every script is idempotent per request id (its header says how).
+"""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import NoScriptError, RedisError
+
+from gateway.adapters.redis.client import RedisClient
+from gateway.adapters.redis.links import TRANSIENT, Confirmed
+
+SHORTEST_WAIT, LONGEST_WAIT = 0.02, 0.4  # seconds between tries, with full jitter (parts.md section 2)
+
+
+class StoreUnavailable(Exception):
+    """No answer within the deadline. What was asked may have been done all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's text, and the name under which the server remembers it."""
+
+    text: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """Read a script of lua/ once."""
+    text = (Path(__file__).parent / "lua" / f"{name}.lua").read_text("utf-8")
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class Scripts:
+    """Runs scripts on one client."""
+
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
+
+    async def run(self, name: str, keys: Sequence[str], arguments: Sequence[object], deadline: float) -> Any:  # noqa: ANN401
+        """Run a script, trying again until `deadline` seconds are over.
+
+        Raises:
+            StoreUnavailable: the server did not answer in time.
+        """
+        return (await self.run_confirmed(name, keys, arguments, deadline, 0)).reply
+
+    async def run_confirmed(
+        self,
+        name: str,
+        keys: Sequence[str],
+        arguments: Sequence[object],
+        deadline: float,
+        replicas: int,
+    ) -> Confirmed:
+        """Run a script as `run` does, and say how many replicas have what it wrote: as many as asked for, or fewer."""
+        lua, words = script(name), (len(keys), *keys, *arguments)
+        confirmed: Confirmed = await self._within(deadline, lambda: self._evaluate(lua, words, replicas))
+        return confirmed
+
+    async def call(self, *command: object, deadline: float = 2.0) -> Any:  # noqa: ANN401
+        """Run a plain command that may be run twice; StoreUnavailable as for scripts."""
+        return await self._within(deadline, lambda: self._client.call(*command))
+
+    async def _within(self, deadline: float, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
+        try:
+            async with asyncio.timeout(deadline):
+                return await self._until_answered(attempt)
+        except TimeoutError as failure:
+            raise StoreUnavailable(f"no answer within {deadline:g} s") from failure
+        except RedisError as failure:
+            raise StoreUnavailable(str(failure)) from failure
+
+    async def _until_answered(self, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
+        while True:
+            try:
+                return await attempt()
+            except TRANSIENT:
+                await asyncio.sleep(random.uniform(SHORTEST_WAIT, LONGEST_WAIT))  # noqa: S311 - jitter, not a secret
+
+    async def _evaluate(self, lua: Script, words: Sequence[Any], replicas: int) -> Confirmed:
+        try:
+            return await self._client.confirmed(replicas, "EVALSHA", lua.sha, *words)
+        except NoScriptError:
+            return await self._client.confirmed(replicas, "EVAL", lua.text, *words)

@@ -1,0 +1,51 @@
+"""What all replicas of an installation have to agree upon."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.adapters.sql.engine import reaching
+from gateway.adapters.sql.tables import installation
+from gateway.domain.errors import Misconfigured
+
+_CHECK = "secret_check"
+
+
+async def agree_on_secret(engine: AsyncEngine, checks: Sequence[str]) -> None:
+    """Compare the check values of this process's secrets, the newest first, with the installation's.
+
+    The first process writes it; one whose newest secret is new, and that has the installation's too, replaces it.
+
+    Raises:
+        Misconfigured: none of the secrets is the installation's.
+    """
+    with reaching():
+        try:
+            known = await _known_or_set(engine, checks[0])
+        except IntegrityError:  # another process was the first in the meantime
+            known = await _known_or_set(engine, checks[0])
+        if known not in checks:
+            raise Misconfigured(
+                "GLM_GATEWAY_SECRET_KEY is not the secret that this database's keys were made with: give every "
+                "replica the same one, or the new one and behind a comma the old one.",
+            )
+        if known != checks[0]:
+            await _replace(engine, known, checks[0])
+
+
+async def _known_or_set(engine: AsyncEngine, check: str) -> str:
+    """Give the installation's value; where there is none, this one becomes it."""
+    async with engine.begin() as connection:
+        query = sa.select(installation.c.value).where(installation.c.name == _CHECK)
+        known: str | None = (await connection.execute(query)).scalar_one_or_none()
+        if known is None:
+            await connection.execute(sa.insert(installation).values(name=_CHECK, value=check))
+        return known or check
+
+
+async def _replace(engine: AsyncEngine, old: str, new: str) -> None:
+    where = (installation.c.name == _CHECK, installation.c.value == old)
+    async with engine.begin() as connection:
+        await connection.execute(sa.update(installation).where(*where).values(value=new))

@@ -1,0 +1,65 @@
+"""The durable list of projects."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.adapters.sql.engine import READING, reaching
+from gateway.adapters.sql.rows import project_of, values_of
+from gateway.adapters.sql.tables import projects
+from gateway.domain.errors import NameTaken
+from gateway.domain.projects import Project
+from gateway.domain.terms import Changes
+
+
+class SqlProjects:
+    """The project store over SQLite or PostgreSQL."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._reading = engine.execution_options(**{READING: True})
+
+    async def find(self, id_or_name: str) -> Project | None:
+        """Find a project; ids go before names, and no name looks like an id."""
+        query = sa.select(projects).where(sa.or_(projects.c.id == id_or_name, projects.c.name == id_or_name))
+        with reaching():
+            async with self._reading.connect() as connection:
+                row = (await connection.execute(query)).mappings().one_or_none()
+        return project_of(row) if row else None
+
+    async def add(self, project: Project) -> None:
+        """Store a new project; NameTaken when there is one of its name, even an archived one."""
+        with reaching():
+            try:
+                async with self._engine.begin() as connection:
+                    await connection.execute(sa.insert(projects).values(values_of(project, projects)))
+            except IntegrityError as failure:
+                raise NameTaken(
+                    f"There is a project named {project.name!r}; names of archived ones stay taken. "
+                    "Choose another name.",
+                    param="name",
+                ) from failure
+
+    async def list(self) -> list[Project]:
+        """Give all projects, oldest first."""
+        query = sa.select(projects).order_by(projects.c.created_at, projects.c.id)
+        with reaching():
+            async with self._reading.connect() as connection:
+                return [project_of(row) for row in (await connection.execute(query)).mappings()]
+
+    async def change(self, project_id: str, changes: Changes) -> bool:
+        """Set the named fields; False when there is no such project."""
+        return await self._update(sa.update(projects).where(projects.c.id == project_id).values(dict(changes)))
+
+    async def archive(self, project_id: str, at: datetime) -> bool:
+        """Archive a project once; False when there is none of this id."""
+        first_time = sa.func.coalesce(projects.c.archived_at, sa.bindparam("at", at, projects.c.archived_at.type))
+        update = sa.update(projects).where(projects.c.id == project_id)
+        return await self._update(update.values(archived_at=first_time))
+
+    async def _update(self, update: sa.Update) -> bool:
+        with reaching():
+            async with self._engine.begin() as connection:
+                return (await connection.execute(update.returning(projects.c.id))).one_or_none() is not None

@@ -1,0 +1,74 @@
+"""Internet addresses: networks that an operator writes, and whose address a request really comes from."""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
+
+from gateway.domain.errors import InvalidValue
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+Networks = tuple[Network, ...]
+
+
+def parse_networks(words: Iterable[str], param: str = "ips") -> Networks:
+    """Read addresses and networks in CIDR form.
+
+    Raises:
+        InvalidValue: one of them is neither, or has bits set outside its mask.
+    """
+    return tuple(_network(word.strip(), param) for word in words)
+
+
+def parse_address(text: str) -> Address | None:
+    """Read an address as proxies write it, with or without a port; None when it is none. ::ffff:1.2.3.4 is 1.2.3.4."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def is_within(address: Address, networks: Networks) -> bool:
+    """Tell whether one of the networks holds the address."""
+    return any(address in network for network in networks)
+
+
+def client_address(peer: str | None, forwarded: Sequence[str], trusted: Networks) -> Address | None:
+    """Give the address of the client; None when it cannot be known.
+
+    `forwarded` are the entries of X-Forwarded-For, the client's end first. Anyone may write there, so an entry counts
+    only when a trusted proxy wrote it: the client is the last entry that is no trusted proxy itself.
+    """
+    nearest = parse_address(peer) if peer else None
+    if nearest is None or not is_within(nearest, trusted):
+        return nearest
+    for entry in reversed(forwarded):
+        nearest = parse_address(entry)
+        if nearest is None or not is_within(nearest, trusted):
+            return nearest
+    return nearest
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL points at this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _network(word: str, param: str) -> Network:
+    try:
+        return ip_network(word)
+    except ValueError:
+        raise InvalidValue(
+            f"'{word[:100]}' is no address or network; write them like 192.0.2.7 or 10.0.0.0/8.", param=param
+        ) from None

@@ -1,0 +1,30 @@
+"""What can be limited, and how far a limit is used."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Limit(StrEnum):
+    """What can be limited; the value is the name of the setting."""
+
+    REQUESTS_PER_MINUTE = "requests_per_minute"
+    IMAGES_PER_MINUTE = "images_per_minute"
+    IMAGES_PER_DAY = "images_per_day"
+    IMAGES_PER_MONTH = "images_per_month"
+    CONCURRENT = "concurrent"
+    SPEND_PER_MONTH = "spend_per_month"
+
+
+# Limits that are over within a minute, so that waiting helps.
+SHORT = frozenset({Limit.REQUESTS_PER_MINUTE, Limit.IMAGES_PER_MINUTE, Limit.CONCURRENT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How far one limit of one subject is used, counting this request; `resets_in` milliseconds frees some of it."""
+
+    subject: str
+    limit: Limit
+    value: int
+    used: int
+    resets_in: int

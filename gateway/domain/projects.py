@@ -1,0 +1,23 @@
+"""Projects: what keys belong to, with limits that all keys of one share."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.domain.quota import Limits
+
+PROJECT_PREFIX = "proj_"
+DEFAULT_ID = "proj_default"  # made by the migration; keys made without --project belong to it
+DEFAULT_NAME = "default"
+UNLIMITED = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A project. `models` are the names of those it may use; empty means all. Times are UTC."""
+
+    id: str
+    name: str
+    created_at: datetime
+    limits: Limits = UNLIMITED
+    models: tuple[str, ...] = ()
+    archived_at: datetime | None = None

@@ -1,0 +1,163 @@
+"""Limits of keys and projects, the windows that they are counted in, and what a reservation takes. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+
+from gateway.domain.errors import InvalidValue
+from gateway.domain.limits import Limit, Room
+from gateway.domain.usage import UsageEvent
+
+SHARDS = 64  # design.md section 3: a project's state lives in one of 64 slots
+MICROS = 1_000_000  # money is counted in millionths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """All optional: None is unlimited, 0 is nothing. Spend in millionths; `shadow` counts and reports only."""
+
+    requests_per_minute: int | None = None
+    images_per_minute: int | None = None
+    images_per_day: int | None = None
+    images_per_month: int | None = None
+    concurrent: int | None = None
+    spend_per_month: int | None = None
+    shadow: bool = False
+
+    def value(self, limit: Limit) -> int | None:
+        """Give one limit by its name."""
+        value: int | None = getattr(self, limit.value)
+        return value
+
+    def refuse_too_many(self, pictures: int, price: int) -> None:
+        """Refuse a request that no empty window could hold (design.md section 6, "Limits").
+
+        Raises:
+            InvalidValue: names the limit; with a smaller n the request can pass.
+        """
+        if self.shadow:
+            return
+        costs = {
+            Limit.IMAGES_PER_MINUTE: 1,
+            Limit.IMAGES_PER_DAY: 1,
+            Limit.IMAGES_PER_MONTH: 1,
+            Limit.SPEND_PER_MONTH: price,
+        }
+        for limit, cost in costs.items():
+            value = self.value(limit)
+            if value is not None and cost <= value < pictures * cost:
+                raise InvalidValue(
+                    f"'n' is {pictures}, and {limit.value} lets {value // cost} pass. Ask for fewer pictures.",
+                    param="n",
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whose limits: a key or its project. `name` is unique among all subjects."""
+
+    name: str
+    limits: Limits
+
+
+def subject_names(key_id: str, project_id: str) -> tuple[str, str]:
+    """Name a key and its project as subjects; the names of the two kinds cannot meet."""
+    return f"key.{key_id}", f"project.{project_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """A calendar day or month in the configured zone; its bounds are milliseconds since 1970."""
+
+    name: str
+    starts: int
+    ends: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calendar:
+    """The day and the month of a moment, each with the one that follows."""
+
+    days: tuple[Period, Period]
+    months: tuple[Period, Period]
+
+    def covers(self, milliseconds: int) -> bool:
+        """Tell whether a moment lies in one of the days and in one of the months."""
+        return all(first.starts <= milliseconds < second.ends for first, second in (self.days, self.months))
+
+
+def calendar_of(milliseconds: int, zone: tzinfo) -> Calendar:
+    """Find the calendar of a moment; days may have 23 or 25 hours."""
+    today = datetime.fromtimestamp(milliseconds / 1000, zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    tomorrow, after = _later(today, 1), _later(today, 2)
+    month = today.replace(day=1)
+    next_month = _later(month, 31).replace(day=1)
+    month_after = _later(next_month, 31).replace(day=1)
+    return Calendar(
+        days=(_period("%Y-%m-%d", today, tomorrow), _period("%Y-%m-%d", tomorrow, after)),
+        months=(_period("%Y-%m", month, next_month), _period("%Y-%m", next_month, month_after)),
+    )
+
+
+def shard_of(project_id: str) -> int:
+    """Give the slot of a project: FNV-1a, since Python's own hash differs from process to process."""
+    number = 0xCBF29CE484222325
+    for byte in project_id.encode():
+        number = (number ^ byte) * 0x100000001B3 % 2**64
+    return number % SHARDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What a subject has used of its calendar windows; spend in millionths."""
+
+    images_today: int
+    images_this_month: int
+    spend: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a request wants to take: `pictures` at `price` millionths each, for a key and its project, all or none.
+
+    `abandoned` is the ledger's line if the request's owner dies before it settles.
+    """
+
+    project_id: str
+    subjects: tuple[Subject, ...]
+    pictures: int
+    price: int
+    abandoned: UsageEvent
+
+    @property
+    def request_id(self) -> str:
+        """The id under which the reservation is known."""
+        return self.abandoned.event_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """What was taken, and from which windows: refunds go back there. `second` is since 1970, by the store's clock."""
+
+    claim: Claim
+    day: str
+    month: str
+    second: int
+    rooms: tuple[Room, ...] = ()
+    shadowed: tuple[Room, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """The limit that stood in the way; nothing was taken."""
+
+    room: Room
+
+
+def _later(moment: datetime, days: int) -> datetime:
+    """Move to midnight some days later by the calendar, not by hours."""
+    naive = moment.replace(tzinfo=None) + timedelta(days=days)
+    return naive.replace(tzinfo=moment.tzinfo)
+
+
+def _period(form: str, start: datetime, end: datetime) -> Period:
+    return Period(name=start.strftime(form), starts=round(start.timestamp() * 1000), ends=round(end.timestamp() * 1000))

@@ -1,0 +1,35 @@
+"""What a request becomes for this caller, and what its pictures are charged."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gateway.domain.billing import Tariff
+from gateway.domain.catalog import Catalog
+from gateway.domain.image import ImageOrder, ImageRequest
+from gateway.domain.keys import Caller
+from gateway.domain.mapping import MappingRules, order_from
+
+
+class Planner:
+    """The catalog, the operator's rules of mapping, and the tariff of each model by its name."""
+
+    def __init__(self, catalog: Catalog, rules: MappingRules, tariffs: Mapping[str, Tariff]) -> None:
+        self._catalog = catalog
+        self._rules = rules
+        self._tariffs = tariffs
+
+    def plan(self, caller: Caller, request: ImageRequest, *, strict: bool) -> tuple[ImageOrder, Tariff]:
+        """Map a request by the installation's rules and the key's.
+
+        Raises:
+            InvalidRequest: the request has to change.
+            ModelNotAllowed: key or project may not use the model.
+        """
+        model = self._catalog.find(request.model)
+        caller.require(model.name, request.model or model.name)
+        rules = replace(
+            self._rules,
+            strict=self._rules.strict or strict,
+            allow_unwatermarked=self._rules.allow_unwatermarked or caller.unwatermarked_allowed,
+        )
+        return order_from(request, self._catalog, rules), self._tariffs[model.name]

@@ -1,0 +1,102 @@
+"""Takes what a request needs from the limits of its key and project, and sees to it that it is given back."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Literal
+
+from gateway.domain.errors import LimitReached, QuotaExhausted, QuotaStoreDown, RateLimitReached
+from gateway.domain.limits import SHORT, Limit, Room
+from gateway.domain.quota import MICROS, Claim, Refusal, Reservation
+from gateway.domain.usage import UsageEvent
+from gateway.service.jobs import Jobs
+from gateway.service.ports import Clock, QuotaEmptied, QuotaRestoring, QuotaStore, QuotaUnavailable, Spool
+
+RELEASE_PAUSE = 1.0  # seconds between tries to give back what a reserve without an answer may have taken
+
+
+class Reservations:
+    """The quota store as the flow of a request uses it.
+
+    `on_outage` says what happens while the store cannot be reached: `refuse`, or `allow` without limits.
+    """
+
+    def __init__(
+        self,
+        store: QuotaStore,
+        spool: Spool,
+        refill: Callable[[int], Awaitable[None]],
+        jobs: Jobs,
+        clock: Clock,
+        *,
+        on_outage: Literal["refuse", "allow"],
+    ) -> None:
+        self._store = store
+        self._spool = spool
+        self._refill = refill
+        self._jobs = jobs
+        self._clock = clock
+        self._on_outage = on_outage
+
+    async def take(self, claim: Claim) -> Reservation:
+        """Take the request, its pictures and their price, or nothing.
+
+        Raises:
+            InvalidValue: no empty window could hold so many pictures.
+            LimitReached: a limit stands in the way.
+            QuotaStoreDown: limits cannot be checked.
+        """
+        for subject in claim.subjects:
+            subject.limits.refuse_too_many(claim.pictures, claim.price)
+        try:
+            answer = await self._reserve(claim)
+        except QuotaUnavailable as failure:
+            _ = self._jobs.start(self._give_back(claim))
+            if self._on_outage == "allow":
+                return self._store.assumed(claim)
+            raise QuotaStoreDown(
+                "The gateway cannot check limits now. Nothing was charged; try again after a short wait.",
+            ) from failure
+        if isinstance(answer, Refusal):
+            raise self._reached(answer.room)
+        return answer
+
+    async def settle(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
+        """Charge what was delivered and write the ledger's line; without an answer, it is done later from the disk."""
+        try:
+            await self._store.settle(reservation, charged, event)
+        except QuotaUnavailable:
+            await self._spool.put(reservation, charged, event)
+
+    async def _reserve(self, claim: Claim) -> Reservation | Refusal:
+        """Reserve; when the store has lost its counts, wait until they are back."""
+        while True:
+            try:
+                return await self._store.reserve(claim)
+            except QuotaEmptied as emptied:
+                await self._refill(emptied.shard)
+            except QuotaRestoring as restoring:
+                await self._clock.sleep(restoring.wait)
+
+    async def _give_back(self, claim: Claim) -> None:
+        """Undo a reserve whose answer was not seen, as soon as the store can be reached again."""
+        while True:
+            try:
+                await self._store.release(claim)
+            except QuotaUnavailable:
+                await self._clock.sleep(RELEASE_PAUSE)
+            else:
+                return
+
+    def _reached(self, room: Room) -> LimitReached:
+        """Say which limit, its value, and when it frees."""
+        whose = room.subject.partition(".")[0]
+        said = f"{room.limit.value} of this {whose}: limit {_amount(room, room.value)}, used {_amount(room, room.used)}"
+        if room.limit in SHORT:
+            seconds = max(room.resets_in, 1000) / 1000
+            return RateLimitReached(f"Rate limit reached: {said}. Please try again in {seconds:.1f}s.", room)
+        resets_at = self._clock.now() + timedelta(milliseconds=room.resets_in)
+        return QuotaExhausted(f"You exceeded your quota: {said}. It resets at {resets_at:%Y-%m-%d %H:%M} UTC.", room)
+
+
+def _amount(room: Room, value: int) -> str:
+    return f"{value / MICROS:.2f}" if room.limit is Limit.SPEND_PER_MONTH else str(value)

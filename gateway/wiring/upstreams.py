@@ -1,0 +1,63 @@
+"""Opens the way to the upstream: accounts, their slots, the calls and the downloads."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from gateway.adapters.glm.client import Endpoint, GlmImage
+from gateway.adapters.glm.fetch import FetchRules, PictureDownloads
+from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
+from gateway.adapters.observer import MetricsAndLog
+from gateway.adapters.system import SystemClock
+from gateway.domain.addresses import is_loopback
+from gateway.domain.upstream import Account
+from gateway.service.dispatch import Dispatch, Slots
+from gateway.settings import Settings
+
+
+def open_slots(settings: Settings) -> Slots:
+    """Make the slots of all accounts."""
+    accounts = [Account(name=upstream.name, concurrency=upstream.concurrency) for upstream in settings.upstreams]
+    return Slots(accounts, max_wait=settings.queue.max_wait, max_length=settings.queue.max_length)
+
+
+@asynccontextmanager
+async def open_dispatch(
+    settings: Settings, slots: Slots, clock: SystemClock, observer: MetricsAndLog
+) -> AsyncGenerator[Dispatch]:
+    """Open the transports, one for paid calls and one for downloads, and dispatch pictures over them."""
+    endpoints = {
+        upstream.name: Endpoint(base_url=upstream.base_url, api_key=upstream.api_key.reveal())
+        for upstream in settings.upstreams
+    }
+    rules = fetch_rules(settings)
+    loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
+    calls = AiohttpTransport()
+    downloads = AiohttpTransport(resolver=PublicResolver(except_hosts=frozenset(filter(None, loopback))))
+    try:
+        yield Dispatch(
+            GlmImage(calls, endpoints, settings.upstream.timeout),
+            PictureDownloads(downloads, rules),
+            slots,
+            clock,
+            observer,
+        )
+    finally:
+        await calls.aclose()
+        await downloads.aclose()
+
+
+PORTS = {"http": 80, "https": 443}
+
+
+def fetch_rules(settings: Settings) -> FetchRules:
+    """Say which hosts pictures may come from: the configured ones, and those of the accounts themselves."""
+    bases = [urlsplit(upstream.base_url) for upstream in settings.upstreams]
+    here = [base for base in bases if is_loopback(base.geturl())]
+    hosts = [base.hostname for base in bases if base.hostname and base not in here]
+    return FetchRules(
+        host_suffixes=(*settings.upstream.image_hosts, *hosts),
+        loopback_hosts=tuple(base.netloc if base.port else f"{base.netloc}:{PORTS[base.scheme]}" for base in here),
+        max_bytes=settings.upstream.image_max_bytes,
+        timeout=settings.upstream.image_timeout,
+    )

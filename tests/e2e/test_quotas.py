@@ -1,0 +1,193 @@
+"""Limits as clients and operators meet them, over replicas and through crashes."""
+
+import json
+import signal
+import sqlite3
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.servers import wait_until
+
+SECRET = "the secret of the replicas"
+
+
+@dataclass
+class Fleet:
+    """Gateways on one Redis and one database."""
+
+    gateways: list
+    redis_url: str
+    database: Path
+    redis: object
+
+    def key(self, *limits):
+        """Make a key; give its id and secret."""
+        made = servers.glm_gateway("keys", "create", "--name", f"key {time.time_ns()}", "--json", *limits, env=self.env)
+        assert made.returncode == 0, made.stderr
+        key = json.loads(made.stdout)
+        return key["id"], key["key"]
+
+    @property
+    def env(self):
+        return self.gateways[0].env
+
+    def lines(self, key_id):
+        """The ledger's lines of a key."""
+        with sqlite3.connect(self.database) as database:
+            database.row_factory = sqlite3.Row
+            return database.execute("SELECT * FROM usage_events WHERE key_id = ?", (key_id,)).fetchall()
+
+    def charged(self, key_id):
+        return sum(line["pictures_delivered"] for line in self.lines(key_id))
+
+
+@contextmanager
+def fleet(tmp_path, simulator, size, **settings):
+    with ExitStack() as stack:
+        url, redis = stack.enter_context(servers.redis_server(tmp_path))
+        database = tmp_path / "shared.db"
+        env = {
+            "REDIS_URL": url,
+            "DATABASE_URL": f"sqlite:///{database}",
+            "GLM_GATEWAY_SECRET_KEY": SECRET,
+            "GLM_GATEWAY_QUEUE__MAX_LENGTH": "5000",
+            **settings,
+        }
+        gateways = []
+        for number in range(size):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            gateways.append(stack.enter_context(servers.gateway(folder, simulator, **env)))
+        yield Fleet(gateways, url, database, redis)
+
+
+def burst(fleet, secret, count, workers=64):
+    """Send requests with distinct prompts to all gateways at once; give the answers."""
+
+    def one(number):
+        gateway = fleet.gateways[number % len(fleet.gateways)]
+        return gateway.post({"prompt": f"{secret[-4:]} {number}", "size": "512x512"}, key=secret, timeout=60)
+
+    with ThreadPoolExecutor(workers) as clients:
+        return list(clients.map(one, range(count)))
+
+
+@pytest.mark.parametrize("limit", ["--images-per-day", "--images-per-minute"])
+def test_two_replicas_grant_exactly_the_limit(tmp_path, simulator, limit):
+    with fleet(tmp_path, simulator, 2) as running:
+        key_id, secret = running.key(limit, "50")
+        answers = burst(running, secret, 400)
+        assert Counter(status for status, _, _ in answers) == {200: 50, 429: 350}
+        assert simulator.stats()["images"] == 50
+        wait_until(lambda: running.charged(key_id) == 50, seconds=10, what="the ledger")
+        refused = next((headers, content) for status, headers, content in answers if status == 429)
+        check_refusal(limit, *refused)
+
+
+def check_refusal(limit, headers, content):
+    error = json.loads(content)["error"]
+    assert limit.removeprefix("--").replace("-", "_") in error["message"]
+    assert "50" in error["message"]
+    if limit == "--images-per-day":
+        assert (error["type"], error["code"]) == ("insufficient_quota", "insufficient_quota")
+        assert headers["x-should-retry"] == "false"
+        assert "retry-after" not in headers
+    else:
+        assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
+        assert 1 <= int(headers["retry-after"]) <= 60
+        assert 0 < int(headers["retry-after-ms"]) <= 60_000
+    assert headers["x-ratelimit-limit-images"] == "50"
+    assert headers["x-ratelimit-remaining-images"] == "0"
+
+
+def test_what_fails_upstream_is_given_back(tmp_path, simulator):
+    with fleet(tmp_path, simulator, 1) as running:
+        key_id, secret = running.key("--images-per-day", "2", "--spend-per-month", "0.20")
+        [gateway] = running.gateways
+        simulator.fault("moderation")
+        assert gateway.post({"prompt": "no", "n": 2}, key=secret)[0] == 400
+        simulator.reset()
+        status, headers, _ = gateway.post({"prompt": "yes", "n": 2}, key=secret)
+        assert status == 200
+        assert headers["x-ratelimit-remaining-images"] == "0"
+        assert gateway.post({"prompt": "more"}, key=secret)[0] == 429
+        wait_until(lambda: len(running.lines(key_id)) == 2, what="the ledger")
+        assert sorted((line["outcome"], line["price"]) for line in running.lines(key_id)) == [
+            ("delivered", 200_000),
+            ("failed", 0),
+        ]
+
+
+def test_a_killed_replica_gives_back_what_it_held(tmp_path, simulator):
+    with (
+        servers.simulator(tmp_path, latency=5) as slow,
+        fleet(tmp_path, slow, 2, GLM_GATEWAY_QUOTA__LEASE="2") as running,
+        ThreadPoolExecutor() as clients,
+    ):
+        key_id, secret = running.key("--images-per-day", "2", "--concurrent", "1", "--requests-per-minute", "2")
+        doomed, other = running.gateways
+        lost = clients.submit(doomed.post, {"prompt": "lost", "n": 2}, key=secret)
+        wait_until(lambda: slow.stats()["calls"] == 2, what="the calls")
+        doomed.process.stop(signal.SIGKILL)
+        assert isinstance(lost.exception(), OSError)
+        assert other.post({"prompt": "refused", "n": 2}, key=secret)[0] == 429
+        wait_until(lambda: len(running.lines(key_id)) == 1, seconds=15, what="the abandoned line")
+        [line] = running.lines(key_id)
+        assert (line["outcome"], line["price"], line["pictures_delivered"]) == ("abandoned", 0, 0)
+        assert (line["cost"], line["cost_uncertain"]) == (200_000, 1)
+        status, headers, _ = other.post({"prompt": "again", "n": 2}, key=secret)
+        assert status == 200
+        assert headers["x-ratelimit-remaining-requests"] == "0"  # the lost request stays counted
+
+
+def test_an_emptied_redis_grants_not_one_picture_more(tmp_path, simulator):
+    with fleet(tmp_path, simulator, 2) as running:
+        key_id, secret = running.key("--images-per-day", "20")
+        assert Counter(status for status, _, _ in burst(running, secret, 12)) == {200: 12}
+        assert servers.redis_command(running.redis_url, "FLUSHALL") == b"+OK"
+        answers = burst(running, secret, 30)
+        assert Counter(status for status, _, _ in answers) == {200: 8, 429: 22}
+        assert simulator.stats()["images"] == 20
+        wait_until(lambda: running.charged(key_id) == 20, seconds=10, what="the ledger")
+
+
+def test_an_emptied_redis_counts_what_is_running(tmp_path, simulator):
+    with (
+        servers.simulator(tmp_path, latency=2) as slow,
+        fleet(tmp_path, slow, 2) as running,
+        ThreadPoolExecutor() as clients,
+    ):
+        key_id, secret = running.key("--images-per-day", "10")
+        before = [clients.submit(running.gateways[0].post, {"prompt": f"b{n}"}, key=secret) for n in range(6)]
+        wait_until(lambda: slow.stats()["calls"] == 6, what="the calls")
+        assert servers.redis_command(running.redis_url, "FLUSHALL") == b"+OK"
+        after = burst(running, secret, 20)
+        assert [answer.result()[0] for answer in before] == [200] * 6
+        assert Counter(status for status, _, _ in after) == {200: 4, 429: 16}
+        wait_until(lambda: running.charged(key_id) == 10, seconds=10, what="the ledger")
+
+
+@pytest.mark.parametrize(("on_outage", "status"), [("refuse", 503), ("allow", 200)])
+def test_an_outage_of_redis(tmp_path, simulator, on_outage, status):
+    with fleet(tmp_path, simulator, 1, GLM_GATEWAY_QUOTA__ON_OUTAGE=on_outage) as running:
+        key_id, secret = running.key("--images-per-day", "5")
+        [gateway] = running.gateways
+        assert gateway.post({"prompt": "before"}, key=secret)[0] == 200
+        running.redis.send_signal(signal.SIGSTOP)
+        started = time.monotonic()
+        answered = gateway.post({"prompt": "during"}, key=secret)
+        assert answered[0] == status
+        assert time.monotonic() - started < 3
+        running.redis.send_signal(signal.SIGCONT)
+        wait_until(lambda: gateway.post({"prompt": "after"}, key=secret)[0] == 200, seconds=10, what="recovery")
+        delivered = 2 + (status == 200)
+        wait_until(lambda: running.charged(key_id) == delivered, seconds=15, what="the ledger")
+        rest = [gateway.post({"prompt": f"rest {n}"}, key=secret)[0] for n in range(6)]
+        assert rest.count(200) == 5 - delivered

@@ -1,0 +1,174 @@
+"""In-memory projects and keys, and what the use cases of administration need beside them."""
+
+import asyncio
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from gateway.domain.errors import DatabaseUnavailable, NameTaken
+from gateway.domain.keys import PREFIX, StoredKey, compose, digest
+from gateway.domain.projects import DEFAULT_ID, DEFAULT_NAME, Project
+from gateway.domain.terms import with_changes
+from gateway.service.administer import AdministerKeys, KeyForge
+from gateway.service.administer_projects import AdministerProjects
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+PEPPER = b"a pepper for tests"
+DEFAULT = Project(id=DEFAULT_ID, name=DEFAULT_NAME, created_at=NOW - timedelta(days=1))
+
+
+def a_project(name="design", **changes):
+    return Project(**{"id": f"proj_{name}", "name": name, "created_at": NOW, **changes})
+
+
+def a_secret(key_id="abcDEF012345", random="r" * 32):
+    return compose(key_id, random)
+
+
+def a_key(secret=None, **changes):
+    """A stored key of the default project; `secret` says its id and its digest."""
+    secret = secret or a_secret()
+    key_id = secret[len(PREFIX) : len(PREFIX) + 12]
+    ordinary = {
+        "id": key_id,
+        "project": DEFAULT,
+        "name": "tests",
+        "prefix": secret[: len(PREFIX) + 4],
+        "last_four": secret[-4:],
+        "digest": digest(PEPPER, secret),
+        "created_at": NOW,
+    }
+    return StoredKey(**{**ordinary, **changes})
+
+
+class Clock:
+    """Stands still; a sleep takes its time at once."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def now(self):
+        return NOW + timedelta(seconds=self.seconds)
+
+    def monotonic(self):
+        return self.seconds
+
+    async def sleep(self, seconds):
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+class FakeProjects:
+    """The project store; the default project is in it from the start."""
+
+    def __init__(self, *projects):
+        self.projects = {project.id: project for project in (DEFAULT, *projects)}
+
+    async def find(self, id_or_name):
+        found = [project for project in self.projects.values() if id_or_name in (project.id, project.name)]
+        return found[0] if found else None
+
+    async def add(self, project):
+        if await self.find(project.name):
+            raise NameTaken("taken", param="name")
+        self.projects[project.id] = project
+
+    async def list(self):
+        return sorted(self.projects.values(), key=lambda project: (project.created_at, project.id))
+
+    async def change(self, project_id, changes):
+        if project_id not in self.projects:
+            return False
+        self.projects[project_id] = with_changes(self.projects[project_id], changes)
+        return True
+
+    async def archive(self, project_id, at):
+        known = self.projects.get(project_id)
+        return bool(known) and await self.change(project_id, {"archived_at": known.archived_at or at})
+
+
+class FakeKeys:
+    """The key store; `lookups` are the ids that were asked for. While `down`, it cannot be reached."""
+
+    def __init__(self, projects, *keys):
+        self.projects = projects
+        self.keys = {key.id: key for key in keys}
+        self.lookups = []
+        self.down = False
+
+    def _reach(self):
+        if self.down:
+            raise DatabaseUnavailable("down")
+
+    def _joined(self, key):
+        return replace(key, project=self.projects.projects.get(key.project.id, key.project))
+
+    async def get(self, key_id):
+        self.lookups.append(key_id)
+        await asyncio.sleep(0)
+        self._reach()
+        return self._joined(self.keys[key_id]) if key_id in self.keys else None
+
+    async def add(self, key):
+        for other in self.keys.values():
+            if (other.project.id, other.name, other.revoked_at) == (key.project.id, key.name, None):
+                raise NameTaken("taken", param="name")
+        self.keys[key.id] = key
+
+    async def list(self, project_id=None):
+        keys = [self._joined(key) for key in self.keys.values() if project_id in (None, key.project.id)]
+        return sorted(keys, key=lambda key: (key.created_at, key.id))
+
+    async def change(self, key_id, changes):
+        if key_id not in self.keys:
+            return False
+        self.keys[key_id] = with_changes(self.keys[key_id], changes)
+        return True
+
+    async def replace_secret(self, key_id, digest, last_four, old_until):
+        known = self.keys.get(key_id)
+        if known is None or known.revoked_at:
+            return False
+        previous = known.digest if old_until else None
+        changes = {"digest": digest, "last_four": last_four}
+        return await self.change(key_id, {**changes, "previous_digest": previous, "previous_until": old_until})
+
+    async def revoke(self, key_id, at):
+        known = self.keys.get(key_id)
+        return bool(known) and await self.change(key_id, {"revoked_at": known.revoked_at or at})
+
+    async def touch(self, used):
+        self._reach()
+        for key_id, at in used.items():
+            known = self.keys.get(key_id)
+            if known and (known.last_used_at is None or known.last_used_at < at):
+                await self.change(key_id, {"last_used_at": at})
+
+
+class FakeAnnouncer:
+    """Remembers what was announced."""
+
+    def __init__(self):
+        self.told = []
+
+    async def announce(self, subject_id):
+        self.told.append(subject_id)
+
+
+class Office:
+    """All use cases of administration on fakes."""
+
+    def __init__(self, *projects):
+        self.store = FakeProjects(*projects)
+        self.key_store = FakeKeys(self.store)
+        self.announcer = FakeAnnouncer()
+        self.clock = Clock()
+        self._drawn = 0
+        self.projects = AdministerProjects(self.store, self.announcer, self.clock, self.draw)
+        forge = KeyForge(PEPPER, self.draw)
+        self.keys = AdministerKeys(self.key_store, self.projects, self.announcer, forge, self.clock)
+
+    def draw(self, length):
+        """Characters that differ each time."""
+        self._drawn += 1
+        return hashlib.sha256(str(self._drawn).encode()).hexdigest()[:length]

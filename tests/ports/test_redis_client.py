@@ -1,0 +1,115 @@
+"""Every form of REDIS_URL, on the servers that it leads to."""
+
+import asyncio
+import uuid
+from contextlib import aclosing
+
+import pytest
+from redis.exceptions import ClusterCrossSlotError, RedisError
+
+from gateway.adapters.redis.client import RedisClient
+from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
+from gateway.adapters.redis.urls import parse_redis_url
+from gateway.domain.errors import Misconfigured
+from tests.servers import free_port
+
+pytestmark = pytest.mark.anyio
+SET = "redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]"
+
+
+def client(url):
+    return aclosing(RedisClient(url))
+
+
+@pytest.mark.parametrize(
+    ("url", "nodes", "where"),
+    [
+        ("redis://u:p%40s@h:1/2", [("h", 1)], "redis://h:1/2"),
+        ("rediss://h?ssl_cert_reqs=none&password=p%40s", [("h", 6379)], "rediss://h:6379"),
+        ("redis://[::1]:7", [("::1", 7)], "redis://[::1]:7"),
+        ("redis://:p%40s@h1,h2:7", [("h1", 6379), ("h2", 7)], "redis://h1:6379,h2:7"),
+        ("redis://:p%40s@h1:7,redis://:p%40s@h2:7", [("h1", 7), ("h2", 7)], "redis://h1:7,h2:7"),
+        ("unix:///run/r.sock?db=1", [], "unix:///run/r.sock"),
+        ("unix://u:p%40s@/run/r.sock", [], "unix:///run/r.sock"),
+        ("redis+sentinel://:p%40s@h1,h2:7/main/3", [("h1", 26379), ("h2", 7)], "redis+sentinel://h1:26379,h2:7/main/3"),
+    ],
+)
+def test_a_url_is_read_and_shown_without_its_secrets(url, nodes, where):
+    address = parse_redis_url(url)
+    assert (list(address.nodes), address.where) == (nodes, where)
+    assert address.options.get("password") == ("p@s" if "p%40s" in url else None)
+    assert address.encrypted == url.startswith("rediss")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "",
+            "h:6379",
+            "http://h",
+            "redis://",
+            "redis://h:port",
+            "redis://h:70000",
+            "redis://h/name",
+            "redis://h1,,h2",
+        ),
+        *("redis://:secret#1@h", "redis://:sec/ret@h", "redis://:1/secret@h", "redis://a:secret@h1,b:secret@h2"),
+        *("unix://run/r.sock", "redis+sentinel://h", "redis+sentinel://h/main/x", "redis://h?secret=1"),
+    ],
+)
+def test_a_wrong_url_is_refused_in_one_sentence_without_its_secrets(url):
+    with pytest.raises(Misconfigured) as refused:
+        RedisClient(url)
+    assert str(refused.value).startswith("REDIS_URL ")
+    assert "sec" not in str(refused.value)
+
+
+async def test_every_topology_answers(server):
+    async with client(server) as at:
+        assert await at.answers()
+        assert (await at.topology()).fails_over == ("," in server)
+        name = uuid.uuid4().hex
+        replies = await asyncio.gather(*(at.call("SET", f"{name}{number}", number) for number in range(30)))
+        assert set(map(str, replies)) <= {"True", "b'OK'"}
+        assert [await at.call("GET", f"{name}{number}") for number in range(3)] == [b"0", b"1", b"2"]
+
+
+async def test_every_topology_lets_listen_to_channels(server):
+    async with client(server) as at, await at.listener() as listener:
+        await listener.subscribe("changes")
+        await listener.get_message(timeout=2)
+        await at.call("PUBLISH", "changes", "key")
+        message = await listener.get_message(timeout=2)
+        assert (message["type"], message["data"]) == ("message", b"key")
+
+
+async def test_one_node_of_a_cluster_is_enough_to_find_it(cluster):
+    async with client(cluster.rpartition(",")[0].rpartition(",")[0] + f",127.0.0.1:{free_port()}") as at:
+        assert await at.answers()
+    async with client("redis://" + cluster.rpartition(",")[2]) as at:
+        assert (await at.topology()).replicated
+        keys = [uuid.uuid4().hex for _ in range(20)]
+        assert await asyncio.gather(*(at.call("EVAL", SET, 1, key, key) for key in keys)) == [k.encode() for k in keys]
+        with pytest.raises(ClusterCrossSlotError):
+            await at.call("EVAL", SET, 2, "a", "b", "x")
+    async with client("redis://" + cluster.rpartition(",")[2] + "/1") as at:
+        with pytest.raises((Misconfigured, RedisError), match=r"no database but 0|out of range|not allowed"):
+            await at.ping()
+
+
+async def test_several_servers_that_are_no_cluster_are_refused(valkey):
+    async with client(f"{valkey.removesuffix('/0')},127.0.0.1:{free_port()}") as at:
+        with pytest.raises(Misconfigured, match="no Redis Cluster"):
+            await at.call("GET", "x")
+
+
+@pytest.mark.parametrize("form", ["redis://{}", "redis://{},{}", "redis+sentinel://{}/main"])
+async def test_nobody_at_home(form):
+    nobody = f"127.0.0.1:{free_port()}"
+    async with client(form.format(nobody, nobody)) as at:
+        assert not await at.answers()
+        with pytest.raises(RedisError):
+            await at.call("GET", "x")
+        with pytest.raises(StoreUnavailable):
+            await Scripts(at).call("GET", "x", deadline=0.3)

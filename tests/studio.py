@@ -1,0 +1,69 @@
+"""Use cases on fakes of everything that they need."""
+
+from gateway.domain.billing import Tariff
+from gateway.domain.errors import InvalidKey
+from gateway.service.authenticate import Authenticate
+from gateway.service.generate import GenerateImages
+from gateway.service.jobs import Jobs
+from gateway.service.plan import Planner
+from gateway.service.reserve import Reservations
+from gateway.settings.models import load_catalog
+from tests.builders import PEPPER, PRICE, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
+from tests.fakes import FakeClock, FakeKeys, Workshop
+from tests.fakes_quota import FakeQuotas, FakeSpool
+
+
+class Studio:
+    """The flow of a request; `concurrency` calls may be in flight, and every model costs PRICE."""
+
+    def __init__(self, *ends, concurrency=10, on_outage="refuse", **rules):
+        self.shop = Workshop(*ends, accounts=[an_account(concurrency=concurrency)])
+        self.crashes = []
+        self.jobs = Jobs(self.crashes.append)
+        self.quotas = FakeQuotas()
+        self.spool = FakeSpool()
+        self.refilled = []
+        self.reservations = Reservations(
+            self.quotas, self.spool, self._refill, self.jobs, self.shop.clock, on_outage=on_outage
+        )
+        catalog = load_catalog()
+        tariffs = {name: Tariff(price=PRICE, currency="CNY") for name in catalog.models}
+        planner = Planner(catalog, mapping_rules(**rules), tariffs)
+        self.generate = GenerateImages(planner, self.reservations, self.shop.dispatch, self.jobs, self.shop.clock)
+        self.requests = 0
+
+    async def start(self, *, strict=False, caller=None, **parameters):
+        """Ask as a client does; the requests are request-1, request-2 ..."""
+        self.requests += 1
+        more = {"strict": True} if strict else {}
+        request = a_request(**parameters)
+        return await self.generate(caller or a_caller(), request, request_id=f"request-{self.requests}", **more)
+
+    async def line(self):
+        """Wait for the end of everything, and give the only line that was settled."""
+        assert await self.jobs.drain(5) == 0
+        [line] = self.quotas.events
+        return line
+
+    async def _refill(self, shard):
+        self.refilled.append(shard)
+        self.quotas.emptied.discard(shard)
+
+
+SECRET = a_secret()
+
+
+class Door:
+    """Authentication, knowing one key or those that are given."""
+
+    def __init__(self, *keys, peppers=(PEPPER,), step=0.0):
+        self.keys = FakeKeys(*(keys or [a_stored_key(SECRET)]))
+        self.clock = FakeClock(step)
+        self.authenticate = Authenticate(self.keys, peppers, self.clock)
+
+    async def lets_in(self, secret=SECRET, address=None):
+        try:
+            await self.authenticate(secret, address)
+        except InvalidKey:
+            return False
+        return True

@@ -1,0 +1,121 @@
+"""What a generation costs: what was delivered is charged, what was paid or may be is cost."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain import errors
+from gateway.domain.billing import Tariff, closed, opened
+from gateway.domain.usage import Outcome
+from tests.builders import NOW, a_caller, a_picture, a_plan, an_order
+
+DELIVERED, LOST, UNKNOWN, FAILED = "delivered", "lost", "unknown", "failed"
+FAILURES = (
+    errors.UpstreamBroken,
+    errors.AccountUnusable,
+    errors.UpstreamOverloaded,
+    errors.UpstreamRejected,
+    errors.QueueTimedOut,
+    errors.TextTooLong,
+)
+kinds = st.lists(st.sampled_from([DELIVERED, LOST, UNKNOWN, FAILED]), min_size=1, max_size=10)
+prices = st.integers(0, 10**9)
+
+
+def end_of(kind, number=0):
+    if kind == DELIVERED:
+        return a_picture()
+    if kind == FAILED:
+        return FAILURES[number % len(FAILURES)]("what to do")
+    return {LOST: errors.ImageDownloadFailed, UNKNOWN: errors.OutcomeUnknown}[kind]("what to do")
+
+
+def lines_of(kinds, price=100_000, **order):
+    tariff = Tariff(price=price, currency="USD")
+    order = an_order(**{"n": len(kinds), "requested_model": "dall-e-3", **order})
+    line = opened(a_caller(), order, tariff, request_id="request-1", now=NOW)
+    ends = [end_of(kind, number) for number, kind in enumerate(kinds)]
+    return line, closed(line, ends, tariff, latency_ms=1234)
+
+
+@given(kinds=kinds, price=prices)
+def test_every_picture_that_was_asked_for_is_delivered_lost_unknown_or_failed(kinds, price):
+    _, line = lines_of(kinds, price)
+    counts = Counter(kinds)
+    assert line.pictures_delivered == counts[DELIVERED]
+    assert line.pictures_paid - line.pictures_delivered == counts[LOST]
+    unknown = counts[UNKNOWN]
+    assert line.pictures_paid + unknown + counts[FAILED] == line.pictures_requested == len(kinds)
+    assert line.cost == (line.pictures_paid + unknown) * price
+    assert line.cost_uncertain is (unknown > 0)
+    assert line.price == line.pictures_delivered * price
+
+
+@given(kinds=kinds, price=prices)
+def test_the_outcome_says_what_the_client_got(kinds, price):
+    _, line = lines_of(kinds, price)
+    delivered, asked = kinds.count(DELIVERED), len(kinds)
+    expected = {
+        Outcome.DELIVERED: delivered == asked,
+        Outcome.PARTIAL: 0 < delivered < asked,
+        Outcome.UNKNOWN: not delivered and UNKNOWN in kinds,
+        Outcome.FAILED: not delivered and UNKNOWN not in kinds,
+    }
+    assert [outcome for outcome, holds in expected.items() if holds] == [line.outcome]
+
+
+@given(kinds=kinds, price=prices)
+def test_nothing_costs_more_than_the_line_that_was_opened(kinds, price):
+    """If the owner dies, the opened line stands: nothing charged, and the most that it may have cost."""
+    line, done = lines_of(kinds, price)
+    assert (line.outcome, line.price, line.pictures_delivered) == (Outcome.ABANDONED, 0, 0)
+    assert (line.cost, line.cost_uncertain) == (len(kinds) * price, True)
+    assert 0 <= done.price <= done.cost <= line.cost
+
+
+@given(kinds=kinds)
+def test_who_asked_for_what_stays_as_it_was_opened(kinds):
+    line, done = lines_of(kinds)
+    for name in ("event_id", "request_id", "time", "project_id", "key_id", "requested_model", "upstream_model"):
+        assert getattr(done, name) == getattr(line, name)
+    assert (done.event_id, done.request_id, done.time) == ("request-1", "request-1", NOW)
+    assert (done.requested_model, done.upstream_model) == ("dall-e-3", "glm-image")
+    assert (done.cost_currency, done.currency, done.latency_ms) == ("USD", "USD", 1234)
+    assert done.source == "image.generation"
+
+
+@pytest.mark.parametrize(("user_id", "hashed"), [(None, ""), ("0123abcd", "0123abcd")])
+def test_the_end_user_is_known_by_the_hash_only(user_id, hashed):
+    line, done = lines_of([DELIVERED], plan=a_plan(user_id=user_id, prompt="a s3cret"))
+    assert line.end_user_hash == done.end_user_hash == hashed
+    assert "s3cret" not in f"{line!r} {done!r}"
+
+
+def test_size_and_account_are_those_of_what_was_made():
+    tariff = Tariff(price=1, currency="CNY")
+    line = opened(a_caller(), an_order(n=4), tariff, request_id="request-1", now=datetime(2026, 1, 1, tzinfo=UTC))
+    assert (line.size, line.upstream_account) == ("1280x1280", "")
+    made = [a_picture(size=(1024, 768)) for _ in range(3)]
+    ends = [errors.UpstreamBroken("x"), *made]
+    done = closed(line, ends, tariff, latency_ms=0)
+    assert done.size == "1024x768"
+    assert closed(line, [errors.UpstreamBroken("x")], tariff, latency_ms=0).size == "1280x1280"
+
+
+def test_every_account_that_made_a_picture_is_named_once():
+    tariff = Tariff(price=1, currency="CNY")
+    line = opened(a_caller(), an_order(n=3), tariff, request_id="request-1", now=NOW)
+    made = [a_picture(account=name) for name in ("b", "a", "b")]
+    assert closed(line, made, tariff, latency_ms=0).upstream_account == "b,a"
+
+
+@pytest.mark.parametrize(
+    ("price", "micros"),
+    [("0.10", 100_000), ("0", 0), ("0.0000005", 1), ("0.0000004", 0), ("0.1234565", 123_457), ("12", 12_000_000)],
+)
+def test_a_price_is_rounded_once_and_half_up(price, micros):
+    assert Tariff.of(Decimal(price), "CNY") == Tariff(price=micros, currency="CNY")

@@ -1,0 +1,166 @@
+"""What a generation charges, and its line in the ledger: exactly what was delivered, whoever still waits for it."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from gateway.domain import errors
+from gateway.domain.limits import Limit
+from gateway.domain.quota import Limits
+from gateway.domain.upstream import Fault
+from gateway.domain.usage import Outcome
+from gateway.service.ports import FetchFailed
+from tests.builders import NOW, PRICE, a_caller, a_paid_picture, failed
+from tests.fakes import settle
+from tests.studio import Studio
+
+pytestmark = pytest.mark.anyio
+
+PAID = a_paid_picture()
+REFUSED = failed(Fault.CONTENT, "1301", 400)
+CUT = failed(Fault.CUT, "", 0)
+DEFECT = RuntimeError("a defect")
+LOST = FetchFailed("gone", final=True)
+
+# What the calls and the downloads end with -> outcome, delivered, paid, cost in pictures, whether that is certain.
+ENDS = [
+    ([PAID], [], Outcome.DELIVERED, 1, 1, 1, True),
+    ([PAID] * 3, [], Outcome.DELIVERED, 3, 3, 3, True),
+    ([PAID, REFUSED, PAID], [], Outcome.PARTIAL, 2, 2, 2, True),
+    ([REFUSED, REFUSED], [], Outcome.FAILED, 0, 0, 0, True),
+    ([PAID], [LOST], Outcome.FAILED, 0, 1, 1, True),
+    ([PAID, PAID], [LOST], Outcome.PARTIAL, 1, 2, 2, True),
+    ([CUT], [], Outcome.UNKNOWN, 0, 0, 1, False),
+    ([CUT, REFUSED, PAID], [LOST], Outcome.UNKNOWN, 0, 1, 2, False),
+    ([CUT, PAID], [], Outcome.PARTIAL, 1, 1, 2, False),
+    ([DEFECT], [], Outcome.UNKNOWN, 0, 0, 1, False),
+]
+LIMITS = Limits(**dict.fromkeys((limit.value for limit in Limit), 10**9))
+
+
+def stay(generation):
+    return generation.all()
+
+
+async def leave(generation):
+    client = asyncio.create_task(generation.all())
+    await asyncio.sleep(0)
+    client.cancel()
+    await asyncio.gather(client, return_exceptions=True)
+
+
+async def leave_a_stream(generation):
+    pictures = generation.each()
+    await asyncio.gather(anext(pictures), return_exceptions=True)
+    await pictures.aclose()
+
+
+async def never_look(generation):
+    pass
+
+
+@pytest.mark.parametrize("client", [stay, leave, leave_a_stream, never_look])
+@pytest.mark.parametrize("row", ENDS)
+async def test_what_was_delivered_is_charged_and_what_may_be_paid_is_cost(client, row):
+    calls, downloads, outcome, delivered, paid, cost, certain = row
+    studio = Studio(*calls)
+    studio.shop.source.ends = list(downloads)
+    generation = await studio.start(n=len(calls), caller=a_caller(key_limits=LIMITS))
+    await asyncio.gather(client(generation), return_exceptions=True)
+    line = await studio.line()
+    assert generation.settled.done()
+    assert (line.outcome, line.pictures_requested, line.pictures_delivered) == (outcome, len(calls), delivered)
+    assert (line.pictures_paid, line.cost, line.cost_uncertain) == (paid, cost * PRICE, not certain)
+    assert line.price == delivered * PRICE
+    assert studio.quotas.charged == {"request-1": delivered}
+    assert studio.quotas.holding == {}
+    counted = {limit: delivered for limit in Limit if limit.value.startswith("images")}
+    counted |= {Limit.SPEND_PER_MONTH: delivered * PRICE, Limit.REQUESTS_PER_MINUTE: 1, Limit.CONCURRENT: 0}
+    assert studio.quotas.used == {name: Counter(counted) for name in ("key.abcDEF012345", "project.proj_default")}
+    assert studio.spool.settlements == []
+
+
+async def test_the_line_says_who_asked_for_what_and_how_long_it_took():
+    studio = Studio(failed(Fault.RATE, "1302", 429))
+    caller = a_caller(project_id="proj_1", key_id="keykeykeykey")
+    await studio.start(model="gpt-image-1", size="1920x1080", user="someone", caller=caller)
+    line = await studio.line()
+    assert (line.event_id, line.request_id, line.time) == ("request-1", "request-1", NOW)
+    assert (line.project_id, line.key_id) == ("proj_1", "keykeykeykey")
+    assert (line.requested_model, line.upstream_model) == ("gpt-image-1", "glm-image")
+    assert (line.upstream_account, line.size, line.latency_ms) == ("main", "1280x1280", 500)
+    assert (line.cost_currency, line.currency) == ("CNY", "CNY")
+    assert len(line.end_user_hash) == 32
+    assert "someone" not in repr(line)
+    assert "fox" not in repr(line)
+
+
+async def test_what_is_kept_for_the_owners_death_is_the_most_that_it_may_have_cost():
+    studio = Studio()
+    studio.shop.upstream.gate.clear()
+    await studio.start(n=3)
+    line = studio.quotas.holding["request-1"].abandoned
+    assert (line.outcome, line.pictures_requested, line.price) == (Outcome.ABANDONED, 3, 0)
+    assert (line.cost, line.cost_uncertain) == (3 * PRICE, True)
+    studio.shop.upstream.gate.set()
+    assert (await studio.line()).outcome is Outcome.DELIVERED
+
+
+async def test_nothing_is_settled_while_a_picture_is_under_way():
+    studio = Studio(concurrency=1)
+    studio.shop.source.gate.clear()
+    generation = await studio.start(n=3)
+    await settle()
+    assert studio.quotas.events == []
+    assert not generation.settled.done()
+    studio.shop.source.gate.set()
+    assert (await studio.line()).pictures_delivered == 3
+
+
+@pytest.mark.parametrize("trouble", ["down", "mute"])
+async def test_a_settlement_without_an_answer_waits_on_the_disk(trouble):
+    studio = Studio(PAID, REFUSED)
+    generation = await studio.start(n=2)
+    setattr(studio.quotas, trouble, True)
+    assert len(await generation.all()) == 1
+    assert await studio.jobs.drain(5) == 0
+    [settlement] = studio.spool.settlements
+    assert (settlement.charged, settlement.event.outcome, settlement.event.price) == (1, Outcome.PARTIAL, PRICE)
+    assert settlement.reservation.claim.request_id == "request-1"
+    assert studio.crashes == []
+
+
+@pytest.mark.parametrize("trouble", ["down", "mute"])
+async def test_nothing_is_made_while_limits_cannot_be_checked(trouble):
+    studio = Studio()
+    setattr(studio.quotas, trouble, True)
+    with pytest.raises(errors.QuotaStoreDown):
+        await studio.start(n=3)
+    await settle()
+    assert studio.shop.upstream.calls == []
+    setattr(studio.quotas, trouble, False)
+    assert await studio.jobs.drain(5) == 0
+    assert studio.quotas.states == {"request-1": "released"}
+    assert studio.quotas.events == studio.spool.settlements == []
+
+
+@pytest.mark.parametrize("trouble", ["down", "mute"])
+@pytest.mark.parametrize("back", [True, False])
+async def test_an_installation_may_go_on_without_limits_and_still_charges(trouble, back):
+    """Whether the release or the settlement comes first, what was delivered is charged once and the rest given back."""
+    studio = Studio(PAID, REFUSED, on_outage="allow")
+    setattr(studio.quotas, trouble, True)
+    generation = await studio.start(n=2)
+    assert generation.rooms == ()
+    setattr(studio.quotas, trouble, not back)
+    assert len(await generation.all()) == 1
+    await generation.settled
+    setattr(studio.quotas, trouble, False)
+    for settlement in studio.spool.settlements:
+        await studio.quotas.settle(settlement.reservation, settlement.charged, settlement.event)
+    line = await studio.line()
+    assert (line.outcome, line.pictures_delivered, line.price) == (Outcome.PARTIAL, 1, PRICE)
+    assert studio.quotas.charged == {"request-1": 1}
+    assert studio.quotas.holding == {}
+    assert studio.quotas.used["key.abcDEF012345"][Limit.IMAGES_PER_DAY] == 1

@@ -1,0 +1,188 @@
+"""A quota store that lost its counts gets back what the ledger knows and what this replica holds, once."""
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gateway.domain.errors import DatabaseUnavailable
+from gateway.domain.quota import SHARDS, Counts, calendar_of, shard_of
+from gateway.domain.usage import Outcome
+from gateway.service.ports import LedgerUnavailable, QuotaUnavailable, Settlement
+from gateway.service.refill import DRAIN_SECONDS, Refill
+from tests.builders import NOW, PRICE, a_claim, a_line
+from tests.fakes import FakeClock
+from tests.fakes_quota import FakeLedger, FakeQuotas
+
+pytestmark = pytest.mark.anyio
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+SHARD = shard_of("proj_1")
+
+
+def charged(name, time=NOW, pictures=1, *, project="proj_1", key="key_1"):
+    """A line of the ledger."""
+    words = {"project_id": project, "key_id": key, "time": time, "pictures_delivered": pictures}
+    return a_line(name, price=pictures * PRICE, **words)
+
+
+class Store:
+    """The refill on fakes."""
+
+    def __init__(self, *lines, zone=SHANGHAI):
+        self.ledger, self.quotas, self.clock = FakeLedger(*lines), FakeQuotas(), FakeClock()
+        self.zone = zone
+        self.refill = Refill(self.quotas, self.ledger, self.clock, zone)
+
+    async def counts(self, shard=SHARD):
+        await self.refill(shard)
+        [(refilled, _, counts, fresh)] = self.quotas.refills
+        assert (refilled, fresh) == (shard, False)
+        return counts
+
+
+def in_zone(*words):
+    return datetime(*words, tzinfo=SHANGHAI)
+
+
+async def test_what_was_charged_today_and_this_month_is_counted_for_key_and_project():
+    counts = await Store(
+        charged("1", NOW, 2),
+        charged("2", NOW, 3, key="key_2"),
+        charged("3", NOW - timedelta(days=2), 5),
+        charged("4", NOW - timedelta(days=40), 100),
+    ).counts()
+    assert counts == {
+        "key.key_1": Counts(images_today=2, images_this_month=7, spend=7 * PRICE),
+        "key.key_2": Counts(images_today=3, images_this_month=3, spend=3 * PRICE),
+        "project.proj_1": Counts(images_today=5, images_this_month=10, spend=10 * PRICE),
+    }
+
+
+async def test_days_and_months_are_those_of_the_zone():
+    """It is 20:00 of the 23rd in Shanghai."""
+    counts = await Store(
+        charged("yesterday", in_zone(2026, 11, 23) - timedelta(seconds=1), 1),
+        charged("today", in_zone(2026, 11, 23), 10),
+        charged("last month", in_zone(2026, 11, 1) - timedelta(seconds=1), 100),
+        charged("this month", in_zone(2026, 11, 1), 1000),
+    ).counts()
+    assert counts["project.proj_1"] == Counts(images_today=10, images_this_month=1011, spend=1011 * PRICE)
+
+
+async def test_a_shard_gets_its_own_projects_only():
+    others = [f"proj_{number}" for number in range(2, 200)]
+    neighbour = next(project for project in others if shard_of(project) == SHARD)
+    elsewhere = next(project for project in others if shard_of(project) != SHARD)
+    store = Store(charged("1"), charged("2", project=neighbour, key="key_2"), charged("3", project=elsewhere))
+    assert set(await store.counts()) == {"key.key_1", "project.proj_1", "key.key_2", f"project.{neighbour}"}
+
+
+async def test_lines_on_their_way_are_waited_for_before_the_ledger_is_asked():
+    store = Store()
+    sleep = store.clock.sleep
+
+    async def sleep_while_a_line_arrives(seconds):
+        await sleep(seconds)
+        await store.ledger.write([charged("late", NOW, 4)])
+
+    store.clock.sleep = sleep_while_a_line_arrives
+    counts = await store.counts()
+    assert store.clock.slept == [DRAIN_SECONDS]
+    assert counts["project.proj_1"].images_today == 4
+    now = store.clock.now()
+    assert store.quotas.refills[0][1] == calendar_of(round(now.timestamp() * 1000), SHANGHAI)
+
+
+async def test_without_the_ledger_nothing_is_refilled():
+    store = Store()
+    store.ledger.down = True
+    with pytest.raises(DatabaseUnavailable, match="try again later"):
+        await store.refill(SHARD)
+    assert store.quotas.refills == []
+
+
+async def test_without_the_store_nothing_is_refilled():
+    store = Store(charged("1"))
+    store.quotas.down = True
+    with pytest.raises(QuotaUnavailable):
+        await store.refill(SHARD)
+
+
+async def test_an_installation_that_never_charged_anything_begins_at_once():
+    store = Store()
+    await store.refill.begin()
+    assert sorted(shard for shard, *_ in store.quotas.refills) == list(range(SHARDS))
+    calendar = calendar_of(round(NOW.timestamp() * 1000), SHANGHAI)
+    assert all(words[1:] == (calendar, {}, True) for words in store.quotas.refills)
+    assert store.clock.slept == []
+
+
+@pytest.mark.parametrize("age", [0, 1, 400, 4000])
+async def test_an_installation_that_ever_charged_anything_opens_nothing_by_itself(age):
+    store = Store(charged("1", NOW - timedelta(days=age)))
+    await store.refill.begin()
+    assert store.quotas.refills == []
+
+
+async def test_nothing_is_begun_while_the_ledger_cannot_be_read():
+    store = Store()
+    store.ledger.down = True
+    with pytest.raises(LedgerUnavailable):
+        await store.refill.begin()
+    assert store.quotas.refills == []
+
+
+def a_settlement(name, project="proj_1"):
+    claim = a_claim(name, project_id=project)
+    event = a_line(name, Outcome.DELIVERED, project_id=project, pictures_delivered=1, price=PRICE)
+    return Settlement(reservation=FakeQuotas().assumed(claim), charged=1, event=event)
+
+
+def lose(store, *, claims=(), settled=(), epoch="1795435203000"):
+    """Have the store lost, while this replica holds claims and has settled things lately."""
+    store.quotas.lost = [(SHARD, epoch)]
+    store.quotas.held = lambda shard: (list(claims), list(settled)) if shard == SHARD else ([], [])
+
+
+async def test_what_is_held_is_taken_again_and_what_the_ledger_lacks_is_settled_again():
+    store = Store(a_settlement("known").event)
+    lose(store, claims=[a_claim("running", project_id="proj_1")], settled=[a_settlement("known"), a_settlement("new")])
+    await store.refill.restore()
+    assert store.quotas.asked == [("settle", "new"), ("take_again", "running")]
+    assert store.quotas.charged == {"new": 1}
+    assert list(store.quotas.holding) == ["running"]
+
+
+async def test_a_refill_is_taken_part_in_once():
+    store = Store()
+    lose(store, claims=[a_claim("one", project_id="proj_1")])
+    await store.refill.restore()
+    await store.refill.restore()
+    assert store.quotas.asked == [("take_again", "one")]
+    lose(store, claims=[a_claim("two", project_id="proj_1")], epoch="1795435299000")
+    await store.refill.restore()
+    assert store.quotas.asked == [("take_again", "one"), ("take_again", "two")]
+
+
+async def test_nothing_is_restored_when_nothing_was_lost():
+    store = Store()
+    store.quotas.held = lambda _: ([a_claim("running")], [])
+    await store.refill.restore()
+    assert store.quotas.asked == []
+
+
+async def test_a_restoration_that_fails_is_made_next_time():
+    store = Store()
+    lose(store, claims=[a_claim("one", project_id="proj_1")], settled=[a_settlement("new")])
+    store.ledger.down = True
+    with pytest.raises(LedgerUnavailable):
+        await store.refill.restore()
+    store.ledger.down, store.quotas.mute = False, True
+    with pytest.raises(QuotaUnavailable):
+        await store.refill.restore()
+    store.quotas.mute = False
+    await store.refill.restore()
+    assert store.quotas.charged == {"new": 1}
+    assert list(store.quotas.holding) == ["one"]
+    assert len(store.quotas.events) == 1

@@ -1,0 +1,183 @@
+"""Limits are asked before anything is made; what was perhaps taken is given back as soon as that is possible."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from gateway.domain import errors
+from gateway.domain.limits import SHORT, Limit
+from gateway.domain.quota import shard_of
+from gateway.domain.usage import Outcome
+from gateway.service.jobs import Jobs
+from gateway.service.ports import QuotaEmptied, QuotaRestoring
+from gateway.service.reserve import RELEASE_PAUSE, Reservations
+from tests.builders import NOW, PRICE, a_claim, a_line
+from tests.fakes import FakeClock, settle
+from tests.fakes_quota import FakeQuotas, FakeSpool
+
+pytestmark = pytest.mark.anyio
+
+
+class Desk:
+    """The reservations on fakes."""
+
+    def __init__(self, on_outage="refuse", refill=None):
+        self.store, self.spool, self.clock, self.crashes = FakeQuotas(), FakeSpool(), FakeClock(), []
+        self.jobs = Jobs(self.crashes.append)
+        self.refilled = []
+        self.reservations = Reservations(
+            self.store, self.spool, refill or self.refill, self.jobs, self.clock, on_outage=on_outage
+        )
+
+    async def refill(self, shard):
+        self.refilled.append(shard)
+        self.store.emptied.discard(shard)
+
+    async def take(self, *words, **more):
+        return await self.reservations.take(a_claim(*words, **more))
+
+
+async def test_a_grant_is_given_as_it_is():
+    desk = Desk()
+    taken = await desk.take(pictures=2, key={"images_per_day": 5})
+    assert taken.claim == a_claim(pictures=2, key={"images_per_day": 5})
+    assert [(room.limit, room.value, room.used) for room in taken.rooms] == [(Limit.IMAGES_PER_DAY, 5, 2)]
+    assert desk.store.asked == [("reserve", "request-1")]
+
+
+@pytest.mark.parametrize("whose", ["key", "project"])
+@pytest.mark.parametrize("limit", Limit)
+async def test_a_refusal_names_the_limit_and_whose_it_is(limit, whose):
+    desk = Desk()
+    value = PRICE if limit is Limit.SPEND_PER_MONTH else 1
+    await desk.take(**{whose: {limit.value: value}})
+    with pytest.raises(errors.LimitReached) as failure:
+        await desk.take("request-2", **{whose: {limit.value: value}})
+    said, room = failure.value.message, failure.value.room
+    assert isinstance(failure.value, errors.RateLimitReached if limit in SHORT else errors.QuotaExhausted)
+    assert f"{limit.value} of this {whose}" in said
+    assert ("limit 0.10, used 0.10" if limit is Limit.SPEND_PER_MONTH else "limit 1, used 1") in said
+    assert (room.limit, room.value, room.used) == (limit, value, value)
+    assert desk.store.states == {"request-1": "held"}
+
+
+async def test_a_short_limit_says_how_long_to_wait_and_a_long_one_when_it_is_over():
+    with pytest.raises(errors.RateLimitReached, match=r"Please try again in 1\.0s\.$"):
+        await Desk().take(key={"requests_per_minute": 0})
+    resets_at = NOW + timedelta(hours=1)
+    with pytest.raises(errors.QuotaExhausted, match=f"It resets at {resets_at:%Y-%m-%d %H:%M} UTC"):
+        await Desk().take(key={"images_per_day": 0})
+
+
+async def test_who_is_only_watched_is_not_refused():
+    taken = await Desk().take(pictures=3, key={"images_per_minute": 2, "shadow": True})
+    assert [(room.limit, room.value, room.used) for room in taken.shadowed] == [(Limit.IMAGES_PER_MINUTE, 2, 0)]
+
+
+@pytest.mark.parametrize("whose", ["key", "project"])
+async def test_what_no_empty_window_could_hold_is_not_even_asked_for(whose):
+    desk = Desk()
+    with pytest.raises(errors.InvalidValue, match="images_per_day"):
+        await desk.take(pictures=3, **{whose: {"images_per_day": 2}})
+    assert desk.store.asked == []
+
+
+@pytest.mark.parametrize("trouble", ["down", "mute"])
+async def test_without_an_answer_the_request_is_refused_and_given_back_later(trouble):
+    desk = Desk()
+    setattr(desk.store, trouble, True)
+    with pytest.raises(errors.QuotaStoreDown):
+        await desk.take(pictures=3)
+    await settle(7)
+    assert desk.clock.slept
+    assert set(desk.clock.slept) == {RELEASE_PAUSE}
+    setattr(desk.store, trouble, False)
+    assert await desk.jobs.drain(5) == 0
+    assert desk.store.states == {"request-1": "released"}
+    assert desk.store.holding == {}
+    assert desk.store.used["project.proj_default"][Limit.IMAGES_PER_DAY] == 0
+    asked = len(desk.store.asked)
+    await settle()
+    assert len(desk.store.asked) == asked
+    assert desk.crashes == []
+
+
+async def test_a_reserve_that_arrives_after_its_release_takes_nothing():
+    desk = Desk()
+    desk.store.down = True
+    with pytest.raises(errors.QuotaStoreDown):
+        await desk.take()
+    desk.store.down = False
+    assert await desk.jobs.drain(5) == 0
+    with pytest.raises(errors.QuotaStoreDown):
+        await desk.take()
+    assert desk.store.holding == {}
+    assert await desk.jobs.drain(5) == 0
+
+
+@pytest.mark.parametrize("trouble", ["down", "mute"])
+async def test_an_installation_may_let_pass_what_cannot_be_checked(trouble):
+    desk = Desk("allow")
+    setattr(desk.store, trouble, True)
+    taken = await desk.take(pictures=3, key={"images_per_day": 4})
+    assert (taken, taken.rooms) == (desk.store.assumed(taken.claim), ())
+    setattr(desk.store, trouble, False)
+    await desk.reservations.settle(taken, 2, a_line())
+    assert await desk.jobs.drain(5) == 0
+    assert desk.store.charged == {"request-1": 2}
+    assert desk.store.states == {"request-1": "settled"}
+    assert desk.store.used["key.abcDEF012345"][Limit.IMAGES_PER_DAY] == 2
+
+
+async def test_letting_pass_in_an_outage_forgives_no_limit_that_can_be_checked():
+    with pytest.raises(errors.QuotaExhausted):
+        await Desk("allow").take(key={"images_per_day": 0})
+
+
+async def test_an_emptied_store_is_refilled_before_anything_is_granted():
+    desk = Desk()
+    shard = shard_of("proj_default")
+    desk.store.emptied = {shard}
+    taken = await desk.take()
+    assert desk.refilled == [shard]
+    assert desk.store.asked == [("reserve", "request-1")] * 2
+    assert desk.store.holding == {"request-1": taken.claim}
+
+
+async def test_a_store_that_is_being_refilled_is_waited_for():
+    desk = Desk()
+    desk.store.troubles = [QuotaEmptied(7), QuotaRestoring(2.5), QuotaRestoring(0.25)]
+    await desk.take()
+    assert desk.refilled == [7]
+    assert desk.clock.slept == [2.5, 0.25]
+    assert len(desk.store.asked) == 4
+
+
+async def test_a_refill_that_is_not_possible_refuses_the_request():
+    async def refill(_):
+        raise errors.DatabaseUnavailable("the ledger cannot be read")
+
+    desk = Desk("allow", refill)
+    desk.store.emptied = {shard_of("proj_default")}
+    with pytest.raises(errors.DatabaseUnavailable):
+        await desk.take()
+    assert desk.store.holding == {}
+
+
+async def test_a_settlement_charges_what_it_says_and_gives_back_the_rest():
+    desk = Desk()
+    taken = await desk.take(pictures=5)
+    line = a_line(outcome=Outcome.PARTIAL)
+    await desk.reservations.settle(taken, 2, line)
+    assert desk.store.events == [line]
+    assert desk.store.used["key.abcDEF012345"][Limit.SPEND_PER_MONTH] == 2 * PRICE
+    assert desk.spool.settlements == []
+
+
+async def test_many_at_once_never_take_more_than_there_is():
+    desk = Desk()
+    takes = (desk.take(f"request-{number}", key={"images_per_day": 7}) for number in range(20))
+    ends = await asyncio.gather(*takes, return_exceptions=True)
+    assert sum(isinstance(end, errors.QuotaExhausted) for end in ends) == 13
+    assert len(desk.store.holding) == 7
