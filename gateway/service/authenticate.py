@@ -131,4 +131,4 @@ def _require_address(key: StoredKey, address: Address | None) -> None:
 
 def _redacted(secret: str) -> str:
     """Show enough to recognise a key by and too little to use it."""
-    return f"{secret[:7]}***{secret[-4:]}" if len(secret) > 20 and secret.isascii() else "***"  # noqa: PLR2004
+    return f"{secret[:7]}***{secret[-4:]}" if len(secret) > 20 and secret.isascii() else "***"  # noqa: PLR2004 - longer than both ends together

@@ -148,13 +148,7 @@ class RedisQuotas:
 
     async def _reserve(self, claim: Claim, names: Names, *, again: bool = False) -> _Reply:
         calendar = calendar_of(_milliseconds() + self._clock_ahead, self._zone)
-        keys = [
-            names.of("reservation", claim.request_id),
-            names.of("owners"),
-            names.of("held", self._owner),
-            names.of("clock"),
-            names.of("epoch"),
-        ]
+        keys = [*self._common_keys(claim, names), names.of("epoch")]
         for subject in claim.subjects:
             keys += names.windows(
                 subject.name,
@@ -166,6 +160,15 @@ class RedisQuotas:
         reply = _decoder.decode(done.reply)
         self.unconfirmed += reply.granted is not None and done.replicas < self._wait_replicas
         return reply
+
+    def _common_keys(self, claim: Claim, names: Names) -> list[str]:
+        """Name what both reserve.lua and settle.lua begin with."""
+        return [
+            names.of("reservation", claim.request_id),
+            names.of("owners"),
+            names.of("held", self._owner),
+            names.of("clock"),
+        ]
 
     def _arguments(self, claim: Claim, calendar: Calendar, *, again: bool) -> list[object]:
         days, months = calendar.days, calendar.months
@@ -201,14 +204,7 @@ class RedisQuotas:
     async def _ended(self, reservation: Reservation, ending: str, charged: int, event: bytes) -> bytes:
         claim = reservation.claim
         names = Names(shard_of(claim.project_id))
-        keys = [
-            names.of("reservation", claim.request_id),
-            names.of("owners"),
-            names.of("held", self._owner),
-            names.of("clock"),
-            names.of("events"),
-            names.of("epoch"),
-        ]
+        keys = [*self._common_keys(claim, names), names.of("events"), names.of("epoch")]
         for subject in claim.subjects:
             keys += names.windows(subject.name, (reservation.day,), (reservation.month,))
         arguments = (

@@ -45,7 +45,7 @@ class Scripts:
     def __init__(self, client: RedisClient) -> None:
         self._client = client
 
-    async def run(self, name: str, keys: Sequence[str], arguments: Sequence[object], deadline: float) -> Any:  # noqa: ANN401
+    async def run(self, name: str, keys: Sequence[str], arguments: Sequence[object], deadline: float) -> Any:  # noqa: ANN401 - a reply
         """Run a script, trying again until `deadline` seconds are over.
 
         Raises:
@@ -66,11 +66,11 @@ class Scripts:
         confirmed: Confirmed = await self._within(deadline, lambda: self._evaluate(lua, words, replicas))
         return confirmed
 
-    async def call(self, *command: object, deadline: float = 2.0) -> Any:  # noqa: ANN401
+    async def call(self, *command: object, deadline: float = 2.0) -> Any:  # noqa: ANN401 - a reply
         """Run a plain command that may be run twice; StoreUnavailable as for scripts."""
         return await self._within(deadline, lambda: self._client.call(*command))
 
-    async def _within(self, deadline: float, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
+    async def _within(self, deadline: float, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - a reply
         try:
             async with asyncio.timeout(deadline):
                 return await self._until_answered(attempt)
@@ -79,7 +79,7 @@ class Scripts:
         except RedisError as failure:
             raise StoreUnavailable(str(failure)) from failure
 
-    async def _until_answered(self, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
+    async def _until_answered(self, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - a reply
         while True:
             try:
                 return await attempt()

@@ -26,14 +26,14 @@ HELD = [Secret(TEXT), [Secret(TEXT)], {"inside": Secret(TEXT)}, Box(Secret(TEXT)
 
 @pytest.mark.parametrize("held", HELD, ids=[type(held).__name__ for held in HELD])
 def test_it_is_not_shown(held):
-    for shown in (repr(held), str(held), f"{held}", f"{held!r}", "%s" % (held,), ascii(held)):  # noqa: UP031
+    for shown in (repr(held), str(held), f"{held}", f"{held!r}", "%s" % (held,), ascii(held)):  # noqa: UP031 - the old form too
         assert TEXT not in shown
         assert "***" in shown
 
 
 def test_it_is_not_shown_in_errors():
     with pytest.raises(AttributeError) as failure:
-        Secret(TEXT).text  # noqa: B018
+        Secret(TEXT).text  # noqa: B018 - it must raise
     assert TEXT not in str(failure.value)
     with pytest.raises(TypeError) as failure:
         msgspec.json.encode(Secret(TEXT))
