@@ -91,6 +91,20 @@ async def test_silence_is_not_taken_for_a_break(url, monkeypatch):
         assert listener.resumed == 1
 
 
+async def test_a_listener_ends_whenever_it_is_told_to(tmp_path, monkeypatch):
+    monkeypatch.setattr("gateway.adapters.redis.changes.SILENCE_SECONDS", 0.0001)  # asks nearly without a pause
+    with servers.redis_server(tmp_path) as (url, _):
+        async with aclosing(RedisClient(url)) as redis:
+            for moment in range(100):
+                subscribed = asyncio.Event()
+                listening = asyncio.create_task(listen(redis, lambda _: None, subscribed.set))
+                await subscribed.wait()
+                await asyncio.sleep(moment / 10_000)
+                listening.cancel()
+                await asyncio.wait([listening], timeout=5)
+                assert listening.cancelled()
+
+
 async def test_a_server_that_hangs_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr("gateway.adapters.redis.changes.SILENCE_SECONDS", 0.05)
     with servers.redis_server(tmp_path) as (url, process):

@@ -51,7 +51,7 @@ async def _look_around(redis: RedisClient) -> None:
 async def _hear(channel: PubSub, heard: Callable[[str], None], resumed: Callable[[], None]) -> None:
     """Pass messages on; raise when the connection breaks, or a server does not answer that it is there."""
     asked = False
-    while True:
+    while not _cancelled():
         message: dict[str, Any] | None = await channel.get_message(timeout=SILENCE_SECONDS)
         if message is None:
             if asked:
@@ -65,3 +65,13 @@ async def _hear(channel: PubSub, heard: Callable[[str], None], resumed: Callable
                 heard(subject_id.decode("utf-8", "replace"))
             case _:
                 pass
+    raise asyncio.CancelledError
+
+
+def _cancelled() -> bool:
+    """Tell whether this task has been cancelled, even if redis-py does not say so.
+
+    It sends with asyncio.wait_for, and that swallows a cancellation that meets its success (python/cpython#86296, until 3.12).
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
