@@ -69,6 +69,7 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.UpstreamUnreachable: Wire(503, "server_error", "upstream_unavailable", {"retry-after": "10"}),
     failures.OutcomeUnknown: Wire(504, "server_error", "upstream_outcome_unknown", NO_RETRY),
     failures.ImageDownloadFailed: Wire(502, "server_error", "image_download_failed", NO_RETRY),
+    failures.ClientLeft: Wire(499, code="client_left"),  # nginx's status for it; nobody reads the answer
 }
 
 # What the framework itself refuses.

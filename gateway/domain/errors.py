@@ -24,6 +24,7 @@ GatewayError
     AccountUnusable  UpstreamRateLimited  UpstreamOverloaded  UpstreamBroken  UpstreamUnreachable
   OutcomeUnknown            the call was sent and its end not seen: the picture may have been made and paid
   ImageDownloadFailed       the picture was made and paid and cannot be downloaded
+  ClientLeft                nobody waits for the answer
 """
 
 from dataclasses import dataclass, field
@@ -209,3 +210,7 @@ class OutcomeUnknown(GatewayError):
 
 class ImageDownloadFailed(GatewayError):
     """The picture was made, but its bytes could not be had in the tries allowed."""
+
+
+class ClientLeft(GatewayError):
+    """The client hung up; what was sent for it goes on all the same."""
