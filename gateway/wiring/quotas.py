@@ -2,8 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -19,6 +19,7 @@ from gateway.adapters.spool import DiskSpool
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.service.jobs import Jobs
 from gateway.service.metering import Metering
+from gateway.service.outage import QuotaOutage
 from gateway.service.ports import Clock, LedgerUnavailable, QuotaUnavailable
 from gateway.service.refill import Refill
 from gateway.service.reserve import Reservations
@@ -31,9 +32,17 @@ _EXPECTED = (StoreUnavailable, QuotaUnavailable, LedgerUnavailable, OSError)
 
 @asynccontextmanager
 async def open_reservations(
-    settings: Settings, engine: AsyncEngine, redis: RedisClient, clock: Clock, observer: MetricsAndLog
+    settings: Settings,
+    engine: AsyncEngine,
+    redis: RedisClient,
+    clock: Clock,
+    observer: MetricsAndLog,
+    outage: QuotaOutage,
 ) -> AsyncGenerator[Reservations]:
-    """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers."""
+    """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers.
+
+    `outage` is told every few seconds whether limits can be counted, also while nobody asks for anything.
+    """
     owner, zone = secrets.token_hex(8), ZoneInfo(settings.quota.timezone)
     scripts, topology = Scripts(redis), await redis.topology()
     store = RedisQuotas(
@@ -54,8 +63,9 @@ async def open_reservations(
         await refill.begin()
 
     async def collect() -> None:
-        await refill.restore()
-        await collector.collect()
+        with _noted(outage):
+            await refill.restore()
+            await collector.collect()
 
     url = settings.redis.url.reveal()
     with Heartbeat(url, owner, lambda: store.shards, lease=settings.quota.lease):
@@ -64,6 +74,21 @@ async def open_reservations(
         await errands.drain(0)
         with suppress(*_EXPECTED):
             await metering.carry()
+
+
+@contextmanager
+def _noted(outage: QuotaOutage) -> Generator[None]:
+    """Take note of whether the store answers what the block asks of it; a silent ledger is no outage of the store."""
+    try:
+        yield
+    except (StoreUnavailable, QuotaUnavailable):
+        outage.note(away=True)
+        raise
+    except LedgerUnavailable:
+        outage.note(away=False)
+        raise
+    else:
+        outage.note(away=False)
 
 
 @asynccontextmanager
