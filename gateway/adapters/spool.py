@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.domain.flights import Ending
 from gateway.domain.quota import Reservation
 from gateway.domain.usage import UsageEvent
 from gateway.service.ports import Settlement
@@ -18,9 +19,11 @@ class DiskSpool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def put(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
+    async def put(
+        self, reservation: Reservation, charged: int, event: UsageEvent, ending: Ending | None = None
+    ) -> None:
         """Keep a settlement."""
-        settlement = Settlement(reservation=reservation, charged=charged, event=event)
+        settlement = Settlement(reservation=reservation, charged=charged, event=event, ending=ending)
         await asyncio.to_thread(self._write, self._path(event), msgspec.json.encode(settlement))
 
     async def waiting(self) -> list[Settlement]:

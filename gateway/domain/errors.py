@@ -6,6 +6,7 @@ GatewayError
     MalformedBody  MissingParameter  InvalidType  InvalidValue  EmptyText  TextTooLong
     NumberTooSmall  NumberTooLarge  UnknownParameter  UnsupportedParameter
     UnsupportedEndpoint  RetiredEndpoint
+    IdempotencyKeyReused
     ModelNotFound
     ContentRefused          the upstream's safety system said no
     UpstreamRejected        the upstream refused a parameter that we let pass
@@ -95,6 +96,10 @@ class UnsupportedEndpoint(InvalidRequest):
 
 class RetiredEndpoint(InvalidRequest):
     """OpenAI has withdrawn this endpoint."""
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """Another request of the same key came with this Idempotency-Key within a day."""
 
 
 class ModelNotFound(InvalidRequest):

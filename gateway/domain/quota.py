@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
+from gateway.domain.caching import Sought
 from gateway.domain.errors import InvalidValue
+from gateway.domain.flights import Follow, Hit, Lead, Part, Replay
 from gateway.domain.limits import Limit, Room
 from gateway.domain.usage import UsageEvent
 
@@ -119,7 +121,8 @@ class Counts:
 class Claim:
     """What a request wants to take: `pictures` at `price` millionths each, for a key and its project, all or none.
 
-    `abandoned` is the ledger's line if the request's owner dies before it settles.
+    `abandoned` is the ledger's line if the request's owner dies before it settles. With `sought`, only those of the
+    pictures are taken that are neither remembered nor in flight, and the line is changed to say so.
     """
 
     project_id: str
@@ -127,6 +130,7 @@ class Claim:
     pictures: int
     price: int
     abandoned: UsageEvent
+    sought: Sought | None = None
 
     @property
     def request_id(self) -> str:
@@ -136,7 +140,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """What was taken, and from which windows: refunds go back there. `second` is since 1970, by the store's clock."""
+    """What was taken, and from which windows: refunds go back there. `second` is since 1970, by the store's clock.
+
+    With `claim.sought`, `parts` says where each picture comes from; only what leads was taken from the limits. With
+    `replay` the request repeats another job, and nothing leads: `follows` are the pictures of that job while it runs.
+    `settled`: all is there already, and the ledger has its line. `fence` grows when another replica takes the job over.
+    """
 
     claim: Claim
     day: str
@@ -144,6 +153,17 @@ class Reservation:
     second: int
     rooms: tuple[Room, ...] = ()
     shadowed: tuple[Room, ...] = ()
+    hits: tuple[Hit, ...] = ()
+    follows: tuple[Follow, ...] = ()
+    leads: tuple[Lead, ...] = ()
+    replay: Replay | None = None
+    settled: bool = False
+    fence: int = 1
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Give where each picture comes from, in the order of their positions."""
+        return (*self.hits, *self.follows, *self.leads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from gateway.domain.flights import Ending
 from gateway.domain.image import ImagePlan, PaidPicture, PictureBytes
 from gateway.domain.keys import StoredKey
 from gateway.domain.projects import Project
@@ -136,6 +137,7 @@ class Settlement:
     reservation: Reservation
     charged: int
     event: UsageEvent
+    ending: Ending | None = None
 
 
 class QuotaStore(Protocol):
@@ -144,13 +146,23 @@ class QuotaStore(Protocol):
     async def reserve(self, claim: Claim) -> Reservation | Refusal:
         """Take a request, its pictures and their price from all windows, or nothing. Idempotent per request id.
 
+        With `claim.sought`, attach first: to the job that the request repeats, to remembered pictures, to those in
+        flight; take only what is left to be made. When nothing has to be waited for, settle in the same step.
+
         Raises:
             QuotaUnavailable: no answer in time; something may have been taken, so release must follow.
             QuotaEmptied: the store has lost its counts and must be refilled first.
+            IdempotencyKeyReused: the key came with another body before. Nothing was taken.
+            NotLed: as ports_flights says.
         """
 
-    async def settle(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
+    async def settle(
+        self, reservation: Reservation, charged: int, event: UsageEvent, ending: Ending | None = None
+    ) -> None:
         """Charge `charged` pictures, give the others back, append the event, in one step. Idempotent.
+
+        With `ending`, tell all who follow, remember what may be, and keep the ends for who repeats the request. What
+        leads and has no end is withdrawn.
 
         Raises:
             QuotaUnavailable: no answer in time; repeat it later.
@@ -206,7 +218,9 @@ class QuotaEmptied(Exception):
 class Spool(Protocol):
     """Where settlements wait on disk while the quota store cannot be reached."""
 
-    async def put(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
+    async def put(
+        self, reservation: Reservation, charged: int, event: UsageEvent, ending: Ending | None = None
+    ) -> None:
         """Keep a settlement; it survives the process and the machine's power."""
 
     async def waiting(self) -> list[Settlement]: ...

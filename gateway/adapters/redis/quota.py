@@ -13,6 +13,7 @@ import msgspec
 from gateway.adapters.redis.links import Confirmed
 from gateway.adapters.redis.names import Names, encode_event
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
+from gateway.domain.flights import Ending
 from gateway.domain.limits import Limit, Room
 from gateway.domain.quota import Calendar, Claim, Counts, Refusal, Reservation, Subject, calendar_of, shard_of
 from gateway.domain.usage import UsageEvent
@@ -99,7 +100,9 @@ class RedisQuotas:
         self._open[claim.request_id] = claim
         return _reservation(claim, reply.granted)
 
-    async def settle(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
+    async def settle(
+        self, reservation: Reservation, charged: int, event: UsageEvent, ending: Ending | None = None
+    ) -> None:
         """Charge some of the pictures, give the rest back, append the event."""
         await self._end(reservation, "settled", charged, encode_event(event))
         self._open.pop(event.event_id, None)
