@@ -61,6 +61,8 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.QuotaExhausted: Wire(429, "insufficient_quota", "insufficient_quota", NO_RETRY),
     failures.QuotaStoreDown: Wire(503, "server_error", "quota_store_unavailable", {"retry-after": "2"}),
     failures.ShuttingDown: Wire(503, "server_error", "shutting_down", {"retry-after": "1"}),
+    failures.ReplicaFull: Wire(503, "service_unavailable_error", "server_is_overloaded", {"retry-after": "5"}),
+    failures.JobCancelled: Wire(503, "server_error", "job_cancelled", NO_RETRY),
     failures.QueueTimedOut: Wire(429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "30"}),
     failures.UpstreamFailed: Wire(503, "server_error", "server_error", {"retry-after": "5"}),
     failures.AccountUnusable: Wire(503, "server_error", "upstream_unavailable", {"retry-after": "60", **NO_RETRY}),

@@ -49,7 +49,10 @@ def opened(caller: Caller, order: ImageOrder, tariff: Tariff, *, request_id: str
 
 
 def closed(line: UsageEvent, ends: Sequence[End], tariff: Tariff, *, latency_ms: int) -> UsageEvent:
-    """Write the line of a job that has ended: what was delivered is charged, what was paid or may be is cost."""
+    """Write the line of a job that has ended: what was delivered is charged, what was paid or may be is cost.
+
+    `ends` are those of the pictures that the job made itself; without any, others made all that it gave.
+    """
     pictures = [end for end in ends if isinstance(end, Picture)]
     lost = sum(isinstance(end, ImageDownloadFailed) for end in ends)
     unknown = sum(isinstance(end, OutcomeUnknown) for end in ends)
@@ -69,6 +72,8 @@ def closed(line: UsageEvent, ends: Sequence[End], tariff: Tariff, *, latency_ms:
 
 
 def _outcome(delivered: int, unknown: int, asked: int) -> Outcome:
+    if not asked:
+        return Outcome.JOINED
     if delivered:
         return Outcome.DELIVERED if delivered == asked else Outcome.PARTIAL
     return Outcome.UNKNOWN if unknown else Outcome.FAILED

@@ -20,6 +20,8 @@ GatewayError
     QuotaExhausted          of a day, a month or an amount of money
   QuotaStoreDown            limits cannot be checked
   ShuttingDown              this replica takes nothing new any more
+  ReplicaFull               this replica runs as many jobs as it may
+  JobCancelled              the operator dropped the job before its picture was made
   QueueTimedOut             no upstream slot came free in time
   UpstreamFailed            the upstream's or its account's fault; nothing was made
     AccountUnusable  UpstreamRateLimited  UpstreamOverloaded  UpstreamBroken  UpstreamUnreachable
@@ -179,6 +181,14 @@ class QuotaStoreDown(GatewayError):
 
 class ShuttingDown(GatewayError):
     """This replica takes nothing new any more; another one, or this one restarted, will."""
+
+
+class ReplicaFull(GatewayError):
+    """This replica runs as many jobs as it may; another one may have room."""
+
+
+class JobCancelled(GatewayError):
+    """The operator dropped the job before its picture was made. Nothing was charged."""
 
 
 class QueueTimedOut(GatewayError):

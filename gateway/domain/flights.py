@@ -5,19 +5,30 @@ from dataclasses import dataclass, field
 
 from gateway.domain import errors
 from gateway.domain.errors import (
+    ClientLeft,
     ContentRefused,
     GatewayError,
+    JobCancelled,
     LimitReached,
     Moderation,
     QueueTimedOut,
     QuotaStoreDown,
+    ReplicaFull,
     ShuttingDown,
     UpstreamFailed,
 )
 from gateway.domain.image import PaidPicture, Picture
 
 # A leader's own refusal says nothing to others who want the picture.
-OWN_REFUSALS = (LimitReached, QuotaStoreDown, ShuttingDown, QueueTimedOut)
+OWN_REFUSALS = (
+    LimitReached,
+    QuotaStoreDown,
+    ShuttingDown,
+    ReplicaFull,
+    JobCancelled,
+    QueueTimedOut,
+    ClientLeft,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from math import inf
 from typing import Any, TypeVar
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, ReplicaFull, ShuttingDown
 
 Result = TypeVar("Result")
 
@@ -12,13 +13,28 @@ Result = TypeVar("Result")
 class Jobs:
     """Keeps every running job referenced until it ends, and waits for them at shutdown.
 
-    `crashed` is told of every failure that is not one of ours: a defect that nobody else may be left to see.
+    `crashed` is told of every failure that is not one of ours: a defect that nobody else may be left to see. `most`
+    may run at once.
     """
 
-    def __init__(self, crashed: Callable[[BaseException], None]) -> None:
+    def __init__(self, crashed: Callable[[BaseException], None], *, most: float = inf) -> None:
         self._crashed = crashed
+        self._most = most
         self.closing = False  # nothing new is to be started
         self._running: set[asyncio.Task[Any]] = set()
+
+    @property
+    def obstacle(self) -> GatewayError | None:
+        """Give what keeps a new job from being started."""
+        if self.closing:
+            return ShuttingDown(
+                "The gateway is shutting down. Nothing was sent and nothing was charged; try again.",
+            )
+        if len(self._running) >= self._most:
+            return ReplicaFull(
+                "The gateway runs as many jobs as it may at once. Nothing was charged; try again after a short wait.",
+            )
+        return None
 
     def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """Run work to its end, whoever still waits for it."""

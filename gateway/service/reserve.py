@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Literal
 
 from gateway.domain.errors import LimitReached, QuotaExhausted, QuotaStoreDown, RateLimitReached
+from gateway.domain.flights import Ending
 from gateway.domain.limits import SHORT, Limit, Room
 from gateway.domain.quota import MICROS, Claim, Refusal, Reservation
 from gateway.domain.usage import UsageEvent
@@ -60,12 +61,14 @@ class Reservations:
             raise self._reached(answer.room)
         return answer
 
-    async def settle(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
+    async def settle(
+        self, reservation: Reservation, charged: int, event: UsageEvent, ending: Ending | None = None
+    ) -> None:
         """Charge what was delivered and write the ledger's line; without an answer, it is done later from the disk."""
         try:
-            await self._store.settle(reservation, charged, event)
+            await self._store.settle(reservation, charged, event, ending)
         except QuotaUnavailable:
-            await self._spool.put(reservation, charged, event)
+            await self._spool.put(reservation, charged, event, ending)
 
     async def _reserve(self, claim: Claim) -> Reservation | Refusal:
         """Reserve; when the store has lost its counts, wait until they are back."""

@@ -1,0 +1,109 @@
+"""Where each picture of a job comes from: made upstream, made by another job, or remembered."""
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+
+from gateway.domain.errors import GatewayError, ImageDownloadFailed
+from gateway.domain.flights import End, Follow, Hit, Receipt
+from gateway.domain.image import ImageOrder, Picture
+from gateway.service.dispatch import Dispatch
+from gateway.service.generation import Run
+from gateway.service.jobs import Jobs
+from gateway.service.ports import QuotaUnavailable
+from gateway.service.ports_flights import FlightStore
+
+
+class Making:
+    """Makes what a job leads and waits for what others make; says to others how far it is."""
+
+    def __init__(self, dispatch: Dispatch, flights: FlightStore, errands: Jobs) -> None:
+        self._dispatch = dispatch
+        self._flights = flights
+        self._errands = errands
+
+    def obstacle(self, order: ImageOrder) -> GatewayError | None:
+        """Give what keeps pictures from being made, before money is spent on them."""
+        return self._dispatch.obstacle(order)
+
+    async def lead(self, run: Run, position: int) -> Picture:
+        """Make a picture; others that wait for it hear of its end before the job's other pictures are there."""
+        try:
+            picture = await self._dispatch.make(run.job.order, _Progress(self._flights, self._errands, run, position))
+        except asyncio.CancelledError:
+            if run.withdrawn is None or position in run.sent:
+                raise
+            raise run.withdrawn from None
+        except GatewayError as failure:
+            self._finish(run, position, failure)
+            raise
+        self._finish(run, position, picture)
+        return picture
+
+    async def given(self, run: Run, source: Hit | Follow | End) -> Picture | None:
+        """Wait for a picture that is not this job's to make; None when it cannot be had that way.
+
+        Raises:
+            GatewayError: it failed, for all who wanted it.
+        """
+        end = await self._end(run, source)
+        if end.failure is not None:
+            raise end.failure.error()
+        if end.picture is not None:
+            picture = await self._dispatch.held(run.job.order, end.picture)
+            if picture is not None:
+                return picture
+        if isinstance(source, Hit):
+            _ = self._errands.start(quietly(self._flights.forget(run.reservation, source)))
+        return None
+
+    async def late(self, run: Run, ends: list[Picture | GatewayError]) -> list[Picture | GatewayError]:
+        """Go on trying to download what is paid, when its client has been told already that it failed."""
+        if not any(isinstance(end, ImageDownloadFailed) for end in ends):
+            return ends
+        run.answerable.set()
+        return list(await asyncio.gather(*(self._late(run, at, end) for at, end in enumerate(ends))))
+
+    async def _late(self, run: Run, position: int, end: Picture | GatewayError) -> Picture | GatewayError:
+        if not isinstance(end, ImageDownloadFailed) or position not in run.receipts:
+            return end
+        _ = self._errands.start(quietly(self._flights.finish(run.reservation, position, End.of(end))))
+        return await self._dispatch.fetch_late(run.receipts[position])
+
+    async def _end(self, run: Run, source: Hit | Follow | End) -> End:
+        match source:
+            case Hit():
+                return End(picture=source.picture)
+            case Follow():
+                return await self._flights.follow(run.reservation, source)
+            case _:
+                return source
+
+    def _finish(self, run: Run, position: int, end: Picture | GatewayError) -> None:
+        """Tell of one of several pictures; the end of an only one goes with its job's settlement."""
+        if len(run.leads) > 1:
+            _ = self._errands.start(quietly(self._flights.finish(run.reservation, position, End.of(end))))
+
+
+async def quietly(errand: Awaitable[object]) -> None:
+    """Do what is good to have done; while the store is away, others learn of it from the job's settlement."""
+    with suppress(QuotaUnavailable):
+        await errand
+
+
+class _Progress:
+    """Keeps how far one picture is: what is sent is not withdrawn, what is paid is found by who takes the job over."""
+
+    def __init__(self, flights: FlightStore, errands: Jobs, run: Run, position: int) -> None:
+        self._flights = flights
+        self._errands = errands
+        self._run = run
+        self._position = position
+
+    def sent(self) -> None:
+        self._run.sent.add(self._position)
+        _ = self._errands.start(quietly(self._flights.sent(self._run.reservation, self._position)))
+
+    async def paid(self, receipt: Receipt) -> None:
+        self._run.receipts[self._position] = receipt
+        await quietly(self._flights.paid(self._run.reservation, self._position, receipt))

@@ -1,0 +1,54 @@
+"""Brings jobs to their end whose replica died after their pictures had been paid."""
+
+import asyncio
+
+from gateway.domain.billing import Tariff, closed
+from gateway.domain.errors import ClientLeft, GatewayError, OutcomeUnknown
+from gateway.domain.flights import End, Ending, Receipt
+from gateway.domain.image import Picture
+from gateway.service.dispatch import Dispatch
+from gateway.service.jobs import Jobs
+from gateway.service.ports import Clock
+from gateway.service.ports_flights import Orphan
+from gateway.service.reserve import Reservations
+
+
+class Rescue:
+    """Fetches what is paid, stores it, and settles the job under its own id: nothing is paid again."""
+
+    def __init__(self, dispatch: Dispatch, reservations: Reservations, jobs: Jobs, clock: Clock) -> None:
+        self._dispatch = dispatch
+        self._reservations = reservations
+        self._jobs = jobs
+        self._clock = clock
+
+    def __call__(self, orphan: Orphan) -> None:
+        """Take a job over."""
+        _ = self._jobs.start(self._rescue(orphan))
+
+    async def _rescue(self, orphan: Orphan) -> None:
+        claim = orphan.reservation.claim
+        leads = [lead.index for lead in orphan.reservation.leads]
+        ends = await asyncio.gather(*(self._end(orphan, position) for position in leads))
+        line = claim.abandoned
+        milliseconds = int((self._clock.now() - line.time).total_seconds() * 1000)
+        tariff = Tariff(price=claim.price, currency=line.currency)
+        done = closed(line, ends, tariff, latency_ms=milliseconds)
+        ending = Ending(ends={at: End.of(end) for at, end in zip(leads, ends, strict=True)})
+        await self._reservations.settle(orphan.reservation, done.pictures_delivered, done, ending)
+
+    async def _end(self, orphan: Orphan, position: int) -> Picture | GatewayError:
+        """Find out how a picture ended, or bring it to its end."""
+        end, receipt = orphan.ends.get(position), orphan.receipts.get(position)
+        if end is not None and end.picture is not None:
+            return end.picture
+        if end is not None and end.failure is not None:
+            return end.failure.error()
+        if receipt is not None:
+            return await self._fetch(receipt)
+        if position in orphan.sent:
+            return OutcomeUnknown("The replica that had sent the call died before its answer came.")
+        return ClientLeft("The replica that led the job died before the picture was sent.")
+
+    async def _fetch(self, receipt: Receipt) -> Picture | GatewayError:
+        return await self._dispatch.fetch_late(receipt)
