@@ -149,6 +149,7 @@ class FakeObserver:
         self.told = []
         self.waiting = 0
         self.most_waiting = 0
+        self.backlog = self.unsaved = 0
 
     def call_failed(self, account, plan, fault, detail):
         self.told.append(("call_failed", account.name, plan.model, fault, detail))
@@ -165,6 +166,18 @@ class FakeObserver:
     def queued(self, change):
         self.waiting += change
         self.most_waiting = max(self.most_waiting, self.waiting)
+
+    def ledger_backlog(self, lines):
+        self.backlog = lines
+
+    def settlement_unsaved(self, settlement, reason):
+        self.told.append(("settlement_unsaved", settlement, reason))
+
+    def settlements_unsaved(self, count):
+        self.unsaved = count
+
+    def settlement_lost(self, settlement):
+        self.told.append(("settlement_lost", settlement))
 
     def all(self, event):
         """Everything that was said with this event."""

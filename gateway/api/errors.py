@@ -59,6 +59,7 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.RateLimitReached: Wire(429, "rate_limit_error", "rate_limit_exceeded"),
     failures.QuotaExhausted: Wire(429, "insufficient_quota", "insufficient_quota", NO_RETRY),
     failures.QuotaStoreDown: Wire(503, "server_error", "quota_store_unavailable", {"retry-after": "2"}),
+    failures.LedgerBehind: Wire(503, "server_error", "ledger_behind", {"retry-after": "30"}),
     failures.ShuttingDown: Wire(503, "server_error", "shutting_down", {"retry-after": "1"}),
     failures.QueueTimedOut: Wire(429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "30"}),
     failures.UpstreamFailed: Wire(503, "server_error", "server_error", {"retry-after": "5"}),

@@ -39,6 +39,7 @@ from gateway.service.plan import Planner
 from gateway.service.ports import Announcer
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
+from gateway.wiring.background import end
 from gateway.wiring.quotas import open_reservations
 from gateway.wiring.upstreams import open_dispatch, open_slots
 
@@ -192,8 +193,7 @@ async def _working(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
 
 
 @asynccontextmanager
