@@ -192,11 +192,12 @@ class Workshop:
         self.source = FakeSource()
         self.clock = FakeClock()
         self.observer = FakeObserver()
+        self.waits = []
         self.slots = Slots(accounts or [an_account()], max_wait=max_wait, max_length=max_length)
         self.dispatch = Dispatch(self.upstream, self.source, self.slots, self.clock, self.observer)
 
     def make(self, **plan):
-        return self.dispatch.make(a_plan(**plan))
+        return self.dispatch.make(a_plan(**plan), self.waits.append)
 
 
 class Queue:

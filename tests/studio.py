@@ -1,9 +1,11 @@
 """Use cases on fakes of everything that they need."""
 
+from gateway.api.errors import answer_of
 from gateway.domain.billing import Tariff
 from gateway.domain.errors import InvalidKey
 from gateway.service.authenticate import Authenticate
 from gateway.service.backlog import Backlog
+from gateway.service.books import Books
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.plan import Planner
@@ -13,6 +15,8 @@ from gateway.settings.models import load_catalog
 from tests.builders import PEPPER, PRICE, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
 from tests.fakes import FakeClock, FakeKeys, Workshop
 from tests.fakes_quota import FakeQuotas, FakeSpool
+
+BOOKS = Books(answer_of=answer_of, hash_prompt=lambda prompt: f"hash of {len(prompt)}")
 
 
 class Studio:
@@ -34,7 +38,9 @@ class Studio:
         catalog = load_catalog()
         tariffs = {name: Tariff(price=PRICE, currency="CNY") for name in catalog.models}
         planner = Planner(catalog, mapping_rules(**rules), tariffs)
-        self.generate = GenerateImages(planner, self.reservations, self.shop.dispatch, self.jobs, self.shop.clock)
+        self.generate = GenerateImages(
+            planner, self.reservations, self.shop.dispatch, self.jobs, self.shop.clock, BOOKS
+        )
         self.requests = 0
 
     async def start(self, *, strict=False, caller=None, **parameters):

@@ -22,6 +22,7 @@ from gateway.adapters.sql.installation import agree_on_secret
 from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.projects import SqlProjects
 from gateway.adapters.system import SystemClock, own_secret, random_text
+from gateway.api.errors import answer_of
 from gateway.api.services import Authenticated, Services
 from gateway.domain.addresses import Address
 from gateway.domain.billing import Tariff
@@ -32,6 +33,7 @@ from gateway.domain.mapping import MappingRules
 from gateway.service.administer import AdministerKeys, Administration, KeyForge
 from gateway.service.administer_projects import AdministerProjects
 from gateway.service.authenticate import Authenticate
+from gateway.service.books import Books
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
@@ -63,6 +65,10 @@ class Peppers:
     def hash_user(self, user: str) -> str:
         """Give 32 hex digits that stand for an end user upstream."""
         return derive(self.masters[0], "end-user\0" + user).hex()[:32]
+
+    def hash_prompt(self, prompt: str) -> str:
+        """Give 32 hex digits by which equal prompts are known in the ledger."""
+        return derive(self.masters[0], "prompt\0" + prompt).hex()[:32]
 
 
 @contextmanager
@@ -102,7 +108,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         slots = open_slots(settings)
         dispatch = await stack.enter_async_context(open_dispatch(settings, slots, clock, observer))
         reservations = await stack.enter_async_context(open_reservations(settings, engine, redis, clock, observer))
-        jobs = Jobs(observer.crashed)
+        jobs, books = Jobs(observer.crashed), Books(answer_of=answer_of, hash_prompt=peppers.hash_prompt)
         stack.push_async_callback(jobs.drain, 0)
 
         async def readiness() -> dict[str, bool]:
@@ -116,7 +122,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
 
         yield Services(
             authenticate=authenticate,
-            generate=GenerateImages(_planner(settings, catalog, peppers), reservations, dispatch, jobs, clock),
+            generate=GenerateImages(_planner(settings, catalog, peppers), reservations, dispatch, jobs, clock, books),
             catalog=catalog,
             readiness=readiness,
             render_metrics=metrics.render,

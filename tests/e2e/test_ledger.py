@@ -118,3 +118,27 @@ def test_reserves_that_no_replica_confirmed_are_counted(tmp_path, simulator):
         assert metric(gateway, "glm_gateway_quota_unconfirmed_total") == 1
         redis.nodes[1].send(redis_servers.CONTINUE)
         wait_until(lambda: len(lines(gateway)) == 2, what="the ledger")
+
+
+def test_a_line_tells_the_answer_the_wait_and_the_prompt_by_its_hash(tmp_path):
+    with (
+        servers.simulator(tmp_path, latency=1) as slow,
+        servers.gateway(tmp_path, slow, ZHIPUAI_CONCURRENCY="1") as gateway,
+        ThreadPoolExecutor() as clients,
+    ):
+        first = clients.submit(gateway.post, {"prompt": "a s3cret fox", "user": "a s3cret fox"})
+        wait_until(lambda: slow.stats()["calls"] == 1, what="the call")
+        assert gateway.post({"prompt": "a s3cret fox"})[0] == first.result()[0] == 200
+        slow.fault("moderation")
+        refused, _, content = gateway.post({"prompt": "a s3cret wolf", "n": 2})
+        wait_until(lambda: len(lines(gateway)) == 3, what="the ledger")
+        one, two, three = lines(gateway)
+        assert [(line["status"], line["error_code"]) for line in (one, two)] == [(200, "")] * 2
+        assert (three["status"], three["error_code"]) == (refused, json.loads(content)["error"]["code"])
+        assert (refused, three["error_code"]) == (400, "content_policy_violation")
+        assert one["queue_ms"] < two["queue_ms"] <= two["latency_ms"]
+        assert two["queue_ms"] > 100
+        assert one["prompt_hash"] == two["prompt_hash"] != three["prompt_hash"]
+        assert len(one["prompt_hash"]) == len(one["end_user_hash"]) == 32
+        assert one["prompt_hash"] != one["end_user_hash"], "a label of its own"
+        assert "s3cret" not in str([tuple(line) for line in (one, two, three)])
