@@ -79,6 +79,9 @@ class FakeProjects:
     async def change(self, project_id, changes):
         if project_id not in self.projects:
             return False
+        named = await self.find(changes["name"]) if "name" in changes else None
+        if named and named.id != project_id:
+            raise NameTaken(f"{named.name!r}", param="name")
         self.projects[project_id] = with_changes(self.projects[project_id], changes)
         return True
 
@@ -109,10 +112,14 @@ class FakeKeys:
         self._reach()
         return self._joined(self.keys[key_id]) if key_id in self.keys else None
 
-    async def add(self, key):
+    def _require_free_name(self, key):
         for other in self.keys.values():
-            if (other.project.id, other.name, other.revoked_at) == (key.project.id, key.name, None):
-                raise NameTaken("taken", param="name")
+            taken = (other.project.id, other.name, other.revoked_at) == (key.project.id, key.name, key.revoked_at)
+            if taken and key.revoked_at is None and other.id != key.id:
+                raise NameTaken(f"{key.name!r}", param="name")
+
+    async def add(self, key):
+        self._require_free_name(key)
         self.keys[key.id] = key
 
     async def list(self, project_id=None):
@@ -122,7 +129,9 @@ class FakeKeys:
     async def change(self, key_id, changes):
         if key_id not in self.keys:
             return False
-        self.keys[key_id] = with_changes(self.keys[key_id], changes)
+        changed = with_changes(self.keys[key_id], changes)
+        self._require_free_name(changed)
+        self.keys[key_id] = changed
         return True
 
     async def replace_secret(self, key_id, digest, last_four, old_until):

@@ -70,7 +70,8 @@ class Node:
             return False
 
     def ask(self, *command):
-        with redis.Redis(port=self.port, decode_responses=True, socket_timeout=2, socket_connect_timeout=2) as client:
+        options = {"decode_responses": True, "socket_timeout": 2, "socket_connect_timeout": 2}
+        with redis.Redis(port=self.port, password=self.options.get("requirepass"), **options) as client:
             return client.execute_command(*command)
 
     def send(self, number):
@@ -114,12 +115,13 @@ class Replicated:
 
 
 @contextmanager
-def redis_replicated(tmp_path, binary=None, replicas=1):
+def redis_replicated(tmp_path, binary=None, replicas=1, password=None):
     """Run a master with replicas that nobody fails over."""
     binary = binary or server_binary()
-    master = Node(binary, tmp_path / "master", DURABLE)
+    options = DURABLE | ({"requirepass": password, "masterauth": password} if password else {})
+    master = Node(binary, tmp_path / "master", options)
     followers = [
-        Node(binary, tmp_path / f"replica-{number}", DURABLE | {"replicaof": f"127.0.0.1 {master.port}"})
+        Node(binary, tmp_path / f"replica-{number}", options | {"replicaof": f"127.0.0.1 {master.port}"})
         for number in range(replicas)
     ]
     with running([master, *followers]) as nodes:
@@ -128,16 +130,19 @@ def redis_replicated(tmp_path, binary=None, replicas=1):
 
 
 @contextmanager
-def redis_sentinel(tmp_path, binary=None):
-    """Run a master, a replica and three Sentinels; gives URL and servers."""
+def redis_sentinel(tmp_path, binary=None, password=None, sentinel_password=None):
+    """Run a master, a replica and three Sentinels; gives URL, without passwords, and servers."""
     binary = binary or server_binary()
-    with redis_replicated(tmp_path, binary) as servers, ExitStack() as stack:
+    with redis_replicated(tmp_path, binary, password=password) as servers, ExitStack() as stack:
         watch = (
             f"sentinel monitor main 127.0.0.1 {servers.nodes[0].port} 2",
             f"sentinel down-after-milliseconds main {FAILOVER_MILLISECONDS}",
             "sentinel failover-timeout main 5000",
         )
-        sentinels = [Node(binary, tmp_path / f"sentinel-{i}", lines=watch, sentinel=True) for i in range(3)]
+        watch += (f"sentinel auth-pass main {password}",) if password else ()
+        own = {"requirepass": sentinel_password, "sentinel sentinel-pass": sentinel_password}
+        options = own if sentinel_password else {}
+        sentinels = [Node(binary, tmp_path / f"sentinel-{i}", options, watch, sentinel=True) for i in range(3)]
         stack.enter_context(running(sentinels))
         wait_until(lambda: all(map(_sees_all, sentinels)), what="Sentinels")
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in sentinels)

@@ -45,6 +45,9 @@ class Metrics:
         self.outages = Counter(
             "glm_gateway_outages", "Rounds of background work that a part did not answer.", ["part"], registry=registry
         )
+        self.limits_off = Gauge(
+            "glm_gateway_limits_off", "1 while requests are served without limits, else 0.", registry=registry
+        )
         build = Gauge("glm_gateway_build_info", "Always 1.", ["version"], registry=registry)
         build.labels(__version__).set(1)
 

@@ -73,6 +73,11 @@ class MetricsAndLog:
         self._metrics.outages.labels(what).inc()
         self._log.warning("part_unreachable", part=what, reason=reason)
 
+    def limits_switched(self, off: bool) -> None:  # noqa: FBT001 - a callback
+        """Show that requests are served without limits, or with them again."""
+        self._metrics.limits_off.set(off)
+        self._log.warning("limits_off" if off else "limits_on")
+
     def request_finished(self, route: str, status: int, seconds: float) -> None:
         """Count an answered request and its time."""
         self._metrics.requests.labels(route, str(status)).inc()

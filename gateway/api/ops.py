@@ -17,12 +17,15 @@ async def healthz() -> str:
 
 @get("/readyz")
 async def readyz(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
-    """Say whether requests can be served, and which part is missing: 200 or 503."""
+    """Say whether requests can be served (200 or 503), which part is missing, and whether limits hold."""
     services: Services = request.app.state.services
-    parts = await services.readiness()
-    ready = all(parts.values())
-    content = {"ready": ready, "parts": {name: "ok" if well else "failing" for name, well in parts.items()}}
-    return Response(content, status_code=200 if ready else 503)
+    readiness = await services.readiness()
+    content = {
+        "ready": readiness.ready,
+        "parts": {name: "ok" if well else "failing" for name, well in readiness.parts.items()},
+        "limits": "off" if readiness.limits_off else "on",
+    }
+    return Response(content, status_code=200 if readiness.ready else 503)
 
 
 @get("/metrics", media_type=MediaType.TEXT)

@@ -8,6 +8,8 @@ from gateway.api.errors import encode_unreadable
 
 LARGEST_HEAD = 64 * 1024  # bytes of request line and headers; usual clients send some hundred
 HEAD_SECONDS = 60.0  # from the first byte of a request to the end of its headers
+# For the 48 kB between uvicorn's high and low water marks; who reads more slowly holds a picture's bytes for nothing.
+UNREAD_SECONDS = 60.0
 
 
 class OpenAIProtocol(HttpToolsProtocol):
@@ -16,6 +18,7 @@ class OpenAIProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _head_timer: asyncio.TimerHandle | None = None
+    _unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         """Begin to wait for the first request."""
@@ -25,7 +28,18 @@ class OpenAIProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._end_head()
+        self._end_unread()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as we write: begin to wait for it."""
+        super().pause_writing()
+        self._unread_timer = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._end_unread()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before a request is whole."""
@@ -61,6 +75,11 @@ class OpenAIProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _end_unread(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
 
     def _too_slow(self) -> None:
         self._refuse(b"408 Request Timeout", "The request's headers did not come in time.")

@@ -30,10 +30,23 @@ class Generate(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """Which parts are well. `limits_off`: the quota store is away, and requests are served without limits."""
+
+    parts: dict[str, bool]
+    limits_off: bool
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether requests are served."""
+        return all(well or (name == "redis" and self.limits_off) for name, well in self.parts.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The use cases, and what the operator's routes show.
 
-    `readiness` gives the state of each part by name. `shut_down` takes nothing new and waits for what runs.
+    `shut_down` takes nothing new and waits for what runs.
 
     X-Forwarded-For is believed when one of `trusted_proxies` wrote it.
     """
@@ -41,7 +54,7 @@ class Services:
     authenticate: Authenticated
     generate: Generate
     catalog: Catalog
-    readiness: Callable[[], Awaitable[dict[str, bool]]]
+    readiness: Callable[[], Awaitable[Readiness]]
     render_metrics: Callable[[], bytes]
     request_finished: Callable[[str, int, float], None]
     shut_down: Callable[[], Awaitable[None]]

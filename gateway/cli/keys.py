@@ -1,4 +1,4 @@
-"""glm-gateway keys: create, list, show, rotate, revoke, limits."""
+"""glm-gateway keys: create, list, show, rename, rotate, disable, enable, revoke, limits."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from gateway.service.administer import Administration
 
 @click.group()
 def keys() -> None:
-    """Make, limit and withdraw the keys that clients use."""
+    """Make, limit, disable and withdraw the keys that clients use."""
 
 
 @keys.command()
@@ -84,6 +84,46 @@ def rotate(config: Path | None, key_id: str, overlap: str, *, as_json: bool) -> 
         _print_secret(key, secret, as_json=as_json)
         old = f"works until {moment(key.previous_until)}" if time else "works no more"
         click.echo(f"The old one {old}.", err=True)
+
+    administer(config, work)
+
+
+@keys.command()
+@config_option
+@click.argument("key_id", metavar="ID")
+@click.argument("name")
+@json_option
+def rename(config: Path | None, key_id: str, name: str, *, as_json: bool) -> None:
+    """Give a key another name."""
+
+    async def work(administration: Administration) -> None:
+        _print_key(await administration.keys.rename(key_id, name), as_json=as_json)
+
+    administer(config, work)
+
+
+@keys.command()
+@config_option
+@click.argument("key_id", metavar="ID")
+def disable(config: Path | None, key_id: str) -> None:
+    """Refuse a key until it is enabled; running gateways do within a second."""
+
+    async def work(administration: Administration) -> None:
+        await administration.keys.disable(key_id)
+        click.echo(f"Key {key_id} is disabled.", err=True)
+
+    administer(config, work)
+
+
+@keys.command()
+@config_option
+@click.argument("key_id", metavar="ID")
+def enable(config: Path | None, key_id: str) -> None:
+    """Let a disabled key open again; running gateways do within a second."""
+
+    async def work(administration: Administration) -> None:
+        await administration.keys.enable(key_id)
+        click.echo(f"Key {key_id} is enabled.", err=True)
 
     administer(config, work)
 

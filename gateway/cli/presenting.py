@@ -50,6 +50,7 @@ def key_facts(key: StoredKey, now: datetime, secret: str | None = None) -> dict[
         "created_at": key.created_at,
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
+        "disabled_at": key.disabled_at,
         "last_used_at": key.last_used_at,
         "old_secret_until": key.previous_until,
         "limits": limit_facts(key.limits),
@@ -104,6 +105,8 @@ def _said(value: object) -> str:
             return moment(value)
         case tuple() | list():
             return ", ".join(map(str, value))
+        case dict():
+            return ", ".join(f"{name}={text}" for name, text in value.items())
         case True:
             return "yes"
         case _:

@@ -1,4 +1,4 @@
-"""glm-gateway projects: create, list, show, archive, limits."""
+"""glm-gateway projects: create, list, show, rename, archive, unarchive, limits."""
 
 from pathlib import Path
 from typing import Any
@@ -67,12 +67,39 @@ def show(config: Path | None, project: str, *, as_json: bool) -> None:
 @projects.command()
 @config_option
 @_project
+@click.argument("name")
+@json_option
+def rename(config: Path | None, project: str, name: str, *, as_json: bool) -> None:
+    """Give a project another name."""
+
+    async def work(administration: Administration) -> None:
+        _print_project(await administration.projects.rename(project, name), as_json=as_json)
+
+    administer(config, work)
+
+
+@projects.command()
+@config_option
+@_project
 def archive(config: Path | None, project: str) -> None:
-    """Refuse all keys of a project for good; running gateways do within a second."""
+    """Refuse all keys of a project until it is unarchived; running gateways do within a second."""
 
     async def work(administration: Administration) -> None:
         archived = await administration.projects.archive(project)
         click.echo(f"Project {archived.name!r} is archived.", err=True)
+
+    administer(config, work)
+
+
+@projects.command()
+@config_option
+@_project
+def unarchive(config: Path | None, project: str) -> None:
+    """Let the keys of an archived project open again; running gateways do within a second."""
+
+    async def work(administration: Administration) -> None:
+        unarchived = await administration.projects.unarchive(project)
+        click.echo(f"Project {unarchived.name!r} is active.", err=True)
 
     administer(config, work)
 

@@ -41,6 +41,12 @@ def key_options(command: Command) -> Command:
     """Add the options that only keys have."""
     for option in (
         click.option(
+            "--metadata",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A pair of your own, shown with the key; may be repeated. All pairs are replaced together.",
+        ),
+        click.option(
             "--unwatermarked/--watermarked",
             "unwatermarked_allowed",
             default=None,

@@ -133,7 +133,7 @@ class MissingKey(GatewayError):
 
 
 class InvalidKey(GatewayError):
-    """The key is mistyped, unknown, expired or revoked, or its project is archived."""
+    """The key is mistyped, unknown, expired, disabled or revoked, or its project is archived."""
 
 
 class NotAllowed(GatewayError):

@@ -21,7 +21,7 @@ RANDOM_LENGTH = 32  # 190 bits
 CHECKSUM_LENGTH = 6  # a CRC-32 in base 62
 
 CacheScope = Literal["key", "project", "shared", "off"]
-KeyState = Literal["active", "revoked", "expired", "archived"]
+KeyState = Literal["active", "revoked", "archived", "expired", "disabled"]
 
 _FORM = re.compile(f"{PREFIX}([0-9A-Za-z]{{{ID_LENGTH}}})[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 
@@ -44,6 +44,7 @@ class StoredKey:
     previous_until: datetime | None = None
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    disabled_at: datetime | None = None
     last_used_at: datetime | None = None
     limits: Limits = UNLIMITED
     models: tuple[str, ...] = ()
@@ -53,12 +54,14 @@ class StoredKey:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def state(self, now: datetime) -> KeyState:
-        """Say whether the key opens, and what keeps it from doing so."""
+        """Say whether the key opens, and what keeps it from doing so: of several reasons the most lasting one."""
         if self.revoked_at is not None:
             return "revoked"
         if self.project.archived_at is not None:
             return "archived"
-        return "active" if self.expires_at is None or now < self.expires_at else "expired"
+        if self.expires_at is not None and now >= self.expires_at:
+            return "expired"
+        return "active" if self.disabled_at is None else "disabled"
 
     def digests(self, now: datetime) -> tuple[bytes, ...]:
         """Give the digests of the secrets that are the key's at a moment."""

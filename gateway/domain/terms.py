@@ -1,7 +1,7 @@
-"""What an operator writes about a key or a project -> values: names, limits, money, lifetimes, lists."""
+"""What an operator writes about a key or a project -> values: names, limits, money, lifetimes, lists, metadata."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -16,10 +16,11 @@ from gateway.domain.projects import Project
 from gateway.domain.quota import MICROS
 
 LONGEST_NAME = 100
+MOST_METADATA, LONGEST_METADATA_NAME, LONGEST_METADATA_VALUE = 16, 64, 512  # as OpenAI's objects have
 # Redis counts in scripts, whose numbers are doubles: exact up to 2**53, with room for sums.
 LARGEST = 10**15
 LONGEST_LIFETIME = timedelta(days=36500)
-NONE = "none"  # clears a limit, a list or a lifetime
+NONE = "none"  # clears a limit, a list, a lifetime or metadata
 LIMIT_FIELDS = frozenset({*(limit.value for limit in Limit), "shadow"})
 
 # Named fields of a Project or StoredKey, or of its Limits, with new values; what is not named stays.
@@ -40,13 +41,13 @@ def with_changes(subject: Subject, changes: Changes) -> Subject:
     return replace(subject, limits=replace(subject.limits, **limits), **others)
 
 
-def parse_terms(words: Mapping[str, str | bool | None], catalog: Catalog) -> dict[str, Any]:
-    """Read what was given (None was not), by field; `expires_in` is a lifetime and not yet a moment.
+def parse_terms(words: Mapping[str, str | bool | tuple[str, ...] | None], catalog: Catalog) -> dict[str, Any]:
+    """Read what was given (None and () were not), by field; `expires_in` is a lifetime and not yet a moment.
 
     Raises:
         InvalidValue: the first value that cannot be read, in one sentence.
     """
-    given = {name: word for name, word in words.items() if word is not None}
+    given = {name: word for name, word in words.items() if word not in {None, ()}}
     return {name: word if isinstance(word, bool) else _value(name, word, catalog) for name, word in given.items()}
 
 
@@ -128,8 +129,34 @@ def parse_cache_scope(word: str) -> CacheScope | None:
     raise InvalidValue(f"'{word[:100]}' is no cache scope: use {', '.join(scopes)} or none.", param="cache")
 
 
-def _value(name: str, word: str, catalog: Catalog) -> object:
-    parsers: dict[str, Callable[[str], object]] = {
+def parse_metadata(words: Sequence[str]) -> dict[str, str]:
+    """Read pairs `name=value`, of which the first = parts the two; a single `none` is no pair at all."""
+    if list(words) == [NONE]:
+        return {}
+    pairs = [_pair(word) for word in words]
+    metadata = dict(pairs)
+    if len(pairs) > MOST_METADATA:
+        raise InvalidValue(f"A key has at most {MOST_METADATA} pairs of metadata.", param="metadata")
+    if len(metadata) < len(pairs):
+        raise InvalidValue("A name of metadata is given twice.", param="metadata")
+    return metadata
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, separator, value = word.partition("=")
+    fits = 0 < len(name) <= LONGEST_METADATA_NAME and len(value) <= LONGEST_METADATA_VALUE
+    if not separator or not fits or not word.isprintable():
+        raise InvalidValue(
+            f"{word[:40]!r} is no metadata: use name=value, with 1 to {LONGEST_METADATA_NAME} printable characters "
+            f"for the name and at most {LONGEST_METADATA_VALUE} for the value.",
+            param="metadata",
+        )
+    return name, value
+
+
+def _value(name: str, word: Any, catalog: Catalog) -> object:  # noqa: ANN401 - a text, or all texts of one option
+    parsers: dict[str, Callable[[Any], object]] = {
+        "metadata": parse_metadata,
         "expires_in": lambda text: None if text == NONE else parse_lifetime(text),
         "models": lambda text: parse_models(text, catalog),
         "ips": parse_ips,

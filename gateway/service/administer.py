@@ -1,4 +1,4 @@
-"""Keys as the operator handles them: create, list, limit, rotate, revoke."""
+"""Keys as the operator handles them: create, list, limit, rename, rotate, disable, revoke."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,16 +97,39 @@ class AdministerKeys:
         secret, secret_digest = self._forge.new_secret(key_id)
         old_until = self._clock.now() + overlap if overlap else None
         if not await self._keys.replace_secret(key_id, secret_digest, secret[-4:], old_until):
-            key = await self.find(key_id)
-            raise InvalidValue(f"The key {key.id!r} is revoked; make a new one.", param="id")
+            await self._find_unrevoked(key_id)
         await self._announcer.announce(key_id)
         return await self.find(key_id), secret
+
+    async def rename(self, key_id: str, name: str) -> StoredKey:
+        """Give a key another name; InvalidValue or NameTaken for one that cannot be had."""
+        return await self.change(key_id, {"name": parse_name("key", name)})
+
+    async def disable(self, key_id: str) -> StoredKey:
+        """Refuse a key until it is enabled; doing so twice keeps the first time.
+
+        Raises:
+            InvalidValue: there is no such key, or it is revoked.
+        """
+        key = await self._find_unrevoked(key_id)
+        return await self.change(key_id, {"disabled_at": key.disabled_at or self._clock.now()})
+
+    async def enable(self, key_id: str) -> StoredKey:
+        """Let a disabled key open again; raises as disabling does."""
+        await self._find_unrevoked(key_id)
+        return await self.change(key_id, {"disabled_at": None})
 
     async def revoke(self, key_id: str) -> None:
         """Make a key unusable for good; every replica refuses it within a second. InvalidValue when there is none."""
         if not await self._keys.revoke(key_id, self._clock.now()):
             raise _no_such_key(key_id)
         await self._announcer.announce(key_id)
+
+    async def _find_unrevoked(self, key_id: str) -> StoredKey:
+        key = await self.find(key_id)
+        if key.revoked_at is not None:
+            raise InvalidValue(f"The key {key.id!r} is revoked; make a new one.", param="id")
+        return key
 
     async def _open_project(self, id_or_name: str) -> Project:
         project = await self._projects.find(id_or_name)

@@ -1,4 +1,4 @@
-"""Projects as the operator handles them: create, list, limit, archive."""
+"""Projects as the operator handles them: create, list, limit, rename, archive."""
 
 from collections.abc import Callable
 
@@ -23,8 +23,7 @@ class AdministerProjects:
 
     async def create(self, name: str, terms: Changes) -> Project:
         """Make a project with the terms that are named; InvalidValue or NameTaken for a name that cannot be had."""
-        if parse_name("project", name).startswith(PROJECT_PREFIX):
-            raise InvalidValue(f"Names that begin with {PROJECT_PREFIX!r} would look like an id.", param="name")
+        _check_name(name)
         bare = Project(id=PROJECT_PREFIX + self._random_text(ID_LENGTH), name=name, created_at=self._clock.now())
         project = with_changes(bare, terms)
         await self._projects.add(project)
@@ -51,8 +50,19 @@ class AdministerProjects:
             await self._announcer.announce(project.id)
         return await self.find(project.id)
 
+    async def rename(self, id_or_name: str, name: str) -> Project:
+        """Give a project another name; InvalidValue or NameTaken for one that cannot be had."""
+        project = await self.find(id_or_name)
+        if project.id == DEFAULT_ID:
+            raise InvalidValue(
+                f"The project {DEFAULT_NAME!r} cannot be renamed: keys made without a project belong to it.",
+                param="project",
+            )
+        _check_name(name)
+        return await self.change(project.id, {"name": name})
+
     async def archive(self, id_or_name: str) -> Project:
-        """Refuse all keys of a project from now on; what they did stays in the ledger."""
+        """Refuse all keys of a project until it is unarchived; what they did stays in the ledger."""
         project = await self.find(id_or_name)
         if project.id == DEFAULT_ID:
             raise InvalidValue(
@@ -62,3 +72,13 @@ class AdministerProjects:
         await self._projects.archive(project.id, self._clock.now())
         await self._announcer.announce(project.id)
         return await self.find(project.id)
+
+    async def unarchive(self, id_or_name: str) -> Project:
+        """Let the keys of a project open again, as far as nothing else keeps them from it."""
+        project = await self.find(id_or_name)
+        return await self.change(project.id, {"archived_at": None})
+
+
+def _check_name(name: str) -> None:
+    if parse_name("project", name).startswith(PROJECT_PREFIX):
+        raise InvalidValue(f"Names that begin with {PROJECT_PREFIX!r} would look like an id.", param="name")

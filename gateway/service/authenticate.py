@@ -19,6 +19,7 @@ MEMORY_ENTRIES = 10_000  # bounded: random well-formed keys must not fill the me
 
 _REFUSALS: dict[KeyState, str] = {
     "revoked": "The API key {key} has been revoked. Ask the gateway's operator for a new one.",
+    "disabled": "The API key {key} is disabled. Ask the gateway's operator to enable it.",
     "expired": "The API key {key} has expired. Ask the gateway's operator for a new one.",
     "archived": "The project of the API key {key} is archived. Ask the gateway's operator for a key of another one.",
 }
@@ -50,7 +51,7 @@ class Authenticate:
 
         Raises:
             MissingKey: there is no secret.
-            InvalidKey: mistyped (no look-up is made), unknown, revoked, expired, or its project is archived.
+            InvalidKey: mistyped (no look-up is made), unknown, revoked, disabled, expired, or its project is archived.
             AddressNotAllowed: the key may not be used from this address.
         """
         if not secret:

@@ -78,7 +78,7 @@ class KeyStore(Protocol):
         """Give all keys, or those of a project, oldest first."""
 
     async def change(self, key_id: str, changes: Changes) -> bool:
-        """Set the named fields in one step; False when there is no key of this id."""
+        """Set the named fields in one step; False when there is no key of this id, NameTaken as above."""
 
     async def replace_secret(self, key_id: str, digest: bytes, last_four: str, old_until: datetime | None) -> bool:
         """Exchange the secret; the old one opens until `old_until`. False when no such key is in use."""
@@ -102,7 +102,7 @@ class ProjectStore(Protocol):
         """Give all projects, oldest first."""
 
     async def change(self, project_id: str, changes: Changes) -> bool:
-        """Set the named fields in one step; False when there is no project of this id."""
+        """Set the named fields in one step; False when there is no project of this id, NameTaken as above."""
 
     async def archive(self, project_id: str, at: datetime) -> bool:
         """Archive a project; False when there is none of this id. Archiving twice keeps the first time."""

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.projects import SqlProjects
 from gateway.adapters.system import SystemClock, own_secret, random_text
 from gateway.api.errors import answer_of
-from gateway.api.services import Authenticated, Services
+from gateway.api.services import Authenticated, Readiness, Services
 from gateway.domain.addresses import Address
 from gateway.domain.billing import Tariff
 from gateway.domain.catalog import Catalog
@@ -37,6 +38,7 @@ from gateway.service.books import Books
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
+from gateway.service.outage import QuotaOutage
 from gateway.service.plan import Planner
 from gateway.service.ports import Announcer
 from gateway.settings import Settings
@@ -107,13 +109,11 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         authenticate = await stack.enter_async_context(_open_authentication(engine, redis, peppers, clock))
         slots = open_slots(settings)
         dispatch = await stack.enter_async_context(open_dispatch(settings, slots, clock, observer))
-        reservations = await stack.enter_async_context(open_reservations(settings, engine, redis, clock, observer))
+        outage = QuotaOutage(observer.limits_switched, allow=settings.quota.on_outage == "allow")
+        quotas = open_reservations(settings, engine, redis, clock, observer, outage)
+        reservations = await stack.enter_async_context(quotas)
         jobs, books = Jobs(observer.crashed), Books(answer_of=answer_of, hash_prompt=peppers.hash_prompt)
         stack.push_async_callback(jobs.drain, 0)
-
-        async def readiness() -> dict[str, bool]:
-            parts = {"redis": await redis.answers(), "sql": await sql.answers(engine)}
-            return {**parts, "accepting": not jobs.closing}
 
         async def shut_down() -> None:
             jobs.closing = True
@@ -124,12 +124,19 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             authenticate=authenticate,
             generate=GenerateImages(_planner(settings, catalog, peppers), reservations, dispatch, jobs, clock, books),
             catalog=catalog,
-            readiness=readiness,
+            readiness=partial(_readiness, redis, engine, outage, jobs),
             render_metrics=metrics.render,
             request_finished=observer.request_finished,
             trusted_proxies=settings.server.trusted_networks(),
             shut_down=shut_down,
         )
+
+
+async def _readiness(redis: RedisClient, engine: AsyncEngine, outage: QuotaOutage, jobs: Jobs) -> Readiness:
+    # A server that stands still is given up after 5 s only: too late for a probe that is to answer 200.
+    well = not outage.away if outage.allow else await redis.answers()
+    parts = {"redis": well, "sql": await sql.answers(engine), "accepting": not jobs.closing}
+    return Readiness(parts=parts, limits_off=outage.limits_off)
 
 
 def _planner(settings: Settings, catalog: Catalog, peppers: Peppers) -> Planner:

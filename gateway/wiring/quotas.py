@@ -1,8 +1,8 @@
 """Opens what limits need: the quota store, its refill, and the work that goes on beside."""
 
 import secrets
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,10 +13,11 @@ from gateway.adapters.redis.collector import Collector
 from gateway.adapters.redis.events import RedisUsageStream
 from gateway.adapters.redis.heartbeat import Heartbeat
 from gateway.adapters.redis.quota import RedisQuotas
-from gateway.adapters.redis.scripts import Scripts
+from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.service.jobs import Jobs
-from gateway.service.ports import Clock
+from gateway.service.outage import QuotaOutage
+from gateway.service.ports import Clock, LedgerUnavailable, QuotaUnavailable
 from gateway.service.refill import Refill
 from gateway.service.reserve import Reservations
 from gateway.settings import Settings
@@ -30,9 +31,17 @@ GIVE_BACK_SECONDS = 2.0  # for what requests that were cancelled have perhaps ta
 
 @asynccontextmanager
 async def open_reservations(
-    settings: Settings, engine: AsyncEngine, redis: RedisClient, clock: Clock, observer: MetricsAndLog
+    settings: Settings,
+    engine: AsyncEngine,
+    redis: RedisClient,
+    clock: Clock,
+    observer: MetricsAndLog,
+    outage: QuotaOutage,
 ) -> AsyncGenerator[Reservations]:
-    """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers."""
+    """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers.
+
+    `outage` is told every few seconds whether limits can be counted, also while nobody asks for anything.
+    """
     owner, zone = secrets.token_hex(8), ZoneInfo(settings.quota.timezone)
     scripts, topology = Scripts(redis), await redis.topology()
     store = RedisQuotas(
@@ -53,8 +62,9 @@ async def open_reservations(
         await refill.begin()
 
     async def collect() -> None:
-        await refill.restore()
-        await collector.collect()
+        with _noted(outage):
+            await refill.restore()
+            await collector.collect()
 
     url = settings.redis.url.reveal()
     with Heartbeat(url, owner, lambda: store.shards, lease=settings.quota.lease):
@@ -64,3 +74,18 @@ async def open_reservations(
         ):
             yield Reservations(store, settlements, refill, errands, clock, on_outage=settings.quota.on_outage)
             await errands.drain(GIVE_BACK_SECONDS)
+
+
+@contextmanager
+def _noted(outage: QuotaOutage) -> Generator[None]:
+    """Take note of whether the store answers what the block asks of it; a silent ledger is no outage of the store."""
+    try:
+        yield
+    except (StoreUnavailable, QuotaUnavailable):
+        outage.note(away=True)
+        raise
+    except LedgerUnavailable:
+        outage.note(away=False)
+        raise
+    else:
+        outage.note(away=False)

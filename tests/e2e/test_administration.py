@@ -157,6 +157,46 @@ class TestCommands:
             assert "revoked" in table
             assert made["key"] not in table
 
+    def test_a_disabled_key_says_so_until_it_is_enabled(self, operator):
+        key = operator.new_key()["id"]
+        operator.ok("keys", "disable", key)
+        disabled = operator.json("keys", "show", key)
+        assert disabled["state"] == "disabled"
+        assert disabled["disabled_at"]
+        operator.ok("keys", "disable", key)
+        assert operator.json("keys", "show", key) == disabled
+        for table in (operator.ok("keys", "list"), operator.ok("keys", "show", key)):
+            assert "disabled" in table
+        operator.ok("keys", "enable", key)
+        operator.ok("keys", "enable", key)
+        assert operator.json("keys", "show", key) == {**disabled, "state": "active", "disabled_at": None}
+
+    def test_metadata_is_replaced_as_a_whole(self, operator):
+        made = operator.new_key("--metadata", "team=design", "--metadata", "note=a=b, 设计", "--metadata", "empty=")
+        assert made["metadata"] == {"team": "design", "note": "a=b, 设计", "empty": ""}
+        assert operator.json("keys", "limits", made["id"], "--concurrent", "1")["metadata"] == made["metadata"]
+        assert "team=design" in operator.ok("keys", "show", made["id"])
+        changed = operator.json("keys", "limits", made["id"], "--metadata", "team=web")
+        assert (changed["metadata"], changed["limits"]["concurrent"]) == ({"team": "web"}, 1)
+        assert operator.json("keys", "limits", made["id"], "--metadata", "none")["metadata"] == {}
+
+    def test_keys_and_projects_are_renamed(self, operator):
+        project = operator.json("projects", "create", "--name", "design")
+        key = operator.new_key("--project", "design", name="n8n")
+        assert operator.json("projects", "rename", "design", "web") == {**project, "name": "web"}
+        renamed = operator.json("keys", "rename", key["id"], "open webui")
+        assert (renamed["name"], renamed["project"], renamed["project_id"]) == ("open webui", "web", project["id"])
+        operator.new_key("--project", "web", name="n8n")
+
+    def test_an_archived_project_can_be_taken_back(self, operator):
+        project = operator.json("projects", "create", "--name", "design")
+        key = operator.new_key("--project", "design")
+        operator.ok("projects", "archive", "design")
+        assert operator.json("keys", "show", key["id"])["state"] == "archived"
+        operator.ok("projects", "unarchive", "design")
+        assert operator.json("projects", "show", "design") == project
+        assert operator.json("keys", "show", key["id"])["state"] == "active"
+
     def test_the_bare_secret_is_alone_on_standard_output(self, operator):
         made = operator.run("keys", "create", "--name", "n8n")
         assert made.stdout.startswith("sk-glm-")
@@ -171,6 +211,9 @@ class TestCommands:
         operator.ok("projects", "create", "--name", "design")
         operator.ok("projects", "create", "--name", "old")
         operator.ok("projects", "archive", "old")
+        other, revoked = operator.new_key(name="other")["id"], operator.new_key(name="revoked")["id"]
+        operator.ok("keys", "revoke", revoked)
+        pairs = [word for number in range(17) for word in ("--metadata", f"{number}=x")]
         before = operator.json("keys", "list"), operator.json("projects", "list")
         wrong = {
             ("keys", "create", "--name", "n8n"): "named 'n8n'",
@@ -191,6 +234,24 @@ class TestCommands:
             ("projects", "create", "--name", "proj_x"): "look like an id",
             ("projects", "limits", "design", "--requests-per-minute", "many"): "Requests per minute",
             ("projects", "archive", "default"): "cannot be archived",
+            ("keys", "create", "--name", "x", "--metadata", "team"): "name=value",
+            ("keys", "create", "--name", "x", "--metadata", "=design"): "64",
+            ("keys", "create", "--name", "x", "--metadata", "a=1", "--metadata", "a=2"): "twice",
+            ("keys", "create", "--name", "x", *pairs): "16",
+            ("keys", "limits", key, "--metadata", "x" * 65 + "=1"): "64",
+            ("keys", "limits", key, "--metadata", "a=" + "x" * 513): "512",
+            ("keys", "limits", key, "--metadata", "a=1", "--metadata", "none"): "name=value",
+            ("keys", "disable", "nobody"): "no key",
+            ("keys", "enable", "nobody"): "no key",
+            ("keys", "disable", revoked): "revoked",
+            ("keys", "enable", revoked): "revoked",
+            ("keys", "rename", "nobody", "x"): "no key",
+            ("keys", "rename", key, ""): "name of 1 to 100",
+            ("keys", "rename", other, "n8n"): "named 'n8n'",
+            ("projects", "rename", "old", "design"): "named 'design'",
+            ("projects", "rename", "design", "proj_x"): "look like an id",
+            ("projects", "rename", "default", "x"): "cannot be renamed",
+            ("projects", "unarchive", "nobody"): "no project",
         }
         for words, says in wrong.items():
             assert says in operator.refused(*words), words
@@ -226,6 +287,28 @@ class TestBesideGateways:
         said = json.loads(http("GET", f"{gateways[0].url}/v1/models", headers={"api-key": key["key"]})[2])
         assert "archived" in said["error"]["message"]
         assert said["error"]["code"] == "invalid_api_key"
+
+    def test_a_disabled_key_is_refused_by_both_until_it_is_enabled(self, pair):
+        gateways, operator = pair
+        key = operator.new_key()
+        felt(gateways, key["key"], 200)
+        operator.ok("keys", "disable", key["id"])
+        felt(gateways, key["key"], 401)
+        for gateway in gateways:
+            refused = gateway.post({"prompt": "x"}, key=key["key"])
+            assert error_of(refused) == (401, "invalid_request_error", "invalid_api_key")
+            assert "is disabled" in json.loads(refused[2])["error"]["message"]
+        operator.ok("keys", "enable", key["id"])
+        felt(gateways, key["key"], 200)
+
+    def test_keys_of_a_project_that_is_taken_back_open_again(self, pair):
+        gateways, operator = pair
+        operator.ok("projects", "create", "--name", "taken back")
+        key = operator.new_key("--project", "taken back")
+        operator.ok("projects", "archive", "taken back")
+        felt(gateways, key["key"], 401)
+        operator.ok("projects", "unarchive", "taken back")
+        felt(gateways, key["key"], 200)
 
     def test_rotation_lets_both_secrets_live_for_the_overlap(self, pair):
         gateways, operator = pair

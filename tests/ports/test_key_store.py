@@ -36,6 +36,7 @@ FULL = {
     "previous_digest": b"p" * 32,
     "previous_until": NOW + timedelta(hours=1),
     "expires_at": NOW + timedelta(days=1),
+    "disabled_at": NOW,
     "last_used_at": NOW,
     "limits": ALL_LIMITS,
     "models": ("glm-image", "cogview-4"),
@@ -117,6 +118,19 @@ class TestProjects:
         )
         assert not await projects.change("nobody", {"images_per_day": 1})
 
+    async def test_a_name_that_is_taken_is_not_taken_again_by_a_change(self, projects):
+        await projects.add(a_project())
+        with pytest.raises(NameTaken, match="'default'"):
+            await projects.change("proj_design", {"name": "default"})
+        assert await projects.change("proj_design", {"name": "design"})
+        assert await projects.change("proj_design", {"name": "web"})
+        assert await projects.find("web") == a_project(name="web", id="proj_design")
+
+    async def test_archiving_is_undone_by_a_change(self, projects):
+        await projects.add(a_project(archived_at=NOW))
+        assert await projects.change("proj_design", {"archived_at": None})
+        assert await projects.find("design") == a_project()
+
     async def test_archiving_twice_keeps_the_first_time(self, projects):
         await projects.add(a_project())
         assert await projects.archive("proj_design", NOW)
@@ -172,6 +186,20 @@ class TestKeys:
         expected = a_key(**{**FULL, "limits": limits, "ips": (), "cache_scope": None})
         assert await keys.get(a_key().id) == expected
         assert not await keys.change("nobody", {"shadow": True})
+
+    async def test_a_change_of_what_is_no_limit(self, keys):
+        await keys.add(a_key())
+        changes = {"disabled_at": NOW, "metadata": {"team": "设计"}, "name": "other"}
+        assert await keys.change(a_key().id, changes)
+        assert await keys.get(a_key().id) == a_key(**changes)
+
+    async def test_a_name_that_is_taken_is_not_taken_again_by_a_change(self, keys):
+        await keys.add(a_key())
+        await keys.add(a_key(OTHER, name="other"))
+        with pytest.raises(NameTaken, match="'other'"):
+            await keys.change(a_key().id, {"name": "other"})
+        await keys.revoke("other0000000", NOW)
+        assert await keys.change(a_key().id, {"name": "other"})
 
     async def test_changes_at_once_do_not_undo_each_other(self, keys):
         await keys.add(a_key())

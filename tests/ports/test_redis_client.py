@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from contextlib import aclosing
+from urllib.parse import quote
 
 import pytest
 from redis.exceptions import ClusterCrossSlotError, RedisError
@@ -11,9 +12,11 @@ from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.adapters.redis.urls import parse_redis_url
 from gateway.domain.errors import Misconfigured
+from tests import redis_servers
 from tests.servers import free_port
 
 pytestmark = pytest.mark.anyio
+PASSWORD, SENTINEL_PASSWORD = "p@ss/word:1", "other+p%ss&2"
 SET = "redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]"
 
 
@@ -56,6 +59,7 @@ def test_a_url_is_read_and_shown_without_its_secrets(url, nodes, where):
         ),
         *("redis://:secret#1@h", "redis://:sec/ret@h", "redis://:1/secret@h", "redis://a:secret@h1,b:secret@h2"),
         *("unix://run/r.sock", "redis+sentinel://h", "redis+sentinel://h/main/x", "redis://h?secret=1"),
+        *("redis://h?sentinel_password=secret", "redis+sentinel://h/main?sentinel_secret=secret"),
     ],
 )
 def test_a_wrong_url_is_refused_in_one_sentence_without_its_secrets(url):
@@ -82,6 +86,44 @@ async def test_every_topology_lets_listen_to_channels(server):
         await at.call("PUBLISH", "changes", "key")
         message = await listener.get_message(timeout=2)
         assert (message["type"], message["data"]) == ("message", b"key")
+
+
+@pytest.fixture(scope="module")
+def guarded_sentinel(tmp_path_factory):
+    """Servers and Sentinels that each want a password of their own."""
+    folder = tmp_path_factory.mktemp("guarded")
+    with redis_servers.redis_sentinel(folder, password=PASSWORD, sentinel_password=SENTINEL_PASSWORD) as running:
+        yield running.url
+
+
+def with_passwords(url, password=PASSWORD, sentinel_password=SENTINEL_PASSWORD):
+    own, of_sentinels = quote(password, safe=""), quote(sentinel_password, safe="")
+    return f"{url.replace('://', f'://:{own}@')}?sentinel_password={of_sentinels}"
+
+
+async def test_servers_and_sentinels_have_passwords_of_their_own(guarded_sentinel):
+    async with client(with_passwords(guarded_sentinel)) as at, await at.listener() as listener:
+        assert await at.call("SET", "x", 1)
+        await listener.subscribe("changes")
+        assert (await listener.get_message(timeout=2))["type"] == "subscribe"
+
+
+@pytest.mark.parametrize("wrong", [{"password": "no"}, {"sentinel_password": "no"}])
+async def test_a_wrong_password_of_either_is_an_outage_that_does_not_show_it(guarded_sentinel, wrong):
+    async with client(with_passwords(guarded_sentinel, **wrong)) as at:
+        with pytest.raises(RedisError) as refused:
+            await at.call("GET", "x")
+        shown = f"{refused.value!r} {at.where}"
+        assert not any(secret in shown for secret in (PASSWORD, SENTINEL_PASSWORD))
+
+
+def test_sentinels_may_have_users_too():
+    url = "redis+sentinel://u:p%40s@h/main/0?sentinel_username=s%2Bt&sentinel_password=q%40r&health_check_interval=3"
+    address = parse_redis_url(url)
+    assert address.sentinel_options == {"username": "s+t", "password": "q@r"}
+    assert (address.options["username"], address.options["password"]) == ("u", "p@s")
+    assert address.options["health_check_interval"] == 3
+    assert not any(secret in address.where for secret in ("p@s", "q@r", "%40"))
 
 
 async def test_one_node_of_a_cluster_is_enough_to_find_it(cluster):

@@ -71,7 +71,8 @@ async def _hear(channel: PubSub, heard: Callable[[str], None], resumed: Callable
 def _cancelled() -> bool:
     """Tell whether this task has been cancelled, even if redis-py does not say so.
 
-    It sends with asyncio.wait_for, and that swallows a cancellation that meets its success (python/cpython#86296, until 3.12).
+    It sends with asyncio.wait_for, which until Python 3.12 swallows a cancellation that meets its success
+    (python/cpython#86296).
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -88,7 +88,7 @@ def sentinel_master(address: RedisAddress, master: str) -> SingleLink:
     options = {**timeouts(FAILOVER_SECONDS), **address.shared_options, "retry": no_retry()}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
         address.nodes,
-        sentinel_kwargs={**timeouts(FAILOVER_SECONDS), "retry": no_retry()},
+        sentinel_kwargs={**timeouts(FAILOVER_SECONDS), **address.sentinel_options, "retry": no_retry()},
         **options,
         db=address.options["db"],
     )

@@ -1,9 +1,9 @@
 """Reads REDIS_URL, in every form that it may have (design.md section 5)."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from redis.asyncio.connection import Connection, SSLConnection, parse_url
 
@@ -14,6 +14,7 @@ FORMS = (
     "or redis+sentinel://sentinel,sentinel/master/0"
 )
 SENTINEL = "redis+sentinel"
+OF_SENTINELS = ("sentinel_username=", "sentinel_password=")  # the other user and password are the servers'
 PORT, SENTINEL_PORT = 6379, 26379
 _NODE = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:/\[\]@#]+)(:(?P<port>[0-9]{1,5}))?")
 
@@ -24,13 +25,15 @@ Node = tuple[str, int]
 class RedisAddress:
     """Where Redis is: `nodes` are servers or, when `master` names what to ask them for, Sentinels.
 
-    `options` are what redis-py's connections take; `where` is the URL without its secrets.
+    `options` are what redis-py's connections take, `sentinel_options` what those to Sentinels take beside their own
+    host; `where` is the URL without its secrets.
     """
 
     nodes: tuple[Node, ...]
     master: str | None
     options: dict[str, Any]
     where: str
+    sentinel_options: dict[str, str] = field(default_factory=dict)
 
     @property
     def encrypted(self) -> bool:
@@ -70,10 +73,20 @@ def _on_network(scheme: str, rest: str) -> RedisAddress:
     nodes = tuple(_node(host, SENTINEL_PORT if scheme == SENTINEL else PORT) for _, _, host in parts)
     master, database = _path(scheme, path)
     credentials = f"{users.pop()}@" if users else ""
-    transport = "redis" if scheme == SENTINEL else scheme
-    where = ",".join(_host_port(node) for node in nodes)
-    url = f"{transport}://{credentials}{_host_port(nodes[0])}/{database}?{query}"
-    return _address(nodes, master, url, f"{scheme}://{where}/{path}".rstrip("/"))
+    where = f"{scheme}://{','.join(_host_port(node) for node in nodes)}/{path}".rstrip("/")
+    server = f"{credentials}{_host_port(nodes[0])}/{database}"
+    if scheme != SENTINEL:
+        return _address(nodes, master, f"{scheme}://{server}?{query}", where)
+    of_sentinels, query = _sentinel_options(query)
+    return replace(_address(nodes, master, f"redis://{server}?{query}", where), sentinel_options=of_sentinels)
+
+
+def _sentinel_options(query: str) -> tuple[dict[str, str], str]:
+    """Take what the Sentinels are told out of the query; the rest is for the servers."""
+    parts = query.split("&")
+    own = [part for part in parts if part.startswith(OF_SENTINELS)]
+    options = {name.removeprefix("sentinel_"): value for name, value in parse_qsl("&".join(own))}
+    return options, "&".join(part for part in parts if part not in own)
 
 
 def _path(scheme: str, path: str) -> tuple[str | None, str]:

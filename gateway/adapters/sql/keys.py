@@ -39,11 +39,7 @@ class SqlKeys:
                 async with self._engine.begin() as connection:
                     await connection.execute(sa.insert(keys).values(values_of(key, keys)))
             except IntegrityError as failure:
-                raise NameTaken(
-                    f"The project {key.project.name!r} has a key named {key.name!r}. "
-                    "Choose another name, or revoke that key first.",
-                    param="name",
-                ) from failure
+                raise _taken(key.name) from failure
 
     async def list(self, project_id: str | None = None) -> list[StoredKey]:
         """Give all keys or those of a project, oldest first."""
@@ -55,8 +51,12 @@ class SqlKeys:
                 return [key_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def change(self, key_id: str, changes: Changes) -> bool:
-        """Set the named fields; False when there is no such key."""
-        return await self._update(sa.update(keys).where(keys.c.id == key_id).values(dict(changes)))
+        """Set the named fields; False when there is no such key, NameTaken as for a new one."""
+        update = sa.update(keys).where(keys.c.id == key_id).values(dict(changes))
+        try:
+            return await self._update(update)
+        except IntegrityError as failure:
+            raise _taken(changes["name"]) from failure
 
     async def replace_secret(self, key_id: str, digest: bytes, last_four: str, old_until: datetime | None) -> bool:
         """Exchange the secret in one step; the old one lives until `old_until`. False when no such key is in use."""
@@ -86,3 +86,9 @@ class SqlKeys:
         with reaching():
             async with self._engine.begin() as connection:
                 return (await connection.execute(update.returning(keys.c.id))).one_or_none() is not None
+
+
+def _taken(name: str) -> NameTaken:
+    return NameTaken(
+        f"The project has a key named {name!r}. Choose another name, or revoke that key first.", param="name"
+    )

@@ -36,11 +36,7 @@ class SqlProjects:
                 async with self._engine.begin() as connection:
                     await connection.execute(sa.insert(projects).values(values_of(project, projects)))
             except IntegrityError as failure:
-                raise NameTaken(
-                    f"There is a project named {project.name!r}; names of archived ones stay taken. "
-                    "Choose another name.",
-                    param="name",
-                ) from failure
+                raise _taken(project.name) from failure
 
     async def list(self) -> list[Project]:
         """Give all projects, oldest first."""
@@ -50,8 +46,12 @@ class SqlProjects:
                 return [project_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def change(self, project_id: str, changes: Changes) -> bool:
-        """Set the named fields; False when there is no such project."""
-        return await self._update(sa.update(projects).where(projects.c.id == project_id).values(dict(changes)))
+        """Set the named fields; False when there is no such project, NameTaken as for a new one."""
+        update = sa.update(projects).where(projects.c.id == project_id).values(dict(changes))
+        try:
+            return await self._update(update)
+        except IntegrityError as failure:
+            raise _taken(changes["name"]) from failure
 
     async def archive(self, project_id: str, at: datetime) -> bool:
         """Archive a project once; False when there is none of this id."""
@@ -63,3 +63,9 @@ class SqlProjects:
         with reaching():
             async with self._engine.begin() as connection:
                 return (await connection.execute(update.returning(projects.c.id))).one_or_none() is not None
+
+
+def _taken(name: str) -> NameTaken:
+    return NameTaken(
+        f"There is a project named {name!r}; names of archived ones stay taken. Choose another name.", param="name"
+    )

@@ -105,6 +105,7 @@ keys = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("expires_at", UtcTime),
     sa.Column("revoked_at", UtcTime),
+    sa.Column("disabled_at", UtcTime),
     sa.Column("project_id", sa.String(32), sa.ForeignKey("projects.id"), nullable=False),
     sa.Column("previous_digest", sa.LargeBinary(32)),
     sa.Column("previous_until", UtcTime),

@@ -17,6 +17,7 @@ from gateway.domain.terms import (
     parse_ips,
     parse_lifetime,
     parse_limit,
+    parse_metadata,
     parse_models,
     parse_money,
     parse_name,
@@ -178,6 +179,29 @@ def test_names(name):
     assert parse_name("key", name) == name
 
 
+def test_metadata_within_its_bounds():
+    full = {f"{number:064}": "x" * 512 for number in range(16)}
+    assert parse_metadata([f"{name}={value}" for name, value in full.items()]) == full
+    assert parse_metadata(["team=设计", "sum=a=b", "empty="]) == {"team": "设计", "sum": "a=b", "empty": ""}
+    assert parse_metadata(["none=none"]) == {"none": "none"}
+    assert parse_metadata(["none"]) == {}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["team"], ["=x"], ["a=1", "a=2"], ["a=1", "none"], ["x" * 65 + "=1"], ["a=" + "x" * 513]),
+        *(["a=\n"], ["a\x1b[2J=1"], ["a=\udcff"], [f"{number}=x" for number in range(17)], ["x" * 100_000]),
+    ],
+)
+def test_what_is_no_metadata_is_one_sentence(words):
+    with pytest.raises(InvalidValue) as failure:
+        parse_metadata(words)
+    assert failure.value.message.isprintable()
+    assert len(failure.value.message) < 250
+    assert failure.value.param == "metadata"
+
+
 def test_only_what_is_given_is_among_the_terms():
     words = {
         "images_per_day": "5",
@@ -185,13 +209,16 @@ def test_only_what_is_given_is_among_the_terms():
         "spend_per_month": "none",
         "shadow": False,
         "expires_in": "none",
+        "metadata": ("team=design",),
     }
     assert parse_terms(words, CATALOG) == {
         "images_per_day": 5,
         "spend_per_month": None,
         "shadow": False,
         "expires_in": None,
+        "metadata": {"team": "design"},
     }
+    assert parse_terms({"metadata": ()}, CATALOG) == {}
 
 
 def test_changes_reach_the_limits_and_the_rest():
@@ -224,6 +251,10 @@ def test_a_model_is_allowed_when_key_and_project_allow_it(of_key, of_project, al
         ({"expires_at": NOW}, "expired"),
         ({"revoked_at": NOW, "expires_at": NOW}, "revoked"),
         ({"project": a_project(archived_at=NOW)}, "archived"),
+        ({"disabled_at": NOW}, "disabled"),
+        ({"disabled_at": NOW, "expires_at": NOW}, "expired"),
+        ({"disabled_at": NOW, "project": a_project(archived_at=NOW)}, "archived"),
+        ({"disabled_at": NOW, "revoked_at": NOW}, "revoked"),
     ],
 )
 def test_the_state_of_a_key(changes, state):

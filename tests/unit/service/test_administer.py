@@ -47,11 +47,30 @@ class TestProjects:
         with pytest.raises(InvalidValue, match="archived"):
             await office.keys.create("another", project="design")
 
+    async def test_unarchive(self, office):
+        await office.projects.archive("design")
+        assert await office.projects.unarchive("design") == a_project()
+        assert office.announcer.told == ["proj_design"] * 2
+
+    async def test_a_new_name(self, office):
+        assert (await office.projects.rename("design", "web")).name == "web"
+        assert office.announcer.told == ["proj_design"]
+
+    @pytest.mark.parametrize("name", ["", " ", "x" * 101, "proj_x", "default"])
+    async def test_a_new_name_that_cannot_be_had(self, office, name):
+        with pytest.raises(InvalidRequest):
+            await office.projects.rename("design", name)
+        assert await office.projects.find("design") == a_project()
+
+    async def test_the_default_project_keeps_its_name(self, office):
+        with pytest.raises(InvalidValue, match="cannot be renamed"):
+            await office.projects.rename("default", "other")
+
     async def test_the_default_project_stays(self, office):
         with pytest.raises(InvalidValue, match="cannot be archived"):
             await office.projects.archive("default")
 
-    @pytest.mark.parametrize("verb", ["find", "archive"])
+    @pytest.mark.parametrize("verb", ["find", "archive", "unarchive"])
     async def test_an_unknown_project(self, office, verb):
         with pytest.raises(InvalidValue, match="no project 'nobody'") as failure:
             await getattr(office.projects, verb)("nobody")
@@ -135,6 +154,33 @@ class TestKeys:
         assert (await office.keys.find(key.id)).revoked_at == NOW + timedelta(seconds=5)
         assert office.announcer.told == [key.id] * 2
 
+    async def test_a_key_is_disabled_and_enabled_again(self, office):
+        key, _ = await office.keys.create("n8n")
+        office.clock.seconds = 5
+        assert (await office.keys.disable(key.id)).disabled_at == NOW + timedelta(seconds=5)
+        office.clock.seconds = 6
+        assert (await office.keys.disable(key.id)).disabled_at == NOW + timedelta(seconds=5)
+        assert await office.keys.enable(key.id) == key
+        assert office.announcer.told == [key.id] * 4
+
+    @pytest.mark.parametrize("verb", ["disable", "enable"])
+    async def test_a_revoked_key_stays_revoked(self, office, verb):
+        key, _ = await office.keys.create("n8n")
+        await office.keys.revoke(key.id)
+        with pytest.raises(InvalidValue, match="revoked"):
+            await getattr(office.keys, verb)(key.id)
+        assert office.announcer.told == [key.id] * 2
+
+    async def test_a_new_name(self, office):
+        key, _ = await office.keys.create("n8n")
+        await office.keys.create("taken")
+        assert (await office.keys.rename(key.id, "web")).name == "web"
+        assert office.announcer.told[-1] == key.id
+        for name in ("", "taken"):
+            with pytest.raises(InvalidRequest):
+                await office.keys.rename(key.id, name)
+        assert (await office.keys.find(key.id)).name == "web"
+
     @pytest.mark.parametrize(
         "act",
         [
@@ -142,8 +188,11 @@ class TestKeys:
             lambda keys: keys.revoke("nobody"),
             lambda keys: keys.rotate("nobody", timedelta(0)),
             lambda keys: keys.change("nobody", {"concurrent": 1}),
+            lambda keys: keys.disable("nobody"),
+            lambda keys: keys.enable("nobody"),
+            lambda keys: keys.rename("nobody", "x"),
         ],
-        ids=["find", "revoke", "rotate", "change"],
+        ids=["find", "revoke", "rotate", "change", "disable", "enable", "rename"],
     )
     async def test_an_unknown_key(self, office, act):
         with pytest.raises(InvalidValue, match="no key 'nobody'"):

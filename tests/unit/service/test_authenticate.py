@@ -52,6 +52,7 @@ async def test_another_keys_secret_with_a_known_id_does_not_open():
     "changes",
     [
         {"revoked_at": NOW},
+        {"disabled_at": NOW},
         {"expires_at": NOW},
         {"expires_at": NOW - timedelta(days=1)},
         {"digest": b"x" * 32},
@@ -66,6 +67,7 @@ async def test_a_key_that_is_not_usable(changes):
     ("changes", "says"),
     [
         ({"revoked_at": NOW}, "has been revoked"),
+        ({"disabled_at": NOW}, "is disabled"),
         ({"expires_at": NOW}, "has expired"),
         ({"project": a_project(archived_at=NOW)}, "The project of the API key .* is archived"),
     ],

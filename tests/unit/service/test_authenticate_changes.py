@@ -133,6 +133,7 @@ async def test_while_sql_is_away_known_keys_are_let_in_and_others_are_not():
     ("changes", "says"),
     [
         ({"revoked_at": NOW}, "revoked"),
+        ({"disabled_at": NOW}, "disabled"),
         ({"expires_at": NOW}, "expired"),
         ({"project": a_project(archived_at=NOW)}, "archived"),
     ],
