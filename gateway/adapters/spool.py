@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ class DiskSpool:
         self._folder = folder
 
     async def put(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
-        """Keep a settlement."""
+        """Keep a settlement; OSError when the disk refuses."""
         settlement = Settlement(reservation=reservation, charged=charged, event=event)
         await asyncio.to_thread(self._write, self._path(event), msgspec.json.encode(settlement))
 
@@ -45,11 +46,16 @@ class DiskSpool:
     def _write(self, path: Path, content: bytes) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        try:
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError:
+            with suppress(OSError):
+                draft.unlink()  # a part of a file on a full disk is nobody's any more
+            raise
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -18,6 +18,7 @@ GatewayError
     RateLimitReached        it frees within a minute
     QuotaExhausted          of a day, a month or an amount of money
   QuotaStoreDown            limits cannot be checked
+  LedgerBehind              too many lines wait for the ledger
   ShuttingDown              this replica takes nothing new any more
   QueueTimedOut             no upstream slot came free in time
   UpstreamFailed            the upstream's or its account's fault; nothing was made
@@ -169,6 +170,10 @@ class QuotaExhausted(LimitReached):
 
 class QuotaStoreDown(GatewayError):
     """Limits cannot be checked, and the installation refuses in that case. Nothing was charged."""
+
+
+class LedgerBehind(GatewayError):
+    """So many lines wait for the ledger that nothing may add to them. Nothing was charged."""
 
 
 class ShuttingDown(GatewayError):

@@ -4,18 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from gateway.domain.billing import Tariff, closed, opened
-from gateway.domain.errors import GatewayError, ImageDownloadFailed, OutcomeUnknown
+from gateway.domain.billing import Tariff
+from gateway.domain.errors import GatewayError
 from gateway.domain.image import ImageOrder, ImageRequest, Picture
 from gateway.domain.keys import Caller
 from gateway.domain.limits import Room
 from gateway.domain.quota import Claim, Reservation, Subject, subject_names
 from gateway.domain.usage import UsageEvent
+from gateway.service.books import Books
 from gateway.service.dispatch import Dispatch, shutting_down
 from gateway.service.jobs import Jobs
 from gateway.service.plan import Planner
 from gateway.service.ports import Clock
 from gateway.service.reserve import Reservations
+from gateway.service.worst import worst_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class Generation:
         if len(pictures) < len(self.tasks):
             await asyncio.shield(self.settled)  # what failed is given back before the client can ask again
         if not pictures:
-            raise _worst(ends)
+            raise worst_of(ends)
         return pictures
 
     async def each(self) -> AsyncIterator[Picture]:
@@ -53,7 +55,7 @@ class Generation:
         if failures:
             await asyncio.shield(self.settled)
         if len(failures) == len(self.tasks):
-            raise _worst(failures)
+            raise worst_of(failures)
 
     def failures(self) -> list[GatewayError]:
         """Give what became of the pictures that did not come, as far as it is known."""
@@ -65,13 +67,20 @@ class GenerateImages:
     """POST /v1/images/generations as a use case."""
 
     def __init__(
-        self, planner: Planner, reservations: Reservations, dispatch: Dispatch, jobs: Jobs, clock: Clock
+        self,
+        planner: Planner,
+        reservations: Reservations,
+        dispatch: Dispatch,
+        jobs: Jobs,
+        clock: Clock,
+        books: Books,
     ) -> None:
         self._planner = planner
         self._reservations = reservations
         self._dispatch = dispatch
         self._jobs = jobs
         self._clock = clock
+        self._books = books
 
     async def __call__(
         self, caller: Caller, request: ImageRequest, *, request_id: str, strict: bool = False
@@ -85,10 +94,11 @@ class GenerateImages:
         if self._jobs.closing:
             raise shutting_down()
         order, tariff = self._planner.plan(caller, request, strict=strict)
-        line = opened(caller, order, tariff, request_id=request_id, now=self._clock.now())
+        line = self._books.open(caller, order, tariff, request_id=request_id, now=self._clock.now())
         reservation = await self._reservations.take(claim_of(caller, order, tariff, line))
-        tasks = tuple(self._jobs.start(self._dispatch.make(order.plan)) for _ in range(order.n))
-        settled = self._jobs.start(self._settle(reservation, line, tariff, tasks))
+        waits: list[float] = []  # in seconds, in the order in which the pictures got their slots
+        tasks = tuple(self._jobs.start(self._dispatch.make(order.plan, waits.append)) for _ in range(order.n))
+        settled = self._jobs.start(self._settle(reservation, line, tariff, tasks, waits))
         return Generation(
             order=order,
             created=int(line.time.timestamp()),
@@ -103,12 +113,11 @@ class GenerateImages:
         line: UsageEvent,
         tariff: Tariff,
         tasks: Sequence[asyncio.Task[Picture]],
+        waits: Sequence[float],
     ) -> None:
         """When every picture has ended: charge what was delivered, give the rest back, write the ledger's line."""
         ends = await asyncio.gather(*map(asyncio.shield, tasks), return_exceptions=True)
-        known = [end if isinstance(end, Picture | GatewayError) else OutcomeUnknown("the job crashed") for end in ends]
-        latency = self._clock.now() - line.time
-        done = closed(line, known, tariff, latency_ms=int(latency.total_seconds() * 1000))
+        done = self._books.close(line, ends, tariff, now=self._clock.now(), waits=waits)
         await self._reservations.settle(reservation, done.pictures_delivered, done)
 
 
@@ -122,19 +131,3 @@ def claim_of(caller: Caller, order: ImageOrder, tariff: Tariff, line: UsageEvent
         price=tariff.price,
         abandoned=line,
     )
-
-
-def _worst(ends: Sequence[object]) -> BaseException:
-    """Give the failure that the client must not overlook: what may have been paid comes before what was not."""
-    failures = [end for end in ends if isinstance(end, BaseException)]
-    cut = [end for end in failures if isinstance(end, asyncio.CancelledError)]
-    if cut:
-        return OutcomeUnknown(
-            "The gateway was stopped before the picture was there, so it may have been made. "
-            "Send the request again if you want another try.",
-        )
-    for kind in (OutcomeUnknown, ImageDownloadFailed):
-        found = next((failure for failure in failures if isinstance(failure, kind)), None)
-        if found is not None:
-            return found
-    return failures[0]
