@@ -149,6 +149,7 @@ class FakeObserver:
         self.told = []
         self.waiting = 0
         self.most_waiting = 0
+        self.backlog = self.unsaved = 0
 
     def call_failed(self, account, plan, fault, detail):
         self.told.append(("call_failed", account.name, plan.model, fault, detail))
@@ -166,6 +167,18 @@ class FakeObserver:
         self.waiting += change
         self.most_waiting = max(self.most_waiting, self.waiting)
 
+    def ledger_backlog(self, lines):
+        self.backlog = lines
+
+    def settlement_unsaved(self, settlement, reason):
+        self.told.append(("settlement_unsaved", settlement, reason))
+
+    def settlements_unsaved(self, count):
+        self.unsaved = count
+
+    def settlement_lost(self, settlement):
+        self.told.append(("settlement_lost", settlement))
+
     def all(self, event):
         """Everything that was said with this event."""
         return [said for name, *said in self.told if name == event]
@@ -179,11 +192,12 @@ class Workshop:
         self.source = FakeSource()
         self.clock = FakeClock()
         self.observer = FakeObserver()
+        self.waits = []
         self.slots = Slots(accounts or [an_account()], max_wait=max_wait, max_length=max_length)
         self.dispatch = Dispatch(self.upstream, self.source, self.slots, self.clock, self.observer)
 
     def make(self, **plan):
-        return self.dispatch.make(a_plan(**plan))
+        return self.dispatch.make(a_plan(**plan), self.waits.append)
 
 
 class Queue:

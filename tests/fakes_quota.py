@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter, defaultdict
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 from gateway.domain.limits import SHORT, Limit, Room
 from gateway.domain.quota import Refusal, Reservation, shard_of
@@ -208,15 +210,28 @@ class FakeLedger:
 
 
 class FakeUsageStream:
-    """The lines of each shard by their positions; a look gives at most `most`. `down` shards give no answer."""
+    """The lines of each shard by their positions; a look gives at most `most`. `down` shards give no answer.
+
+    Another replica has its turn at those that are `elsewhere`.
+    """
 
     def __init__(self, *lines, most=2):
         self.lines = defaultdict(dict)
         self.most = most
         self.down = set()
+        self.elsewhere = set()
         self.forgets = True
         for number, line in enumerate(lines):
             self.lines[shard_of(line.project_id)][f"{number}-0"] = line
+
+    async def backlog(self, shard):
+        self._reach(shard)
+        return len(self.lines[shard])
+
+    @asynccontextmanager
+    async def turn(self, shard):
+        self._reach(shard)
+        yield SimpleNamespace(ours=shard not in self.elsewhere)
 
     async def pending(self, shard):
         self._reach(shard)

@@ -1,35 +1,46 @@
 """Use cases on fakes of everything that they need."""
 
+from gateway.api.errors import answer_of
 from gateway.domain.billing import Tariff
 from gateway.domain.errors import InvalidKey
 from gateway.service.authenticate import Authenticate
+from gateway.service.backlog import Backlog
+from gateway.service.books import Books
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.plan import Planner
 from gateway.service.reserve import Reservations
+from gateway.service.settlements import Settlements
 from gateway.settings.models import load_catalog
 from tests.builders import PEPPER, PRICE, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
 from tests.fakes import FakeClock, FakeKeys, Workshop
 from tests.fakes_quota import FakeQuotas, FakeSpool
 
+BOOKS = Books(answer_of=answer_of, hash_prompt=lambda prompt: f"hash of {len(prompt)}")
+
 
 class Studio:
     """The flow of a request; `concurrency` calls may be in flight, and every model costs PRICE."""
 
-    def __init__(self, *ends, concurrency=10, on_outage="refuse", **rules):
+    def __init__(self, *ends, concurrency=10, on_outage="refuse", max_backlog=100, **rules):
         self.shop = Workshop(*ends, accounts=[an_account(concurrency=concurrency)])
         self.crashes = []
         self.jobs = Jobs(self.crashes.append)
         self.quotas = FakeQuotas()
         self.spool = FakeSpool()
         self.refilled = []
+        self.settlements = Settlements(
+            self.quotas, self.spool, Backlog(max_backlog, self.shop.observer), self.shop.observer
+        )
         self.reservations = Reservations(
-            self.quotas, self.spool, self._refill, self.jobs, self.shop.clock, on_outage=on_outage
+            self.quotas, self.settlements, self._refill, self.jobs, self.shop.clock, on_outage=on_outage
         )
         catalog = load_catalog()
         tariffs = {name: Tariff(price=PRICE, currency="CNY") for name in catalog.models}
         planner = Planner(catalog, mapping_rules(**rules), tariffs)
-        self.generate = GenerateImages(planner, self.reservations, self.shop.dispatch, self.jobs, self.shop.clock)
+        self.generate = GenerateImages(
+            planner, self.reservations, self.shop.dispatch, self.jobs, self.shop.clock, BOOKS
+        )
         self.requests = 0
 
     async def start(self, *, strict=False, caller=None, **parameters):

@@ -1,9 +1,11 @@
 """Every Prometheus metric of the gateway."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from gateway import __version__
 
@@ -34,6 +36,12 @@ class Metrics:
             "glm_gateway_fetch_failures", "Downloads that failed.", ["given_up"], registry=registry
         )
         self.queued = Gauge("glm_gateway_queued_pictures", "Pictures that wait for a slot.", registry=registry)
+        self.ledger_backlog = Gauge(
+            "glm_gateway_ledger_backlog", "Usage records that wait for the database.", registry=registry
+        )
+        self.settlements_unsaved = Gauge(
+            "glm_gateway_settlements_unsaved", "Settlements that are in memory only.", registry=registry
+        )
         self.outages = Counter(
             "glm_gateway_outages", "Rounds of background work that a part did not answer.", ["part"], registry=registry
         )
@@ -43,6 +51,20 @@ class Metrics:
         build = Gauge("glm_gateway_build_info", "Always 1.", ["version"], registry=registry)
         build.labels(__version__).set(1)
 
+    def follow(self, name: str, said: str, count: Callable[[], float]) -> None:
+        """Show a count that is kept elsewhere and never falls."""
+        self.registry.register(_Followed(name, said, count))
+
     def render(self) -> bytes:
         """Write all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class _Followed(Collector):
+    """A counter that is read when it is asked for."""
+
+    def __init__(self, name: str, said: str, count: Callable[[], float]) -> None:
+        self._name, self._said, self._count = name, said, count
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._said, value=self._count())

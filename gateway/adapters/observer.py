@@ -1,14 +1,18 @@
 """What the use cases report, as metrics and log events. Prompts never reach the log."""
 
+from collections.abc import Callable
+
+import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from gateway.adapters.metrics import Metrics
 from gateway.domain.image import ImagePlan, PaidPicture
 from gateway.domain.upstream import Account, Fault
+from gateway.service.ports import Settlement
 
 
 class MetricsAndLog:
-    """The observer port."""
+    """The observer ports."""
 
     def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
         self._metrics = metrics
@@ -39,6 +43,26 @@ class MetricsAndLog:
     def queued(self, change: int) -> None:
         """Follow the length of the queue."""
         self._metrics.queued.inc(change)
+
+    def ledger_backlog(self, lines: int) -> None:
+        """Follow how far the ledger is behind."""
+        self._metrics.ledger_backlog.set(lines)
+
+    def settlement_unsaved(self, settlement: Settlement, reason: str) -> None:
+        """Log that a settlement is in memory only."""
+        self._log.error("settlement_unsaved", event_id=settlement.event.event_id, reason=reason)
+
+    def settlements_unsaved(self, count: int) -> None:
+        """Follow how many settlements are in memory only."""
+        self._metrics.settlements_unsaved.set(count)
+
+    def settlement_lost(self, settlement: Settlement) -> None:
+        """Log the whole line that the ledger lacks, by its columns."""
+        self._log.error("settlement_lost", charged=settlement.charged, line=msgspec.to_builtins(settlement.event))
+
+    def follow_unconfirmed(self, count: Callable[[], int]) -> None:
+        """Show how many reserves were not confirmed by as many replicas as should."""
+        self._metrics.follow("glm_gateway_quota_unconfirmed", "Reserves that too few replicas confirmed.", count)
 
     def crashed(self, failure: BaseException) -> None:
         """Log a defect in a job that nobody may be waiting for."""

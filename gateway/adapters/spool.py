@@ -3,12 +3,11 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from gateway.domain.flights import Ending
-from gateway.domain.quota import Reservation
 from gateway.domain.usage import UsageEvent
 from gateway.service.ports import Settlement
 
@@ -19,12 +18,9 @@ class DiskSpool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def put(
-        self, reservation: Reservation, charged: int, event: UsageEvent, ending: Ending | None = None
-    ) -> None:
-        """Keep a settlement."""
-        settlement = Settlement(reservation=reservation, charged=charged, event=event, ending=ending)
-        await asyncio.to_thread(self._write, self._path(event), msgspec.json.encode(settlement))
+    async def put(self, settlement: Settlement) -> None:
+        """Keep a settlement; OSError when the disk refuses."""
+        await asyncio.to_thread(self._write, self._path(settlement.event), msgspec.json.encode(settlement))
 
     async def waiting(self) -> list[Settlement]:
         """Give what waits, the oldest first."""
@@ -48,11 +44,16 @@ class DiskSpool:
     def _write(self, path: Path, content: bytes) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        try:
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError:
+            with suppress(OSError):
+                draft.unlink()  # a part of a file on a full disk is nobody's any more
+            raise
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 from gateway.api.limits import limit_headers
 from gateway.domain import errors as failures
 from gateway.domain.errors import ContentRefused, GatewayError, LimitReached, MalformedBody, RateLimitReached
+from gateway.domain.usage import Answer
 
 INVALID = "invalid_request_error"
 LONGEST_RETRY_AFTER = 60  # seconds: clients ignore or give up on more (section 8, trap 10)
@@ -60,6 +61,7 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.RateLimitReached: Wire(429, "rate_limit_error", "rate_limit_exceeded"),
     failures.QuotaExhausted: Wire(429, "insufficient_quota", "insufficient_quota", NO_RETRY),
     failures.QuotaStoreDown: Wire(503, "server_error", "quota_store_unavailable", {"retry-after": "2"}),
+    failures.LedgerBehind: Wire(503, "server_error", "ledger_behind", {"retry-after": "30"}),
     failures.ShuttingDown: Wire(503, "server_error", "shutting_down", {"retry-after": "1"}),
     failures.ReplicaFull: Wire(503, "service_unavailable_error", "server_is_overloaded", {"retry-after": "5"}),
     failures.JobCancelled: Wire(503, "server_error", "job_cancelled", NO_RETRY),
@@ -88,6 +90,12 @@ _DEFECT = "The gateway had an error while processing your request. Try again, an
 def wire_of(failure: GatewayError) -> Wire:
     """Find the row of a failure, or of the nearest class above it."""
     return next(TABLE[kind] for kind in type(failure).__mro__ if kind in TABLE)
+
+
+def answer_of(failure: BaseException) -> Answer:
+    """Say which status and code a client gets for a failure; a defect is the first row."""
+    wire = wire_of(failure) if isinstance(failure, GatewayError) else TABLE[GatewayError]
+    return Answer(wire.status, wire.code or "")
 
 
 def error_object(failure: GatewayError) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from gateway.domain.errors import GatewayError, ImageDownloadFailed, OutcomeUnkn
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.keys import Caller
 from gateway.domain.quota import MICROS
-from gateway.domain.usage import Outcome, UsageEvent
+from gateway.domain.usage import Answer, Outcome, UsageEvent
 
 End = Picture | GatewayError
 
@@ -27,7 +27,9 @@ class Tariff:
         return cls(price=int((price * MICROS).to_integral_value(ROUND_HALF_UP)), currency=currency)
 
 
-def opened(caller: Caller, order: ImageOrder, tariff: Tariff, *, request_id: str, now: datetime) -> UsageEvent:
+def opened(
+    caller: Caller, order: ImageOrder, tariff: Tariff, *, request_id: str, now: datetime, prompt_hash: str
+) -> UsageEvent:
     """Write the line that stands if the job's owner dies: nothing charged, and the most that it may have cost."""
     return UsageEvent(
         event_id=request_id,
@@ -45,10 +47,13 @@ def opened(caller: Caller, order: ImageOrder, tariff: Tariff, *, request_id: str
         cost_uncertain=True,
         currency=tariff.currency,
         end_user_hash=order.plan.user_id or "",
+        prompt_hash=prompt_hash,
     )
 
 
-def closed(line: UsageEvent, ends: Sequence[End], tariff: Tariff, *, latency_ms: int) -> UsageEvent:
+def closed(
+    line: UsageEvent, ends: Sequence[End], tariff: Tariff, *, latency_ms: int, queue_ms: int, answer: Answer
+) -> UsageEvent:
     """Write the line of a job that has ended: what was delivered is charged, what was paid or may be is cost.
 
     `ends` are those of the pictures that the job made itself; without any, others made all that it gave.
@@ -68,6 +73,9 @@ def closed(line: UsageEvent, ends: Sequence[End], tariff: Tariff, *, latency_ms:
         cost_uncertain=unknown > 0,
         price=len(pictures) * tariff.price,
         latency_ms=latency_ms,
+        queue_ms=queue_ms,
+        status=answer.status,
+        error_code=answer.code,
     )
 
 

@@ -19,6 +19,7 @@ GatewayError
     RateLimitReached        it frees within a minute
     QuotaExhausted          of a day, a month or an amount of money
   QuotaStoreDown            limits cannot be checked
+  LedgerBehind              too many lines wait for the ledger
   ShuttingDown              this replica takes nothing new any more
   ReplicaFull               this replica runs as many jobs as it may
   JobCancelled              the operator dropped the job before its picture was made
@@ -177,6 +178,10 @@ class QuotaExhausted(LimitReached):
 
 class QuotaStoreDown(GatewayError):
     """Limits cannot be checked, and the installation refuses in that case. Nothing was charged."""
+
+
+class LedgerBehind(GatewayError):
+    """So many lines wait for the ledger that nothing may add to them. Nothing was charged."""
 
 
 class ShuttingDown(GatewayError):

@@ -1,7 +1,7 @@
 """A request after planning: everything that its pictures and its line in the ledger need. Pure."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from gateway.domain.asked import Asked
 from gateway.domain.billing import Tariff
@@ -62,10 +62,6 @@ class Job:
         )
         sought = replace(self.sought, again=True, retry=False, idempotency_key="", body="")
         return replace(self, order=replace(self.order, n=1), line=line, sought=sought)
-
-    def waited(self, now: datetime) -> timedelta:
-        """Tell how long the client has waited."""
-        return now - self.came
 
     @property
     def cached(self) -> bool:

@@ -23,13 +23,22 @@ class Outcome(StrEnum):
 RANKS = {outcome: {Outcome.ABANDONED: 0, Outcome.UNKNOWN: 1}.get(outcome, 2) for outcome in Outcome}
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client gets for a job: the HTTP status, and OpenAI's code of a failure."""
+
+    status: int = 200
+    code: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageEvent:
     """What was done for whom, and what it costs.
 
     `cost` is the most that the upstream may charge and `price` what the key is charged, both in millionths of their
-    currency; `cost_uncertain` says that the upstream's part was not seen. Times are UTC, durations milliseconds. The
-    prompt itself is never here.
+    currency; `cost_uncertain` says that the upstream's part was not seen. Times are UTC, durations milliseconds:
+    `latency_ms` until every picture had ended, `queue_ms` until the first one had its slot. `status` and `error_code`
+    are those of the answer, 0 and empty when there was none. The prompt itself is never here.
     """
 
     event_id: str

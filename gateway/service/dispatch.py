@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, ShuttingDown, UpstreamUnreachable
 from gateway.domain.image import ImagePlan, PaidPicture, Picture, PictureBytes
@@ -102,23 +102,23 @@ class Dispatch:
         self._clock = clock
         self._observer = observer
 
-    async def make(self, plan: ImagePlan) -> Picture:
-        """Make, pay and download one picture.
+    async def make(self, plan: ImagePlan, waited: Callable[[float], None]) -> Picture:
+        """Make, pay and download one picture; `waited` is told each wait for a slot, in seconds.
 
         Raises:
             GatewayError: what became of it, in words for the client.
         """
-        account, paid = await self._pay(plan)
+        account, paid = await self._pay(plan, waited)
         image = await self._download(paid)
         self._observer.picture_delivered(plan)
         return Picture(paid=paid, account=account.name, image=image)
 
-    async def _pay(self, plan: ImagePlan) -> tuple[Account, PaidPicture]:
+    async def _pay(self, plan: ImagePlan, waited: Callable[[float], None]) -> tuple[Account, PaidPicture]:
         """Call until a picture is paid; a fault is retried only while it is certain that nothing was made."""
         tries = 0
         while True:
             try:
-                return await self._call(plan)
+                return await self._call(plan, waited)
             except CallFailed as failed:
                 waits = RETRY_WAITS.get(failed.failure.fault, ())
                 error: GatewayError = outward(failed.failure)
@@ -130,8 +130,8 @@ class Dispatch:
             await self._clock.sleep(waits[tries])
             tries += 1
 
-    async def _call(self, plan: ImagePlan) -> tuple[Account, PaidPicture]:
-        async with self._slots.one(self._observer) as account:
+    async def _call(self, plan: ImagePlan, waited: Callable[[float], None]) -> tuple[Account, PaidPicture]:
+        async with self._slot(waited) as account:
             started = self._clock.monotonic()
             try:
                 paid = await self._upstream.make(account, plan)
@@ -143,6 +143,17 @@ class Dispatch:
                 raise
             self._observer.picture_paid(account, plan, self._clock.monotonic() - started)
             return account, paid
+
+    @asynccontextmanager
+    async def _slot(self, waited: Callable[[float], None]) -> AsyncGenerator[Account]:
+        """Hold a slot, and tell how long it was waited for, also when none came free."""
+        asked = self._clock.monotonic()
+        async with AsyncExitStack() as stack:
+            try:
+                account = await stack.enter_async_context(self._slots.one(self._observer))
+            finally:
+                waited(self._clock.monotonic() - asked)
+            yield account
 
     def _tell(self, account: Account, plan: ImagePlan, failure: CallFailure) -> None:
         detail = f"code {failure.code or '-'}, status {failure.status}: {failure.detail}"

@@ -1,18 +1,16 @@
 """THE FLOW of one request: plan -> attach and reserve -> make what is missing -> settle -> answer."""
 
-import asyncio
 from collections.abc import Sequence
 
 from gateway.domain.asked import Asked
-from gateway.domain.billing import closed
-from gateway.domain.errors import GatewayError, JobCancelled, OutcomeUnknown, QueueTimedOut
+from gateway.domain.errors import GatewayError, JobCancelled, OutcomeUnknown
 from gateway.domain.flights import End, Ending, Follow, Hit, Lead, replayable
 from gateway.domain.image import ImageRequest, Picture
 from gateway.domain.job import Job
 from gateway.domain.keys import Caller
+from gateway.service.books import Books
 from gateway.service.generation import Generation, Run
 from gateway.service.jobs import Jobs
-from gateway.service.leaving import Leaving
 from gateway.service.making import Making
 from gateway.service.plan import Planner
 from gateway.service.ports import Clock
@@ -21,26 +19,17 @@ from gateway.service.reserve import Reservations
 
 
 class GenerateImages:
-    """POST /v1/images/generations as a use case. `patience`: seconds after which a client has waited too long."""
+    """POST /v1/images/generations as a use case."""
 
     def __init__(
-        self,
-        planner: Planner,
-        reservations: Reservations,
-        making: Making,
-        leaving: Leaving,
-        jobs: Jobs,
-        clock: Clock,
-        *,
-        patience: float,
+        self, planner: Planner, reservations: Reservations, making: Making, books: Books, jobs: Jobs, clock: Clock
     ) -> None:
         self._planner = planner
         self._reservations = reservations
         self._making = making
-        self._leaving = leaving
+        self._books = books
         self._jobs = jobs
         self._clock = clock
-        self._patience = patience
         self._running: dict[str, Run] = {}
 
     async def __call__(self, caller: Caller, request: ImageRequest, asked: Asked) -> Generation:
@@ -66,7 +55,7 @@ class GenerateImages:
         else:
             self._running[job.line.event_id] = run
             _ = self._jobs.start(self._settle(run))
-        return Generation(run=run, leave=self._leaving)
+        return Generation(run=run, leave=self._making.leave)
 
     def cancel(self, job_id: str) -> None:
         """Drop what a job has not sent yet, because its operator says so; nothing when it does not run here."""
@@ -82,8 +71,7 @@ class GenerateImages:
     async def _picture_anew(self, run: Run, position: int) -> Picture:
         """Attach once more for a picture that was remembered and is gone, or whose job has withdrawn or died."""
         now = self._clock.now()
-        if run.job.waited(now).total_seconds() > self._patience:
-            raise QueueTimedOut("The picture was not there in time. Nothing was charged; try again later.")
+        self._making.refuse_when_late((now - run.job.came).total_seconds())
         generation = await self._begin(run.job.anew(position, now))
         run.children.append(generation.run)
         if run.left:
@@ -102,8 +90,7 @@ class GenerateImages:
     async def _settle_ends(self, run: Run, ends: list[Picture | GatewayError]) -> None:
         ends = await self._making.late(run, ends)
         led = [ends[lead] for lead in run.leads]
-        milliseconds = int((self._clock.now() - run.job.line.time).total_seconds() * 1000)
-        line = closed(run.job.line, led, run.job.tariff, latency_ms=milliseconds)
+        line = self._books.close(run.job.line, led, run.job.tariff, now=self._clock.now(), waits=run.waits)
         ending = Ending(ends={at: End.of(end) for at, end in enumerate(ends)}, replayable=replayable(ends))
         await self._reservations.settle(run.reservation, line.pictures_delivered, line, ending)
 

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.domain.errors import GatewayError, ImageDownloadFailed, OutcomeUnknown
+from gateway.domain.errors import GatewayError
 from gateway.domain.flights import End, Follow, Hit, Lead, Receipt
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.job import Job
 from gateway.domain.limits import Room
 from gateway.domain.quota import Reservation
+from gateway.service.worst import worst_of
 
 CacheStatus = Literal["HIT", "MISS", "COALESCED", "BYPASS", "REFRESH"]
 
@@ -20,7 +21,7 @@ class Run:
     """A job while it runs: one task per picture. `children` are runs for pictures that others did not give after all.
 
     `sent` are the positions whose upstream call has begun: they end, whatever happens. `receipts` are what was paid.
-    `left`: the client has gone. `answerable` is set when what failed is given back, so that a client that hears of it can ask again.
+    `waits` are those for slots, in seconds and in the order of their ends. `left`: the client has gone. `answerable` is set when what failed is given back, so that a client that hears of it can ask again.
     """
 
     job: Job
@@ -28,6 +29,7 @@ class Run:
     tasks: list[asyncio.Task[Picture]] = field(default_factory=list)
     sent: set[int] = field(default_factory=set)
     receipts: dict[int, Receipt] = field(default_factory=dict)
+    waits: list[float] = field(default_factory=list)
     children: "list[Run]" = field(default_factory=list)
     answerable: asyncio.Event = field(default_factory=asyncio.Event)
     withdrawn: GatewayError | None = None
@@ -122,7 +124,7 @@ class Generation:
         if len(pictures) < len(ends):
             await self.run.answerable.wait()
         if not pictures:
-            raise _worst(ends)
+            raise worst_of(ends)
         return pictures
 
     async def each(self) -> AsyncIterator[Picture]:
@@ -140,25 +142,9 @@ class Generation:
         if failures:
             await self.run.answerable.wait()
         if len(failures) == len(self.run.tasks):
-            raise _worst(failures)
+            raise worst_of(failures)
 
     def failures(self) -> list[GatewayError]:
         """Give what became of the pictures that did not come, as far as it is known."""
         ends = (task.exception() for task in self.run.tasks if task.done() and not task.cancelled())
         return [end for end in ends if isinstance(end, GatewayError)]
-
-
-def _worst(ends: Sequence[object]) -> BaseException:
-    """Give the failure that the client must not overlook: what may have been paid comes before what was not."""
-    failures = [end for end in ends if isinstance(end, BaseException)]
-    cut = [end for end in failures if isinstance(end, asyncio.CancelledError)]
-    if cut:
-        return OutcomeUnknown(
-            "The gateway was stopped before the picture was there, so it may have been made. "
-            "Send the request again if you want another try.",
-        )
-    for kind in (OutcomeUnknown, ImageDownloadFailed):
-        found = next((failure for failure in failures if isinstance(failure, kind)), None)
-        if found is not None:
-            return found
-    return failures[0]

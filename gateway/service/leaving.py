@@ -1,9 +1,9 @@
 """What becomes of a job whose client has gone (design.md section 6, "Clients that leave")."""
 
 from gateway.domain.errors import ClientLeft
+from gateway.service.errands import quietly
 from gateway.service.generation import Run
 from gateway.service.jobs import Jobs
-from gateway.service.making import quietly
 from gateway.service.ports import Clock, QuotaUnavailable
 from gateway.service.ports_flights import FlightStore
 

@@ -1,30 +1,41 @@
 """Where each picture of a job comes from: made upstream, made by another job, or remembered."""
 
 import asyncio
-from collections.abc import Awaitable
-from contextlib import suppress
 
-from gateway.domain.errors import GatewayError, ImageDownloadFailed
+from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut
 from gateway.domain.flights import End, Follow, Hit, Receipt
 from gateway.domain.image import ImageOrder, Picture
 from gateway.service.dispatch import Dispatch
 from gateway.service.generation import Run
+from gateway.service.errands import quietly
 from gateway.service.jobs import Jobs
-from gateway.service.ports import QuotaUnavailable
+from gateway.service.leaving import Leaving
 from gateway.service.ports_flights import FlightStore
 
 
 class Making:
-    """Makes what a job leads and waits for what others make; says to others how far it is."""
+    """Makes what a job leads and waits for what others make; says to others how far it is.
 
-    def __init__(self, dispatch: Dispatch, flights: FlightStore, errands: Jobs) -> None:
+    `leaving` is told of clients that have gone. `patience`: seconds after which a client has waited too long.
+    """
+
+    def __init__(
+        self, dispatch: Dispatch, flights: FlightStore, errands: Jobs, leaving: Leaving, *, patience: float
+    ) -> None:
         self._dispatch = dispatch
         self._flights = flights
         self._errands = errands
+        self.leave = leaving
+        self._patience = patience
 
     def obstacle(self, order: ImageOrder) -> GatewayError | None:
         """Give what keeps pictures from being made, before money is spent on them."""
         return self._dispatch.obstacle(order)
+
+    def refuse_when_late(self, waited: float) -> None:
+        """Raise QueueTimedOut when a client has waited too long for others to make its picture."""
+        if waited > self._patience:
+            raise QueueTimedOut("The picture was not there in time. Nothing was charged; try again later.")
 
     async def lead(self, run: Run, position: int) -> Picture:
         """Make a picture; others that wait for it hear of its end before the job's other pictures are there."""
@@ -85,12 +96,6 @@ class Making:
             _ = self._errands.start(quietly(self._flights.finish(run.reservation, position, End.of(end))))
 
 
-async def quietly(errand: Awaitable[object]) -> None:
-    """Do what is good to have done; while the store is away, others learn of it from the job's settlement."""
-    with suppress(QuotaUnavailable):
-        await errand
-
-
 class _Progress:
     """Keeps how far one picture is: what is sent is not withdrawn, what is paid is found by who takes the job over."""
 
@@ -103,6 +108,9 @@ class _Progress:
     def sent(self) -> None:
         self._run.sent.add(self._position)
         _ = self._errands.start(quietly(self._flights.sent(self._run.reservation, self._position)))
+
+    def waited(self, seconds: float) -> None:
+        self._run.waits.append(seconds)
 
     async def paid(self, receipt: Receipt) -> None:
         self._run.receipts[self._position] = receipt

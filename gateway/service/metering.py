@@ -2,49 +2,60 @@
 
 import asyncio
 
-from gateway.domain.quota import SHARDS, shard_of
-from gateway.service.ports import Ledger, LedgerUnavailable, QuotaStore, QuotaUnavailable, Spool, UsageStream
+from gateway.domain.quota import SHARDS
+from gateway.service.backlog import Backlog
+from gateway.service.ports import Ledger, LedgerUnavailable, QuotaUnavailable, UsageStream
 
 
 class Metering:
-    """Carries lines from the streams and the spool into the ledger. Two replicas at once are harmless."""
+    """Carries lines from the streams into the ledger: one replica a shard at a time, and two would be harmless."""
 
-    def __init__(self, stream: UsageStream, ledger: Ledger, spool: Spool, store: QuotaStore) -> None:
+    def __init__(self, stream: UsageStream, ledger: Ledger, backlog: Backlog) -> None:
         self._stream = stream
         self._ledger = ledger
-        self._spool = spool
-        self._store = store
+        self._backlog = backlog
+        self._due = asyncio.Event()
 
-    async def carry(self) -> None:
-        """Make the settlements that wait on disk, then carry over every line; what cannot be carried now stays."""
-        await self.replay()
-        await self.drain()
+    async def measure(self) -> None:
+        """Count what waits in every shard, however long a drain takes; wake `drain_when_due` if there is anything."""
+        await asyncio.gather(*map(self._count, range(SHARDS)))
+        if self._waiting():
+            self._due.set()
+
+    async def drain_when_due(self) -> None:
+        """Carry over what `measure` finds, as soon as it finds something."""
+        await self._due.wait()
+        self._due.clear()
+        await self._carry()
 
     async def drain(self) -> int:
         """Carry over what waits in every shard; what cannot be carried now stays where it is."""
-        return sum(await asyncio.gather(*map(self._drain_shard, range(SHARDS))))
+        await self.measure()
+        return await self._carry()
 
-    async def replay(self) -> None:
-        """Make the settlements that wait on disk; what cannot be made now holds up its own shard only."""
-        blocked: set[int] = set()
-        for settlement in await self._spool.waiting():
-            shard = shard_of(settlement.event.project_id)
-            if shard in blocked:
-                continue
-            try:
-                await self._store.settle(settlement.reservation, settlement.charged, settlement.event)
-            except QuotaUnavailable:
-                blocked.add(shard)
-            else:
-                await self._spool.remove(settlement)
+    async def _carry(self) -> int:
+        return sum(await asyncio.gather(*map(self._drain_shard, self._waiting())))
+
+    def _waiting(self) -> list[int]:
+        return [shard for shard in range(SHARDS) if self._backlog.of(shard)]
+
+    async def _count(self, shard: int) -> None:
+        """Measure one shard; without an answer the last count stands."""
+        try:
+            self._backlog.note(shard, await self._stream.backlog(shard))
+        except QuotaUnavailable:
+            return
 
     async def _drain_shard(self, shard: int) -> int:
         carried = 0
         try:
-            while lines := await self._stream.pending(shard):
-                await self._ledger.write([event for _, event in lines])
-                await self._stream.remove(shard, [position for position, _ in lines])
-                carried += len(lines)
+            async with self._stream.turn(shard) as turn:
+                # Looked at only now: what waited before may be what the last holder of the turn has just written.
+                while turn.ours and (lines := await self._stream.pending(shard)):
+                    await self._ledger.write([event for _, event in lines])
+                    await self._stream.remove(shard, [position for position, _ in lines])
+                    carried += len(lines)
         except (QuotaUnavailable, LedgerUnavailable):
             return carried
+        self._backlog.note(shard, max(0, self._backlog.of(shard) - carried))
         return carried

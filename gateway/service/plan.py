@@ -5,24 +5,31 @@ from dataclasses import replace
 from datetime import datetime
 
 from gateway.domain.asked import Asked
-from gateway.domain.billing import Tariff, opened
+from gateway.domain.billing import Tariff
 from gateway.domain.catalog import Catalog
 from gateway.domain.image import ImageOrder, ImageRequest
 from gateway.domain.job import CacheRules, Job, sought_by
 from gateway.domain.keys import Caller
 from gateway.domain.mapping import MappingRules, order_from
+from gateway.service.books import Books
 
 
 class Planner:
-    """The catalog, the operator's rules of mapping and of caching, and the tariff of each model by its name."""
+    """The catalog, the operator's rules of mapping and of caching, the tariff of each model by its name, and the books."""
 
     def __init__(
-        self, catalog: Catalog, rules: MappingRules, tariffs: Mapping[str, Tariff], caching: CacheRules
+        self,
+        catalog: Catalog,
+        rules: MappingRules,
+        tariffs: Mapping[str, Tariff],
+        caching: CacheRules,
+        books: Books,
     ) -> None:
         self._catalog = catalog
         self._rules = rules
         self._tariffs = tariffs
         self._caching = caching
+        self._books = books
 
     def plan(self, caller: Caller, request: ImageRequest, asked: Asked, now: datetime) -> Job:
         """Map a request by the installation's rules and the key's.
@@ -39,7 +46,7 @@ class Planner:
             order=order,
             tariff=tariff,
             sought=sought_by(caller, order, asked, self._caching),
-            line=opened(caller, order, tariff, request_id=asked.request_id, now=now),
+            line=self._books.open(caller, order, tariff, request_id=asked.request_id, now=now),
             came=now,
         )
 

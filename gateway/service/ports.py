@@ -1,6 +1,7 @@
 """What the use cases need from the world; gateway.adapters implements each of these."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -140,6 +141,22 @@ class Settlement:
     ending: Ending | None = None
 
 
+class MeteringObserver(Protocol):
+    """What the operator is told of settlements and the ledger. Nothing here may fail or wait."""
+
+    def ledger_backlog(self, lines: int) -> None:
+        """So many lines wait for the ledger now."""
+
+    def settlement_unsaved(self, settlement: Settlement, reason: str) -> None:
+        """Neither the quota store nor the disk took a settlement; it is in memory only."""
+
+    def settlements_unsaved(self, count: int) -> None:
+        """So many settlements are in memory only now."""
+
+    def settlement_lost(self, settlement: Settlement) -> None:
+        """The process ends, and nothing took the settlement: the operator has to write its line."""
+
+
 class QuotaStore(Protocol):
     """Where limits are counted, for all replicas."""
 
@@ -218,10 +235,8 @@ class QuotaEmptied(Exception):
 class Spool(Protocol):
     """Where settlements wait on disk while the quota store cannot be reached."""
 
-    async def put(
-        self, reservation: Reservation, charged: int, event: UsageEvent, ending: Ending | None = None
-    ) -> None:
-        """Keep a settlement; it survives the process and the machine's power."""
+    async def put(self, settlement: Settlement) -> None:
+        """Keep a settlement; it survives the process and the machine's power. OSError when the disk refuses."""
 
     async def waiting(self) -> list[Settlement]: ...
 
@@ -245,8 +260,24 @@ class LedgerUnavailable(Exception):
     """The ledger's database cannot be reached."""
 
 
+class Turn(Protocol):
+    """Whether it is this replica's turn; it may end when it could not be renewed in time."""
+
+    @property
+    def ours(self) -> bool: ...
+
+
 class UsageStream(Protocol):
     """The lines that were settled and are not in the ledger yet, by shard."""
+
+    async def backlog(self, shard: int) -> int:
+        """Count the lines that wait; QuotaUnavailable when there is no answer."""
+
+    def turn(self, shard: int) -> AbstractAsyncContextManager[Turn]:
+        """Be the only replica that carries over this shard's lines until the block ends, if no other is.
+
+        A turn is renewed meanwhile; that of a replica that died ends by itself. QuotaUnavailable as above.
+        """
 
     async def pending(self, shard: int) -> list[tuple[str, UsageEvent]]:
         """Give the oldest lines with their positions; QuotaUnavailable when there is no answer."""

@@ -2,10 +2,11 @@
 
 import asyncio
 
-from gateway.domain.billing import Tariff, closed
+from gateway.domain.billing import Tariff
 from gateway.domain.errors import ClientLeft, GatewayError, OutcomeUnknown
 from gateway.domain.flights import End, Ending, Receipt
 from gateway.domain.image import Picture
+from gateway.service.books import Books
 from gateway.service.dispatch import Dispatch
 from gateway.service.jobs import Jobs
 from gateway.service.ports import Clock
@@ -16,9 +17,12 @@ from gateway.service.reserve import Reservations
 class Rescue:
     """Fetches what is paid, stores it, and settles the job under its own id: nothing is paid again."""
 
-    def __init__(self, dispatch: Dispatch, reservations: Reservations, jobs: Jobs, clock: Clock) -> None:
+    def __init__(
+        self, dispatch: Dispatch, reservations: Reservations, books: Books, jobs: Jobs, clock: Clock
+    ) -> None:
         self._dispatch = dispatch
         self._reservations = reservations
+        self._books = books
         self._jobs = jobs
         self._clock = clock
 
@@ -31,9 +35,8 @@ class Rescue:
         leads = [lead.index for lead in orphan.reservation.leads]
         ends = await asyncio.gather(*(self._end(orphan, position) for position in leads))
         line = claim.abandoned
-        milliseconds = int((self._clock.now() - line.time).total_seconds() * 1000)
         tariff = Tariff(price=claim.price, currency=line.currency)
-        done = closed(line, ends, tariff, latency_ms=milliseconds)
+        done = self._books.close(line, ends, tariff, now=self._clock.now(), waits=())
         ending = Ending(ends={at: End.of(end) for at, end in zip(leads, ends, strict=True)})
         await self._reservations.settle(orphan.reservation, done.pictures_delivered, done, ending)
 

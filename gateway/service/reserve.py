@@ -1,5 +1,6 @@
 """Takes what a request needs from the limits of its key and project, and sees to it that it is given back."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Literal
@@ -10,7 +11,8 @@ from gateway.domain.limits import SHORT, Limit, Room
 from gateway.domain.quota import MICROS, Claim, Refusal, Reservation
 from gateway.domain.usage import UsageEvent
 from gateway.service.jobs import Jobs
-from gateway.service.ports import Clock, QuotaEmptied, QuotaRestoring, QuotaStore, QuotaUnavailable, Spool
+from gateway.service.ports import Clock, QuotaEmptied, QuotaRestoring, QuotaStore, QuotaUnavailable, Settlement
+from gateway.service.settlements import Settlements
 
 RELEASE_PAUSE = 1.0  # seconds between tries to give back what a reserve without an answer may have taken
 
@@ -24,7 +26,7 @@ class Reservations:
     def __init__(
         self,
         store: QuotaStore,
-        spool: Spool,
+        settlements: Settlements,
         refill: Callable[[int], Awaitable[None]],
         jobs: Jobs,
         clock: Clock,
@@ -32,7 +34,7 @@ class Reservations:
         on_outage: Literal["refuse", "allow"],
     ) -> None:
         self._store = store
-        self._spool = spool
+        self._settlements = settlements
         self._refill = refill
         self._jobs = jobs
         self._clock = clock
@@ -45,11 +47,16 @@ class Reservations:
             InvalidValue: no empty window could hold so many pictures.
             LimitReached: a limit stands in the way.
             QuotaStoreDown: limits cannot be checked.
+            LedgerBehind: too many lines wait for the ledger.
         """
+        self._settlements.refuse_when_behind()
         for subject in claim.subjects:
             subject.limits.refuse_too_many(claim.pictures, claim.price)
         try:
             answer = await self._reserve(claim)
+        except asyncio.CancelledError:
+            _ = self._jobs.start(self._give_back(claim))  # the reserve may be on its way, or its answer
+            raise
         except QuotaUnavailable as failure:
             _ = self._jobs.start(self._give_back(claim))
             if self._on_outage == "allow":
@@ -64,11 +71,9 @@ class Reservations:
     async def settle(
         self, reservation: Reservation, charged: int, event: UsageEvent, ending: Ending | None = None
     ) -> None:
-        """Charge what was delivered and write the ledger's line; without an answer, it is done later from the disk."""
-        try:
-            await self._store.settle(reservation, charged, event, ending)
-        except QuotaUnavailable:
-            await self._spool.put(reservation, charged, event, ending)
+        """Charge what was delivered and write the ledger's line; without an answer, that is done later."""
+        settlement = Settlement(reservation=reservation, charged=charged, event=event, ending=ending)
+        await self._settlements.settle(settlement)
 
     async def _reserve(self, claim: Claim) -> Reservation | Refusal:
         """Reserve; when the store has lost its counts, wait until they are back."""

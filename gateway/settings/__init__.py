@@ -99,6 +99,12 @@ class Billing(Section, frozen=True, kw_only=True):
     currency: str = "CNY"
 
 
+class Ledger(Section, frozen=True, kw_only=True):
+    """[ledger]."""
+
+    max_backlog: int = 100_000
+
+
 class Log(Section, frozen=True, kw_only=True):
     """[log]."""
 
@@ -120,6 +126,7 @@ class Settings(Section, frozen=True, kw_only=True):
     database: Database = Database()
     quota: Quota = Quota()
     billing: Billing = Billing()
+    ledger: Ledger = Ledger()
     log: Log = Log()
 
     def with_redis(self, url: str) -> "Settings":
@@ -147,7 +154,8 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
     Raises:
         Misconfigured: a file is missing or malformed, or a value is unknown or wrong; the message names the place.
     """
-    path = config or _path(environ.get("GLM_GATEWAY_CONFIG"))
+    named = environ.get("GLM_GATEWAY_CONFIG")
+    path = config or (Path(named) if named else None)
     raw = read_toml(path) if path else {}
     environ = _with_secret_files(environ)
     for name, value in environ.items():
@@ -161,10 +169,6 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
             raise Misconfigured(f"Settings from {path}: upstreams has to be a list of tables, [[upstreams]].")
         raw["upstreams"] = [*upstreams, *accounts]
     return _checked(_convert(raw, Settings, path or "the environment"))
-
-
-def _path(text: str | None) -> Path | None:
-    return Path(text) if text else None
 
 
 def _with_secret_files(environ: Mapping[str, str]) -> dict[str, str]:
@@ -273,6 +277,7 @@ def _check_numbers(settings: Settings) -> None:
         ("upstream.image_timeout", settings.upstream.image_timeout),
         ("queue.max_wait", settings.queue.max_wait),
         ("server.max_body", settings.server.max_body),
+        ("ledger.max_backlog", settings.ledger.max_backlog),
     ):
         if not 0 < value < inf:
             raise Misconfigured(f"{name} has to be a number above 0, not {value}.")

@@ -23,6 +23,7 @@ from gateway.adapters.sql.installation import agree_on_secret
 from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.projects import SqlProjects
 from gateway.adapters.system import SystemClock, own_secret, random_text
+from gateway.api.errors import answer_of
 from gateway.api.services import Authenticated, Readiness, Services
 from gateway.domain.addresses import Address
 from gateway.domain.billing import Tariff
@@ -33,6 +34,7 @@ from gateway.domain.mapping import MappingRules
 from gateway.service.administer import AdministerKeys, Administration, KeyForge
 from gateway.service.administer_projects import AdministerProjects
 from gateway.service.authenticate import Authenticate
+from gateway.service.books import Books
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
@@ -41,6 +43,7 @@ from gateway.service.plan import Planner
 from gateway.service.ports import Announcer
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
+from gateway.wiring.background import end
 from gateway.wiring.quotas import open_reservations
 from gateway.wiring.upstreams import open_dispatch, open_slots
 
@@ -64,6 +67,10 @@ class Peppers:
     def hash_user(self, user: str) -> str:
         """Give 32 hex digits that stand for an end user upstream."""
         return derive(self.masters[0], "end-user\0" + user).hex()[:32]
+
+    def hash_prompt(self, prompt: str) -> str:
+        """Give 32 hex digits by which equal prompts are known in the ledger."""
+        return derive(self.masters[0], "prompt\0" + prompt).hex()[:32]
 
 
 @contextmanager
@@ -105,7 +112,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         outage = QuotaOutage(observer.limits_switched, allow=settings.quota.on_outage == "allow")
         quotas = open_reservations(settings, engine, redis, clock, observer, outage)
         reservations = await stack.enter_async_context(quotas)
-        jobs = Jobs(observer.crashed)
+        jobs, books = Jobs(observer.crashed), Books(answer_of=answer_of, hash_prompt=peppers.hash_prompt)
         stack.push_async_callback(jobs.drain, 0)
 
         async def shut_down() -> None:
@@ -115,7 +122,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
 
         yield Services(
             authenticate=authenticate,
-            generate=GenerateImages(_planner(settings, catalog, peppers), reservations, dispatch, jobs, clock),
+            generate=GenerateImages(_planner(settings, catalog, peppers), reservations, dispatch, jobs, clock, books),
             catalog=catalog,
             readiness=partial(_readiness, redis, engine, outage, jobs),
             render_metrics=metrics.render,
@@ -199,8 +206,7 @@ async def _working(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
 
 
 @asynccontextmanager

@@ -1,8 +1,7 @@
-"""Opens what limits and metering need: the quota store, its refill, the spool, and the work that goes on beside."""
+"""Opens what limits need: the quota store, its refill, and the work that goes on beside."""
 
-import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from zoneinfo import ZoneInfo
 
@@ -15,19 +14,19 @@ from gateway.adapters.redis.events import RedisUsageStream
 from gateway.adapters.redis.heartbeat import Heartbeat
 from gateway.adapters.redis.quota import RedisQuotas
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
-from gateway.adapters.spool import DiskSpool
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.service.jobs import Jobs
-from gateway.service.metering import Metering
 from gateway.service.outage import QuotaOutage
 from gateway.service.ports import Clock, LedgerUnavailable, QuotaUnavailable
 from gateway.service.refill import Refill
 from gateway.service.reserve import Reservations
 from gateway.settings import Settings
+from gateway.wiring.background import EXPECTED, every
+from gateway.wiring.metering import open_settlements
 
 DEADLINE, FAILOVER_DEADLINE = 0.9, 4.0  # design.md section 6, "Outages"
-COLLECT_SECONDS, METER_SECONDS = 1.0, 0.5
-_EXPECTED = (StoreUnavailable, QuotaUnavailable, LedgerUnavailable, OSError)
+COLLECT_SECONDS = 1.0
+GIVE_BACK_SECONDS = 2.0  # for what requests that were cancelled have perhaps taken, when the process ends
 
 
 @asynccontextmanager
@@ -53,13 +52,13 @@ async def open_reservations(
         deadline=settings.redis.reserve_deadline or (FAILOVER_DEADLINE if topology.fails_over else DEADLINE),
         wait_replicas=settings.redis.wait_replicas if settings.redis.wait_replicas >= 0 else int(topology.replicated),
     )
-    ledger, spool = SqlLedger(engine), DiskSpool(settings.data_dir / "spool")
+    observer.follow_unconfirmed(lambda: store.unconfirmed)
+    ledger, stream = SqlLedger(engine), RedisUsageStream(scripts, owner)
     refill = Refill(store, ledger, clock, zone)
     collector = Collector(scripts, owner, lease=settings.quota.lease)
-    metering = Metering(RedisUsageStream(scripts), ledger, spool, store)
     errands = Jobs(observer.crashed)
 
-    with suppress(*_EXPECTED):
+    with suppress(*EXPECTED):
         await refill.begin()
 
     async def collect() -> None:
@@ -69,11 +68,12 @@ async def open_reservations(
 
     url = settings.redis.url.reveal()
     with Heartbeat(url, owner, lambda: store.shards, lease=settings.quota.lease):
-        async with _every(COLLECT_SECONDS, collect, observer), _every(METER_SECONDS, metering.carry, observer):
-            yield Reservations(store, spool, refill, errands, clock, on_outage=settings.quota.on_outage)
-        await errands.drain(0)
-        with suppress(*_EXPECTED):
-            await metering.carry()
+        async with (
+            open_settlements(settings, store, stream, ledger, observer) as settlements,
+            every(COLLECT_SECONDS, collect, observer),
+        ):
+            yield Reservations(store, settlements, refill, errands, clock, on_outage=settings.quota.on_outage)
+            await errands.drain(GIVE_BACK_SECONDS)
 
 
 @contextmanager
@@ -89,27 +89,3 @@ def _noted(outage: QuotaOutage) -> Generator[None]:
         raise
     else:
         outage.note(away=False)
-
-
-@asynccontextmanager
-async def _every(
-    seconds: float, work: Callable[[], Awaitable[object]], observer: MetricsAndLog
-) -> AsyncGenerator[None]:
-    """Repeat work beside the block; an outage or a defect is told and does not end it."""
-
-    async def repeat() -> None:
-        while True:
-            try:
-                await work()
-            except _EXPECTED as failure:
-                observer.outage(type(failure).__name__, str(failure))
-            except Exception as failure:  # noqa: BLE001 - the next round may do better
-                observer.crashed(failure)
-            await asyncio.sleep(seconds)
-
-    task = asyncio.create_task(repeat())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

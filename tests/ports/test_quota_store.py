@@ -42,7 +42,7 @@ class Shop:
         self.owner = owner
         self.lease = lease
         self.quotas = RedisQuotas(self.scripts, owner, UTC, lease=lease, deadline=0.9)
-        self.stream = RedisUsageStream(self.scripts)
+        self.stream = RedisUsageStream(self.scripts, owner)
         self.project = f"proj_{uuid.uuid4().hex}"
         self.names = Names(shard_of(self.project))
         self.probes = 0

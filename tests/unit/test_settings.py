@@ -100,6 +100,7 @@ FROM_ENVIRONMENT = {
     "quota.timezone": ("Asia/Shanghai", "Asia/Shanghai"),
     "quota.lease": ("12.5", 12.5),
     "billing.currency": ("USD", "USD"),
+    "ledger.max_backlog": ("7", 7),
     "log.level": ("debug", "debug"),
     "log.format": ("json", "json"),
 }
@@ -217,6 +218,7 @@ WRONG = [
     ({}, '[quota]\ntimezone = "../etc/passwd"\n', r"quota\.timezone"),
     ({"GLM_GATEWAY_SERVER__TRUSTED_PROXIES": "10.0.0.0/8,proxy"}, "", r"server\.trusted_proxies.*proxy"),
     ({}, '[server]\ntrusted_proxies = ["10.0.0.1/8"]\n', r"server\.trusted_proxies.*10\.0\.0\.1/8"),
+    ({"GLM_GATEWAY_LEDGER__MAX_BACKLOG": "0"}, "", r"ledger\.max_backlog.*above 0"),
     ({"GLM_GATEWAY_BILLING__PRICE": "1"}, "", r"price.*\$\.billing"),
     ({"REDIS_URL_FILE": "/nowhere/redis"}, "", "REDIS_URL_FILE.*/nowhere/redis"),
     ({}, "[server]\nprt = 1\n", r"gateway\.toml.*prt.*\$\.server"),

@@ -1,6 +1,9 @@
 """The usage streams: what was settled and is not in the ledger yet."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -11,13 +14,24 @@ from gateway.domain.usage import UsageEvent
 from gateway.service.ports import QuotaUnavailable
 
 BATCH = 500  # rows: 10 to 100 times cheaper than single commits (parts.md section 3)
+TURN_SECONDS, BEATS = 5.0, 5  # how long a turn lasts unless renewed, and how often it is renewed in that time
+DEADLINE = 2.0
+
+
+@dataclass(slots=True)
+class RedisTurn:
+    """The turn port."""
+
+    ours: bool
 
 
 class RedisUsageStream:
-    """The usage stream port."""
+    """The usage stream port of one replica, `owner`; a `turn` lasts so many seconds unless it is renewed."""
 
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: Scripts, owner: str, *, turn: float = TURN_SECONDS) -> None:
         self._scripts = scripts
+        self._owner = owner
+        self._turn = turn
 
     async def pending(self, shard: int) -> list[tuple[str, UsageEvent]]:
         """Give the oldest lines. What cannot be read is moved aside, so that it does not hold up the rest."""
@@ -41,6 +55,35 @@ class RedisUsageStream:
     async def backlog(self, shard: int) -> int:
         """Count the lines that wait."""
         return int(await self._call("XLEN", Names(shard).of("events")))
+
+    @asynccontextmanager
+    async def turn(self, shard: int) -> AsyncGenerator[RedisTurn]:
+        """Be the only one that carries over a shard's lines until the block ends, if no other replica is."""
+        name = Names(shard).of("drain")
+        try:
+            turn = RedisTurn(ours=await self._take(name, self._turn))
+        except StoreUnavailable as failure:
+            raise QuotaUnavailable(str(failure)) from failure
+        if not turn.ours:
+            yield turn
+            return
+        renewing = asyncio.create_task(self._renew(name, turn))
+        try:
+            yield turn
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            with suppress(StoreUnavailable):  # it ends by itself
+                await self._take(name, 0)
+
+    async def _renew(self, name: str, turn: RedisTurn) -> None:
+        while turn.ours:
+            await asyncio.sleep(self._turn / BEATS)
+            with suppress(StoreUnavailable):
+                turn.ours = await self._take(name, self._turn)
+
+    async def _take(self, name: str, seconds: float) -> bool:
+        return bool(await self._scripts.run("turn", [name], [self._owner, round(seconds * 1000)], DEADLINE))
 
     async def _call(self, *command: object) -> Any:  # noqa: ANN401 - a reply has the type that the command gives it
         try:

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.adapters.sql.engine import READING
@@ -17,6 +18,7 @@ from gateway.service.ports import LedgerUnavailable
 
 _KNOWN = max(RANKS.values())
 _UNCERTAIN = {outcome.value: rank for outcome, rank in RANKS.items() if rank < _KNOWN}
+_UNREACHABLE = (DBAPIError, PoolTimeout, OSError, TimeoutError)
 
 
 class SqlLedger:
@@ -38,7 +40,7 @@ class SqlLedger:
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(self._upsert(), rows)
-        except (DBAPIError, OSError, TimeoutError) as failure:
+        except _UNREACHABLE as failure:
             raise LedgerUnavailable(str(failure)) from failure
 
     async def used_since(self, start: datetime) -> list[Used]:
@@ -52,7 +54,7 @@ class SqlLedger:
         try:
             async with self._reading.connect() as connection:
                 return [Used(*row) for row in await connection.execute(query)]
-        except (DBAPIError, OSError, TimeoutError) as failure:
+        except _UNREACHABLE as failure:
             raise LedgerUnavailable(str(failure)) from failure
 
     async def known(self, event_ids: Sequence[str]) -> set[str]:
@@ -61,7 +63,7 @@ class SqlLedger:
         try:
             async with self._reading.connect() as connection:
                 return set((await connection.execute(query)).scalars())
-        except (DBAPIError, OSError, TimeoutError) as failure:
+        except _UNREACHABLE as failure:
             raise LedgerUnavailable(str(failure)) from failure
 
     def _upsert(self) -> Any:  # noqa: ANN401 - the two dialects' inserts share no type

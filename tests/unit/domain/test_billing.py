@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.domain import errors
 from gateway.domain.billing import Tariff, closed, opened
-from gateway.domain.usage import Outcome
+from gateway.domain.usage import Answer, Outcome
 from tests.builders import NOW, a_caller, a_picture, a_plan, an_order
 
 DELIVERED, LOST, UNKNOWN, FAILED = "delivered", "lost", "unknown", "failed"
@@ -22,6 +22,8 @@ FAILURES = (
     errors.QueueTimedOut,
     errors.TextTooLong,
 )
+NO_WAIT = {"latency_ms": 0, "queue_ms": 0, "answer": Answer()}
+JANUARY = datetime(2026, 1, 1, tzinfo=UTC)
 kinds = st.lists(st.sampled_from([DELIVERED, LOST, UNKNOWN, FAILED]), min_size=1, max_size=10)
 prices = st.integers(0, 10**9)
 
@@ -37,9 +39,9 @@ def end_of(kind, number=0):
 def lines_of(kinds, price=100_000, **order):
     tariff = Tariff(price=price, currency="USD")
     order = an_order(**{"n": len(kinds), "requested_model": "dall-e-3", **order})
-    line = opened(a_caller(), order, tariff, request_id="request-1", now=NOW)
+    line = opened(a_caller(), order, tariff, request_id="request-1", now=NOW, prompt_hash="hash")
     ends = [end_of(kind, number) for number, kind in enumerate(kinds)]
-    return line, closed(line, ends, tariff, latency_ms=1234)
+    return line, closed(line, ends, tariff, latency_ms=1234, queue_ms=34, answer=Answer(503, "a_code"))
 
 
 @given(kinds=kinds, price=prices)
@@ -85,6 +87,9 @@ def test_who_asked_for_what_stays_as_it_was_opened(kinds):
     assert (done.event_id, done.request_id, done.time) == ("request-1", "request-1", NOW)
     assert (done.requested_model, done.upstream_model) == ("dall-e-3", "glm-image")
     assert (done.cost_currency, done.currency, done.latency_ms) == ("USD", "USD", 1234)
+    assert (done.queue_ms, done.status, done.error_code) == (34, 503, "a_code")
+    assert (line.queue_ms, line.status, line.error_code) == (0, 0, "")
+    assert line.prompt_hash == done.prompt_hash == "hash"
     assert done.source == "image.generation"
 
 
@@ -97,20 +102,20 @@ def test_the_end_user_is_known_by_the_hash_only(user_id, hashed):
 
 def test_size_and_account_are_those_of_what_was_made():
     tariff = Tariff(price=1, currency="CNY")
-    line = opened(a_caller(), an_order(n=4), tariff, request_id="request-1", now=datetime(2026, 1, 1, tzinfo=UTC))
+    line = opened(a_caller(), an_order(n=4), tariff, request_id="request-1", now=JANUARY, prompt_hash="")
     assert (line.size, line.upstream_account) == ("1280x1280", "")
     made = [a_picture(size=(1024, 768)) for _ in range(3)]
     ends = [errors.UpstreamBroken("x"), *made]
-    done = closed(line, ends, tariff, latency_ms=0)
+    done = closed(line, ends, tariff, **NO_WAIT)
     assert done.size == "1024x768"
-    assert closed(line, [errors.UpstreamBroken("x")], tariff, latency_ms=0).size == "1280x1280"
+    assert closed(line, [errors.UpstreamBroken("x")], tariff, **NO_WAIT).size == "1280x1280"
 
 
 def test_every_account_that_made_a_picture_is_named_once():
     tariff = Tariff(price=1, currency="CNY")
-    line = opened(a_caller(), an_order(n=3), tariff, request_id="request-1", now=NOW)
+    line = opened(a_caller(), an_order(n=3), tariff, request_id="request-1", now=NOW, prompt_hash="hash")
     made = [a_picture(account=name) for name in ("b", "a", "b")]
-    assert closed(line, made, tariff, latency_ms=0).upstream_account == "b,a"
+    assert closed(line, made, tariff, **NO_WAIT).upstream_account == "b,a"
 
 
 @pytest.mark.parametrize(

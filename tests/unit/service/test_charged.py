@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from gateway.api.errors import answer_of
 from gateway.domain import errors
 from gateway.domain.limits import Limit
 from gateway.domain.quota import Limits
@@ -92,8 +93,56 @@ async def test_the_line_says_who_asked_for_what_and_how_long_it_took():
     assert (line.upstream_account, line.size, line.latency_ms) == ("main", "1280x1280", 500)
     assert (line.cost_currency, line.currency) == ("CNY", "CNY")
     assert len(line.end_user_hash) == 32
+    assert line.prompt_hash == "hash of 21"
     assert "someone" not in repr(line)
     assert "fox" not in repr(line)
+
+
+ANSWERS = [
+    ([PAID], [], 200, ""),
+    ([CUT, PAID, REFUSED], [], 200, ""),
+    ([REFUSED, failed(Fault.ACCOUNT, "1113", 429)], [], 400, "content_policy_violation"),
+    ([REFUSED, CUT], [], 504, "upstream_outcome_unknown"),
+    ([REFUSED, PAID], [LOST], 502, "image_download_failed"),
+    ([PAID, CUT], [LOST], 504, "upstream_outcome_unknown"),
+    ([DEFECT], [], 500, "server_error"),
+]
+
+
+@pytest.mark.parametrize(("calls", "downloads", "status", "code"), ANSWERS)
+async def test_the_line_has_the_status_and_the_code_that_the_client_gets(calls, downloads, status, code):
+    studio = Studio(*calls)
+    studio.shop.source.ends = list(downloads)
+    generation = await studio.start(n=len(calls))
+    [end] = await asyncio.gather(generation.all(), return_exceptions=True)
+    line = await studio.line()
+    assert (line.status, line.error_code) == (status, code)
+    assert status == (answer_of(end).status if isinstance(end, BaseException) else 200)
+
+
+async def test_the_line_of_a_job_that_a_stop_cut_off_has_the_answer_of_its_client():
+    studio = Studio()
+    studio.shop.upstream.gate.clear()
+    generation = await studio.start()
+    await settle()
+    generation.tasks[0].cancel()
+    with pytest.raises(errors.OutcomeUnknown):
+        await generation.all()
+    line = await studio.line()
+    assert (line.outcome, line.status, line.error_code) == (Outcome.UNKNOWN, 504, "upstream_outcome_unknown")
+
+
+async def test_the_line_says_how_long_the_first_picture_waited_for_its_slot():
+    studio = Studio(concurrency=1)
+    studio.shop.upstream.gate.clear()
+    await studio.start()
+    await settle()
+    await studio.start(n=2)
+    await settle()
+    studio.shop.clock.seconds += 2.5
+    studio.shop.upstream.gate.set()
+    assert await studio.jobs.drain(5) == 0
+    assert [(line.event_id, line.queue_ms) for line in studio.quotas.events] == [("request-1", 0), ("request-2", 2500)]
 
 
 async def test_what_is_kept_for_the_owners_death_is_the_most_that_it_may_have_cost():

@@ -297,3 +297,18 @@ def test_no_interleaving_loses_or_doubles_a_slot(concurrency, steps):
         assert len(queue.served) == concurrency
 
     asyncio.run(run())
+
+
+async def test_a_wait_for_a_slot_is_told_also_when_none_came_free():
+    shop = Workshop(max_wait=0.05)
+    shop.upstream.gate.clear()
+    first = asyncio.create_task(shop.make())
+    await settle()
+    second = asyncio.create_task(shop.make())
+    await settle()
+    shop.clock.seconds += 7
+    with pytest.raises(errors.QueueTimedOut):
+        await second
+    shop.upstream.gate.set()
+    await first
+    assert shop.waits == [0, 7]

@@ -1,13 +1,17 @@
-"""Lines reach the ledger exactly once in effect: written first, forgotten after; and what waits on disk is made up."""
+"""Lines reach the ledger exactly once in effect: written first, forgotten after."""
+
+import asyncio
 
 import pytest
 
+from gateway.domain.errors import LedgerBehind
 from gateway.domain.quota import shard_of
 from gateway.domain.usage import Outcome
+from gateway.service.backlog import Backlog
 from gateway.service.metering import Metering
-from gateway.service.ports import Settlement
-from tests.builders import a_claim, a_line
-from tests.fakes_quota import FakeLedger, FakeQuotas, FakeSpool, FakeUsageStream
+from tests.builders import a_line
+from tests.fakes import FakeObserver, settle
+from tests.fakes_quota import FakeLedger, FakeUsageStream
 
 pytestmark = pytest.mark.anyio
 
@@ -17,19 +21,13 @@ LINES = [a_line(f"request-{number}", project_id=f"proj_{number % 3}") for number
 class Office:
     """The metering on fakes."""
 
-    def __init__(self, *lines, settlements=()):
-        self.stream, self.ledger, self.store = FakeUsageStream(*lines), FakeLedger(), FakeQuotas()
-        self.spool = FakeSpool(*settlements)
-        self.metering = Metering(self.stream, self.ledger, self.spool, self.store)
+    def __init__(self, *lines):
+        self.stream, self.ledger, self.observer = FakeUsageStream(*lines), FakeLedger(), FakeObserver()
+        self.backlog = Backlog(5, self.observer)
+        self.metering = Metering(self.stream, self.ledger, self.backlog)
 
     def written(self):
         return sorted(self.ledger.lines)
-
-
-def a_settlement(number, project="proj_default"):
-    claim = a_claim(f"request-{number}", project_id=project)
-    event = a_line(f"request-{number}", project_id=project)
-    return Settlement(reservation=FakeQuotas().assumed(claim), charged=1, event=event)
 
 
 async def test_every_line_of_every_shard_is_carried_over():
@@ -92,43 +90,56 @@ async def test_a_known_outcome_replaces_an_abandoned_one_and_never_the_other_way
         assert office.ledger.lines == {"request-1": other}
 
 
-async def test_what_waits_on_disk_is_settled_and_then_forgotten():
-    settlements = [a_settlement(1), a_settlement(2)]
-    office = Office(settlements=settlements)
-    await office.metering.carry()
-    assert office.store.charged == {"request-1": 1, "request-2": 1}
-    assert office.store.events == [settlement.event for settlement in settlements]
-    assert office.spool.settlements == []
+async def test_a_shard_that_another_replica_carries_is_left_to_it():
+    office = Office(*LINES)
+    shard = shard_of("proj_1")
+    office.stream.elsewhere = {shard}
+    kept = [line for line in LINES if shard_of(line.project_id) == shard]
+    assert await office.metering.drain() == len(LINES) - len(kept)
+    assert office.stream.all() == kept
+    assert office.observer.backlog == len(kept)
 
 
-@pytest.mark.parametrize("trouble", ["down", "mute"])
-async def test_without_the_store_the_disk_keeps_everything(trouble):
-    settlements = [a_settlement(1), a_settlement(2)]
-    office = Office(*LINES, settlements=settlements)
-    setattr(office.store, trouble, True)
-    await office.metering.carry()
-    assert office.spool.settlements == settlements
-    assert len(office.written()) == len(LINES)
-    setattr(office.store, trouble, False)
-    await office.metering.carry()
-    assert office.spool.settlements == []
-    assert office.store.charged == {"request-1": 1, "request-2": 1}
-    assert len(office.store.events) == 2
+async def test_nobody_takes_a_turn_where_nothing_waits():
+    office, turns = Office(*LINES), []
+    turn = office.stream.turn
+    office.stream.turn = lambda shard: turns.append(shard) or turn(shard)
+    await office.metering.drain()
+    assert sorted(turns) == sorted({shard_of(line.project_id) for line in LINES})
+    await office.metering.drain()
+    assert len(turns) == 3
 
 
-async def test_a_settlement_that_was_made_after_all_charges_nothing_more():
-    settlement = a_settlement(1)
-    office = Office(settlements=[settlement])
-    await office.store.settle(settlement.reservation, settlement.charged, settlement.event)
-    await office.metering.carry()
-    assert office.store.events == [settlement.event]
-    assert office.spool.settlements == []
+async def test_the_backlog_is_known_while_a_drain_hangs():
+    """SQL that hangs: the drain does not come to an end, and what waits grows."""
+    office, gate = Office(*LINES[:3]), asyncio.Event()
+    write = office.ledger.write
+
+    async def hang(events):
+        await gate.wait()
+        await write(events)
+
+    office.ledger.write = hang
+    draining = asyncio.create_task(office.metering.drain_when_due())
+    await office.metering.measure()
+    await settle()
+    for number, line in enumerate(LINES[3:]):
+        office.stream.lines[shard_of(line.project_id)][f"{number}-9"] = line
+    assert office.backlog.lines == 3
+    await office.metering.measure()
+    assert office.backlog.lines == len(LINES)
+    with pytest.raises(LedgerBehind, match=r"9 usage records.*ledger\.max_backlog \(5\).*operator"):
+        office.backlog.refuse_when_full()
+    gate.set()
+    await draining
+    assert office.backlog.lines == office.observer.backlog == 0
+    office.backlog.refuse_when_full()
 
 
-async def test_a_shard_that_cannot_settle_does_not_keep_the_others_settlements_waiting():
-    """An emptied shard refuses settlements until a request refills it: that of an idle project may never come."""
-    office = Office(settlements=[a_settlement(1, "proj_1"), a_settlement(2, "proj_2")])
-    office.store.emptied = {shard_of("proj_1")}
-    await office.metering.carry()
-    assert office.store.charged == {"request-2": 1}
-    assert [settlement.event.event_id for settlement in office.spool.settlements] == ["request-1"]
+async def test_a_shard_that_gives_no_answer_counts_as_before():
+    office = Office(*LINES)
+    office.ledger.down = True
+    await office.metering.drain()
+    office.stream.down = {shard_of(line.project_id) for line in LINES}
+    await office.metering.measure()
+    assert office.backlog.lines == len(LINES)

@@ -9,11 +9,13 @@ from gateway.domain import errors
 from gateway.domain.limits import SHORT, Limit
 from gateway.domain.quota import shard_of
 from gateway.domain.usage import Outcome
+from gateway.service.backlog import Backlog
 from gateway.service.jobs import Jobs
 from gateway.service.ports import QuotaEmptied, QuotaRestoring
 from gateway.service.reserve import RELEASE_PAUSE, Reservations
+from gateway.service.settlements import Settlements
 from tests.builders import NOW, PRICE, a_claim, a_line
-from tests.fakes import FakeClock, settle
+from tests.fakes import FakeClock, FakeObserver, settle
 from tests.fakes_quota import FakeQuotas, FakeSpool
 
 pytestmark = pytest.mark.anyio
@@ -24,10 +26,12 @@ class Desk:
 
     def __init__(self, on_outage="refuse", refill=None):
         self.store, self.spool, self.clock, self.crashes = FakeQuotas(), FakeSpool(), FakeClock(), []
+        self.backlog = Backlog(10, FakeObserver())
+        settlements = Settlements(self.store, self.spool, self.backlog, FakeObserver())
         self.jobs = Jobs(self.crashes.append)
         self.refilled = []
         self.reservations = Reservations(
-            self.store, self.spool, refill or self.refill, self.jobs, self.clock, on_outage=on_outage
+            self.store, settlements, refill or self.refill, self.jobs, self.clock, on_outage=on_outage
         )
 
     async def refill(self, shard):
@@ -133,6 +137,30 @@ async def test_an_installation_may_let_pass_what_cannot_be_checked(trouble):
 async def test_letting_pass_in_an_outage_forgives_no_limit_that_can_be_checked():
     with pytest.raises(errors.QuotaExhausted):
         await Desk("allow").take(key={"images_per_day": 0})
+
+
+async def test_who_is_cancelled_while_it_waits_takes_nothing():
+    desk = Desk()
+    desk.store.gate.clear()
+    taking = asyncio.create_task(desk.take(pictures=3))
+    await settle()
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    assert await desk.jobs.drain(5) == 0
+    assert desk.store.holding == {}
+    assert desk.store.states == {"request-1": "released"}
+
+
+@pytest.mark.parametrize("on_outage", ["refuse", "allow"])
+async def test_while_the_ledger_is_too_far_behind_nothing_is_asked_for(on_outage):
+    desk = Desk(on_outage)
+    desk.backlog.note("elsewhere", 11)
+    with pytest.raises(errors.LedgerBehind):
+        await desk.take()
+    assert desk.store.asked == []
+    desk.backlog.note("elsewhere", 10)
+    await desk.take()
 
 
 async def test_an_emptied_store_is_refilled_before_anything_is_granted():

@@ -1,0 +1,47 @@
+"""How the lines of the ledger are written: what domain rules cannot know is handed in."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.domain.billing import Tariff, closed, opened
+from gateway.domain.errors import GatewayError, OutcomeUnknown
+from gateway.domain.image import ImageOrder, Picture
+from gateway.domain.keys import Caller
+from gateway.domain.usage import Answer, UsageEvent
+from gateway.service.worst import worst_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """The lines of jobs.
+
+    `answer_of` gives the status and code that a client gets for a failure, `hash_prompt` a keyed hash of a prompt.
+    """
+
+    answer_of: Callable[[BaseException], Answer]
+    hash_prompt: Callable[[str], str]
+
+    def open(self, caller: Caller, order: ImageOrder, tariff: Tariff, *, request_id: str, now: datetime) -> UsageEvent:
+        """Write the line that stands if the job's owner dies."""
+        prompt_hash = self.hash_prompt(order.plan.prompt)
+        return opened(caller, order, tariff, request_id=request_id, now=now, prompt_hash=prompt_hash)
+
+    def close(
+        self, line: UsageEvent, ends: Sequence[object], tariff: Tariff, *, now: datetime, waits: Sequence[float]
+    ) -> UsageEvent:
+        """Write the line of a job whose pictures ended so; `waits` are their waits for slots in seconds, in order."""
+        known = [end if isinstance(end, Picture | GatewayError) else OutcomeUnknown("the job crashed") for end in ends]
+        delivered = any(isinstance(end, Picture) for end in ends)
+        return closed(
+            line,
+            known,
+            tariff,
+            latency_ms=_milliseconds((now - line.time).total_seconds()),
+            queue_ms=_milliseconds(waits[0]) if waits else 0,
+            answer=Answer() if delivered else self.answer_of(worst_of(ends)),
+        )
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
