@@ -1,6 +1,7 @@
 """THE FLOW of one request: plan -> attach and reserve -> make what is missing -> settle -> answer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gateway.domain.asked import Asked
 from gateway.domain.errors import GatewayError, JobCancelled, OutcomeUnknown
@@ -8,7 +9,7 @@ from gateway.domain.flights import End, Ending, Follow, Hit, Lead, replayable
 from gateway.domain.image import ImageRequest, Picture
 from gateway.domain.job import Job
 from gateway.domain.keys import Caller
-from gateway.service.books import Books
+from gateway.service.books import Books, Ends
 from gateway.service.generation import Generation, Run
 from gateway.service.jobs import Jobs
 from gateway.service.making import Making
@@ -89,8 +90,10 @@ class GenerateImages:
 
     async def _settle_ends(self, run: Run, ends: list[Picture | GatewayError]) -> None:
         ends = await self._making.late(run, ends)
-        led = [ends[lead] for lead in run.leads]
-        line = self._books.close(run.job.line, led, run.job.tariff, now=self._clock.now(), waits=run.waits)
+        line = replace(run.job.line, cache=run.cache)
+        made = [ends[position] for position in run.leads]
+        said = Ends(all=ends, made=made, waits=run.waits)
+        line = self._books.close(line, said, run.job.tariff, now=self._clock.now())
         ending = Ending(ends={at: End.of(end) for at, end in enumerate(ends)}, replayable=replayable(ends))
         await self._reservations.settle(run.reservation, line.pictures_delivered, line, ending)
 

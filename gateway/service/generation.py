@@ -52,6 +52,15 @@ class Run:
         """Tell whether a picture is made for this request."""
         return bool(self.leads) or any(child.made for child in self.children)
 
+    @property
+    def cache(self) -> CacheStatus:
+        """Say what became of the pictures, once they are there (design.md section 6, "Words of the answer")."""
+        if not self.job.cached:
+            return "BYPASS"
+        if self.made:
+            return "MISS" if self.job.sought.join else "REFRESH"
+        return "COALESCED" if any(isinstance(source, Follow) for source in self.sources()) else "HIT"
+
     async def wait(self) -> list[Picture | BaseException]:
         """Wait until every picture has ended."""
         return await asyncio.gather(*map(asyncio.shield, self.tasks), return_exceptions=True)
@@ -99,13 +108,8 @@ class Generation:
 
     @property
     def cache(self) -> CacheStatus:
-        """Say what became of the pictures, once they are there (design.md section 6, "Words of the answer")."""
-        sought = self.run.job.sought
-        if not self.run.job.cached:
-            return "BYPASS"
-        if self.run.made:
-            return "MISS" if sought.join else "REFRESH"
-        return "COALESCED" if any(isinstance(source, Follow) for source in self.run.sources()) else "HIT"
+        """Say what became of the pictures."""
+        return self.run.cache
 
     @property
     def age(self) -> int | None:

@@ -6,7 +6,7 @@ from gateway.domain.billing import Tariff
 from gateway.domain.errors import ClientLeft, GatewayError, OutcomeUnknown
 from gateway.domain.flights import End, Ending, Receipt
 from gateway.domain.image import Picture
-from gateway.service.books import Books
+from gateway.service.books import Books, Ends
 from gateway.service.dispatch import Dispatch
 from gateway.service.jobs import Jobs
 from gateway.service.ports import Clock
@@ -36,7 +36,7 @@ class Rescue:
         ends = await asyncio.gather(*(self._end(orphan, position) for position in leads))
         line = claim.abandoned
         tariff = Tariff(price=claim.price, currency=line.currency)
-        done = self._books.close(line, ends, tariff, now=self._clock.now(), waits=())
+        done = self._books.close(line, Ends(all=ends, made=ends), tariff, now=self._clock.now())
         ending = Ending(ends={at: End.of(end) for at, end in zip(leads, ends, strict=True)})
         await self._reservations.settle(orphan.reservation, done.pictures_delivered, done, ending)
 
