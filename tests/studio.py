@@ -1,7 +1,10 @@
 """Use cases on fakes of everything that they need."""
 
+from datetime import UTC
+
 from gateway.domain.billing import Tariff
 from gateway.domain.errors import InvalidKey
+from gateway.domain.quota import calendar_of
 from gateway.service.authenticate import Authenticate
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
@@ -11,6 +14,7 @@ from gateway.settings.models import load_catalog
 from tests.builders import PEPPER, PRICE, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
 from tests.fakes import FakeClock, FakeKeys, Workshop
 from tests.fakes_quota import FakeQuotas, FakeSpool
+from tests.quota_memory import Memory
 
 
 class Studio:
@@ -20,7 +24,7 @@ class Studio:
         self.shop = Workshop(*ends, accounts=[an_account(concurrency=concurrency)])
         self.crashes = []
         self.jobs = Jobs(self.crashes.append)
-        self.quotas = FakeQuotas()
+        self.quotas = FakeQuotas(Memory(self.shop.clock))
         self.spool = FakeSpool()
         self.refilled = []
         self.reservations = Reservations(
@@ -47,7 +51,7 @@ class Studio:
 
     async def _refill(self, shard):
         self.refilled.append(shard)
-        self.quotas.emptied.discard(shard)
+        await self.quotas.refill(shard, calendar_of(0, UTC), {}, fresh=True)
 
 
 SECRET = a_secret()

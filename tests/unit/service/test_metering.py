@@ -128,7 +128,7 @@ async def test_a_settlement_that_was_made_after_all_charges_nothing_more():
 async def test_a_shard_that_cannot_settle_does_not_keep_the_others_settlements_waiting():
     """An emptied shard refuses settlements until a request refills it: that of an idle project may never come."""
     office = Office(settlements=[a_settlement(1, "proj_1"), a_settlement(2, "proj_2")])
-    office.store.emptied = {shard_of("proj_1")}
+    office.store.memory.lose(shard_of("proj_1"))
     await office.metering.carry()
     assert office.store.charged == {"request-2": 1}
     assert [settlement.event.event_id for settlement in office.spool.settlements] == ["request-1"]
