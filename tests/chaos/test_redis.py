@@ -63,6 +63,7 @@ class Load:
             await asyncio.gather(*self.later)
 
     async def _caller(self, turn):
+        await asyncio.sleep(PAUSE * turn / CALLERS)  # in step, all of them might be settling when the server is stopped
         while not self.stopping:
             turn += 1
             await self._generation(self.charged(turn))
