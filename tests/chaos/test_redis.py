@@ -5,16 +5,14 @@ import logging
 import os
 import time
 from dataclasses import dataclass
-from datetime import UTC
 
 import pytest
 
-from gateway.adapters.redis.quota import RedisQuotas
 from gateway.domain.limits import Limit
-from gateway.domain.quota import Limits, Refusal, shard_of
+from gateway.domain.quota import Limits, Refusal
 from gateway.service.ports import QuotaUnavailable
 from tests import redis_servers
-from tests.ports.test_quota_store import event, shop
+from tests.ports.quota_shop import event, real_shop
 
 pytestmark = pytest.mark.anyio
 log = logging.getLogger(__name__)
@@ -65,6 +63,7 @@ class Load:
             await asyncio.gather(*self.later)
 
     async def _caller(self, turn):
+        await asyncio.sleep(PAUSE * turn / CALLERS)  # in step, all of them might be settling when the server is stopped
         while not self.stopping:
             turn += 1
             await self._generation(self.charged(turn))
@@ -119,9 +118,9 @@ def share_answered(calls):
 
 async def test_a_redis_that_stops_for_two_seconds(tmp_path):
     with redis_servers.redis_alone(tmp_path) as (url, node):
-        async with shop(url) as at:
+        async with real_shop(url) as at:
             unlimited = Limits(images_per_day=10**6, requests_per_minute=10**6, concurrent=10**6)
-            load = Load(at, at.quotas, unlimited, lambda turn: turn % 3)
+            load = Load(at, at.store.replica(deadline=RESERVE_SECONDS), unlimited, lambda turn: turn % 3)
             start, stop, resume, end = await load.run(stopped_for_a_while(node))
             for call in load.calls:
                 assert call.seconds < (RESERVE_SECONDS if call.kind == "reserve" else SETTLE_SECONDS) + LATE
@@ -130,7 +129,7 @@ async def test_a_redis_that_stops_for_two_seconds(tmp_path):
             assert any(call.answer is None for call in load.reserves(stop - LATE, resume))
             assert await at.used(Limit.IMAGES_PER_DAY) == load.paid
             assert await at.used(Limit.CONCURRENT) == 0
-            assert await at.stream.backlog(shard_of(at.project)) == load.granted
+            assert await at.store.stream.backlog(at.shard) == load.granted
 
 
 async def stopped_for_a_while(node):
@@ -152,10 +151,10 @@ async def stopped_for_a_while(node):
 async def test_masters_of_a_cluster_that_are_killed(tmp_path):
     """Every round lets some more pictures pass; the master is killed while they do, and starts again as a replica."""
     with redis_servers.redis_cluster(tmp_path) as cluster:
-        async with shop(cluster.url) as at:
-            quotas = RedisQuotas(at.scripts, "owner", UTC, lease=30, deadline=FAILOVER_SECONDS, wait_replicas=1)
+        async with real_shop(cluster.url) as at:
+            quotas = at.store.replica(deadline=FAILOVER_SECONDS, wait_replicas=1)
             load = Load(at, quotas, Limits(images_per_day=0), lambda _: 2)
-            failovers = await load.run(killed_again_and_again(load, cluster, at.names.of("epoch")))
+            failovers = await load.run(killed_again_and_again(load, cluster, at.store.names.of("epoch")))
             unanswered = sum(call.answer is None for call in load.reserves(0, float("inf")))
             log.info("failovers %s s, %d calls, the slowest %.2f s", failovers, len(load.calls), slowest(load.calls))
             log.info("%d reserves unanswered, %d granted without a replica", unanswered, quotas.unconfirmed)
