@@ -14,15 +14,16 @@ from tests.builders import NOW, a_paid_picture, a_plan, an_account
 
 
 class FakeClock:
-    """Stands still, except that a sleep takes its time at once; `step` seconds pass with each monotonic reading."""
+    """Stands still at `start`, except that a sleep takes its time at once; `step` seconds pass with each reading."""
 
-    def __init__(self, step=0.0):
+    def __init__(self, step=0.0, start=NOW):
+        self.start = start
         self.seconds = 0.0
         self.step = step
         self.slept = []
 
     def now(self):
-        return NOW + timedelta(seconds=self.seconds)
+        return self.start + timedelta(seconds=self.seconds)
 
     def monotonic(self):
         self.seconds += self.step

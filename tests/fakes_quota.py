@@ -1,79 +1,120 @@
 """The ports behind limits and metering in memory, whole: the quota store, the spool, the ledger, the usage stream."""
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
 from types import SimpleNamespace
 
-from gateway.domain.limits import SHORT, Limit, Room
-from gateway.domain.quota import Refusal, Reservation, shard_of
+from gateway.domain.limits import Limit
+from gateway.domain.quota import Reservation, shard_of
 from gateway.domain.usage import RANKS, Outcome, Used
-from gateway.service.ports import LedgerUnavailable, QuotaEmptied, QuotaUnavailable, Settlement
+from gateway.service.ports import LedgerUnavailable, QuotaUnavailable, Settlement
+from tests.fakes import FakeClock
+from tests.quota_memory import Memory
+
+RECENT = timedelta(minutes=5)  # what was settled longer ago is in the ledger
 
 
 class FakeQuotas:
-    """Counts without end: no window is ever over.
+    """The quota store of one replica, `owner`, over a Memory that others may share. A lease is in seconds.
 
     While it is `down` nothing is done; while it is `mute` everything is done and no answer is seen; in both cases
     QuotaUnavailable is raised. While `gate` is not set, a reserve hangs before it takes anything. `troubles` are raised
-    by the next reserves. What is in a shard of `emptied` is refused until that is refilled. `asked` is all that was
-    asked for.
+    by the next reserves. `asked` is all that was asked for, `refills` what the store was refilled with.
     """
 
-    def __init__(self):
-        self.used = defaultdict(Counter)
-        self.states = {}
-        self.charged = {}
-        self.events = []
+    def __init__(self, memory=None, owner="owner", lease=30.0):
+        self.memory = memory or Memory(FakeClock())
+        self.owner = owner
+        self.lease = lease
         self.asked = []
         self.down = self.mute = False
         self.gate = asyncio.Event()
         self.gate.set()
         self.troubles = []
-        self.emptied = set()
         self.refills = []
-        self.lost = []
-        self.holding = {}
-        self.settlements = []
-        self._grants = {}
+        self._mine = set()
+        self._open = {}
+        self._recent = []
 
     async def reserve(self, claim):
         self.asked.append(("reserve", claim.request_id))
         await self.gate.wait()
         if self.troubles:
             raise self.troubles.pop(0)
-        shard = shard_of(claim.project_id)
-        if shard in self.emptied:
-            raise QuotaEmptied(shard)
-        return self._answer(self._reserve, claim)
+        self._mine.add(shard_of(claim.project_id))
+        answer = self._answer(self._shard(claim.project_id).reserve, claim, self.owner, self.lease)
+        if isinstance(answer, Reservation):
+            self._open[claim.request_id] = claim
+        return answer
 
     async def settle(self, reservation, charged, event):
         self.asked.append(("settle", event.event_id))
-        if shard_of(event.project_id) in self.emptied and event.event_id not in self.states:
-            raise QuotaUnavailable("the store was emptied and is not refilled yet")
-        self._answer(self._settle, reservation, charged, event)
+        self._answer(self._shard(event.project_id).settle, reservation, charged, event)
+        self._open.pop(event.event_id, None)
+        settlement = Settlement(reservation=reservation, charged=charged, event=event)
+        self._recent.append((self.memory.clock.now(), settlement))
 
     async def release(self, claim):
         self.asked.append(("release", claim.request_id))
-        self._answer(self._release, claim)
+        self._answer(self._shard(claim.project_id).release, claim)
+        self._open.pop(claim.request_id, None)
+
+    def assumed(self, claim):
+        return self._shard(claim.project_id).assumed(claim)
 
     async def refill(self, shard, calendar, counts, *, fresh):
-        self._answer(self.refills.append, (shard, calendar, dict(counts), fresh))
-        self.emptied.discard(shard)
+        self._answer(partial(self.memory.shards[shard].refill, calendar, counts, fresh=fresh))
+        self.refills.append((shard, calendar, dict(counts), fresh))
 
     async def losses(self):
-        return self._answer(lambda: list(self.lost))
+        mine = [self.memory.shards[shard] for shard in sorted(self._mine)]
+        return self._answer(lambda: [(shard.number, str(shard.epoch)) for shard in mine if shard.epoch])
 
     async def take_again(self, claim):
         self.asked.append(("take_again", claim.request_id))
-        self._answer(self._take, claim)
-
-    def assumed(self, claim):
-        return Reservation(claim=claim, day="2026-11-23", month="2026-11", second=1_795_435_200)
+        self._answer(self._shard(claim.project_id).take_again, claim, self.owner, self.lease)
 
     def held(self, shard):
-        claims = [claim for claim in self.holding.values() if shard_of(claim.project_id) == shard]
-        return claims, [done for done in self.settlements if shard_of(done.event.project_id) == shard]
+        since = self.memory.clock.now() - RECENT
+        self._recent = [(time, settlement) for time, settlement in self._recent if time >= since]
+        settled = [settlement for _, settlement in self._recent]
+        return (
+            [claim for claim in self._open.values() if shard_of(claim.project_id) == shard],
+            [settlement for settlement in settled if shard_of(settlement.event.project_id) == shard],
+        )
+
+    @property
+    def holding(self):
+        """The claims that hold something, by request id."""
+        return {taken.claim.request_id: taken.claim for taken in self._log() if taken.state == "held"}
+
+    @property
+    def states(self):
+        """What became of every request: held, settled, released or abandoned."""
+        return {taken.claim.request_id: taken.state for taken in self._log()}
+
+    @property
+    def charged(self):
+        """How many pictures of each request were charged."""
+        return {taken.claim.request_id: taken.pictures for taken in self._log() if taken.state == "settled"}
+
+    @property
+    def events(self):
+        """The lines that were settled."""
+        return [line for shard in self.memory.shards for line in shard.lines]
+
+    def used(self, subject):
+        """How much of each limit a subject has used."""
+        return {limit: sum(shard.used(subject, limit) for shard in self.memory.shards) for limit in Limit}
+
+    def _shard(self, project_id):
+        return self.memory.shards[shard_of(project_id)]
+
+    def _log(self):
+        return [taken for shard in self.memory.shards for taken in shard.log]
 
     def _answer(self, work, *words):
         if self.down:
@@ -82,80 +123,6 @@ class FakeQuotas:
         if self.mute:
             raise QuotaUnavailable("the answer was lost")
         return answer
-
-    def _reserve(self, claim):
-        if self.states.get(claim.request_id) == "released":
-            raise QuotaUnavailable("the request was released before it was reserved")
-        if claim.request_id in self._grants:
-            return self._grants[claim.request_id]
-        rooms = [room for subject in claim.subjects for room in self._rooms(claim, subject)]
-        for room, strict in rooms:
-            if strict and room.used > room.value:
-                return Refusal(room=self._without(claim, room))
-        grant = Reservation(
-            claim=claim,
-            day="2026-11-23",
-            month="2026-11",
-            second=1_795_435_200,
-            rooms=tuple(room for room, _ in rooms),
-            shadowed=tuple(self._without(claim, room) for room, _ in rooms if room.used > room.value),
-        )
-        self._grants[claim.request_id] = grant
-        self._take(claim)
-        return grant
-
-    def _take(self, claim):
-        if claim.request_id not in self.holding:
-            self.states[claim.request_id] = "held"
-            self.holding[claim.request_id] = claim
-            self._count(claim, 1, _needs(claim))
-
-    def _settle(self, reservation, charged, event):
-        claim = reservation.claim
-        if self.states.get(event.event_id) == "settled":
-            return
-        self._give_back(claim)
-        self._count(claim, 1, _pictures(charged, claim.price))
-        self.states[event.event_id] = "settled"
-        self.charged[event.event_id] = charged
-        self.events.append(event)
-        self.settlements.append(Settlement(reservation=reservation, charged=charged, event=event))
-
-    def _release(self, claim):
-        if self.states.get(claim.request_id) != "settled":
-            self._give_back(claim)
-            self.states[claim.request_id] = "released"
-
-    def _give_back(self, claim):
-        if self.holding.pop(claim.request_id, None):
-            self._count(claim, -1, {**_pictures(claim.pictures, claim.price), Limit.CONCURRENT: 1})
-
-    def _count(self, claim, sign, amounts):
-        for subject in claim.subjects:
-            for limit, amount in amounts.items():
-                self.used[subject.name][limit] += sign * amount
-
-    def _rooms(self, claim, subject):
-        for limit, need in _needs(claim).items():
-            value = subject.limits.value(limit)
-            if value is not None:
-                used = self.used[subject.name][limit] + need
-                resets_in = 1_000 if limit in SHORT else 3_600_000
-                room = Room(subject=subject.name, limit=limit, value=value, used=used, resets_in=resets_in)
-                yield room, not subject.limits.shadow
-
-    def _without(self, claim, room):
-        used = room.used - _needs(claim)[room.limit]
-        return Room(subject=room.subject, limit=room.limit, value=room.value, used=used, resets_in=room.resets_in)
-
-
-def _pictures(number, price):
-    images = dict.fromkeys((Limit.IMAGES_PER_MINUTE, Limit.IMAGES_PER_DAY, Limit.IMAGES_PER_MONTH), number)
-    return {**images, Limit.SPEND_PER_MONTH: number * price}
-
-
-def _needs(claim):
-    return {Limit.REQUESTS_PER_MINUTE: 1, Limit.CONCURRENT: 1, **_pictures(claim.pictures, claim.price)}
 
 
 class FakeSpool:

@@ -170,19 +170,24 @@ class Cluster:
 
     def master_of(self, key):
         """Find the node that owns a key's slot."""
-        return self._shard_of(key)[0]
+        asked = self._alive()
+        slot = asked.ask("CLUSTER", "KEYSLOT", key)
+        for start, end, master, *_ in _raw(asked, "CLUSTER", "SLOTS"):
+            if start <= slot <= end:
+                return self._at(master[1])
+        raise LookupError(key)
 
     def replicas_of(self, key):
-        """Find the nodes that copy a key's slot."""
-        return self._shard_of(key)[1:]
+        """Find the nodes that copy a key's slot; CLUSTER SLOTS leaves out those that were not sent anything yet."""
+        master = self.master_of(key).ask("CLUSTER", "MYID")
+        lines = [line.split() for line in _raw(self._alive(), "CLUSTER", "NODES").splitlines()]
+        return [self._at(int(words[1].partition("@")[0].rpartition(":")[2])) for words in lines if words[3] == master]
 
-    def _shard_of(self, key):
-        asked = next(node for node in self.nodes if node.popen.poll() is None)
-        slot = asked.ask("CLUSTER", "KEYSLOT", key)
-        for start, end, *members in _raw(asked, "CLUSTER", "SLOTS"):
-            if start <= slot <= end:
-                return [next(node for node in self.nodes if node.port == port) for _, port, *_ in members]
-        raise LookupError(key)
+    def _alive(self):
+        return next(node for node in self.nodes if node.popen.poll() is None)
+
+    def _at(self, port):
+        return next(node for node in self.nodes if node.port == port)
 
     def healthy(self):
         """Tell whether every node sees three masters and three replicas that are in step."""

@@ -1,8 +1,11 @@
 """Use cases on fakes of everything that they need."""
 
+from datetime import UTC
+
 from gateway.api.errors import answer_of
 from gateway.domain.billing import Tariff
 from gateway.domain.errors import InvalidKey
+from gateway.domain.quota import calendar_of
 from gateway.service.authenticate import Authenticate
 from gateway.service.backlog import Backlog
 from gateway.service.books import Books
@@ -15,6 +18,7 @@ from gateway.settings.models import load_catalog
 from tests.builders import PEPPER, PRICE, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
 from tests.fakes import FakeClock, FakeKeys, Workshop
 from tests.fakes_quota import FakeQuotas, FakeSpool
+from tests.quota_memory import Memory
 
 BOOKS = Books(answer_of=answer_of, hash_prompt=lambda prompt: f"hash of {len(prompt)}")
 
@@ -26,7 +30,7 @@ class Studio:
         self.shop = Workshop(*ends, accounts=[an_account(concurrency=concurrency)])
         self.crashes = []
         self.jobs = Jobs(self.crashes.append)
-        self.quotas = FakeQuotas()
+        self.quotas = FakeQuotas(Memory(self.shop.clock))
         self.spool = FakeSpool()
         self.refilled = []
         self.settlements = Settlements(
@@ -58,7 +62,7 @@ class Studio:
 
     async def _refill(self, shard):
         self.refilled.append(shard)
-        self.quotas.emptied.discard(shard)
+        await self.quotas.refill(shard, calendar_of(0, UTC), {}, fresh=True)
 
 
 SECRET = a_secret()

@@ -1,8 +1,12 @@
-"""The servers that the quota store may run on, each started once for all tests."""
+"""The servers that the quota store may run on, each started once for all tests, and the stores of the quota suite."""
+
+from functools import partial
 
 import pytest
 
 from tests import redis_servers
+from tests.ports.quota_shop import shop
+from tests.ports.quota_stores import memory_store, moved_redis_store
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +26,7 @@ def real_redis(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cluster_servers(tmp_path_factory):
-    with redis_servers.redis_cluster(tmp_path_factory.mktemp("cluster")) as running:
+    with redis_servers.redis_cluster(tmp_path_factory.mktemp("cluster"), redis_servers.redis_binary()) as running:
         yield running
 
 
@@ -40,3 +44,17 @@ def sentinel(tmp_path_factory):
 @pytest.fixture(params=["valkey", "real_redis", "cluster", "sentinel"])
 def server(request):
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["memory", "valkey", "real_redis", "cluster", "sentinel"])
+def open_store(request):
+    if request.param == "memory":
+        return memory_store
+    return partial(moved_redis_store, request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+async def at(open_store):
+    """One project in a store of its own, whose time passes when the test says so."""
+    async with shop(open_store) as opened:
+        yield opened

@@ -1,17 +1,15 @@
 """What a confirmation by replicas is worth: a replica that is stopped has nothing, whoever asks and however often."""
 
 from contextlib import aclosing, asynccontextmanager
-from datetime import UTC
 
 import pytest
 
 from gateway.adapters.redis.client import RedisClient
-from gateway.adapters.redis.quota import RedisQuotas
 from gateway.domain.limits import Limit
 from gateway.domain.quota import Refusal
 from gateway.service.ports import QuotaUnavailable
 from tests import redis_servers
-from tests.ports.test_quota_store import ONE_EACH, event, shop
+from tests.ports.quota_shop import ONE_EACH, event, real_shop
 
 pytestmark = pytest.mark.anyio
 SET = "redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]"
@@ -39,12 +37,12 @@ def client(url):
 async def in_step(*shops):
     """Wait until the replica has what every connection wrote: only later writes can then be unconfirmed."""
     for at in shops:
-        while not (await at.client.confirmed(1, "EVAL", SET, 1, "step", "x")).replicas:
+        while not (await at.store.client.confirmed(1, "EVAL", SET, 1, "step", "x")).replicas:
             pass
 
 
-def sure_quotas(scripts):
-    return RedisQuotas(scripts, "owner", UTC, lease=30, deadline=2, wait_replicas=1)
+def sure_quotas(at):
+    return at.store.replica(deadline=2, wait_replicas=1)
 
 
 async def test_a_replica_confirms_what_it_has(pair):
@@ -71,8 +69,8 @@ async def test_a_node_of_a_cluster_waits_on_the_connection_that_wrote(cluster_se
 
 
 async def test_a_reservation_that_no_replica_has_stands_and_is_counted_however_often_it_is_asked(pair):
-    async with shop(pair.url) as at, shop(pair.url) as again:
-        first, second = sure_quotas(at.scripts), sure_quotas(again.scripts)
+    async with real_shop(pair.url) as at, real_shop(pair.url) as again:
+        first, second = sure_quotas(at), sure_quotas(again)
         claim = at.claim(key=ONE_EACH[Limit.IMAGES_PER_DAY])
         await in_step(at, again)
         async with stopped(pair.nodes[1]):
@@ -87,22 +85,22 @@ async def test_a_reservation_that_no_replica_has_stands_and_is_counted_however_o
 
 @pytest.mark.parametrize("charged", [None, 2])
 async def test_an_end_that_no_replica_has_is_to_be_repeated_until_one_has(pair, charged):
-    async with shop(pair.url) as at, shop(pair.url) as again:
+    async with real_shop(pair.url) as at, real_shop(pair.url) as again:
         reservation = await at.reserve(3)
         await in_step(at, again)
 
-        async def end(scripts):
+        async def end(shop):
             if charged is None:
-                await sure_quotas(scripts).release(reservation.claim)
+                await sure_quotas(shop).release(reservation.claim)
             else:
                 line = event(reservation.claim.request_id, at.project)
-                await sure_quotas(scripts).settle(reservation, charged, line)
+                await sure_quotas(shop).settle(reservation, charged, line)
 
         async with stopped(pair.nodes[1]):
-            for scripts in (at.scripts, again.scripts):
+            for shop in (at, again):
                 with pytest.raises(QuotaUnavailable, match="replicas"):
-                    await end(scripts)
+                    await end(shop)
         await in_step(at)
-        await end(again.scripts)
+        await end(again)
         assert await at.used(Limit.IMAGES_PER_DAY) == (charged or 0)
         assert len(await at.lines()) == (charged is not None)

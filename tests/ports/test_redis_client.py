@@ -6,9 +6,12 @@ from contextlib import aclosing
 from urllib.parse import quote
 
 import pytest
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ClusterCrossSlotError, RedisError
 
 from gateway.adapters.redis.client import RedisClient
+from gateway.adapters.redis.cluster import ClusterLink
+from gateway.adapters.redis.links import TRANSIENT, Confirmed, Topology
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.adapters.redis.urls import parse_redis_url
 from gateway.domain.errors import Misconfigured
@@ -124,6 +127,21 @@ def test_sentinels_may_have_users_too():
     assert (address.options["username"], address.options["password"]) == ("u", "p@s")
     assert address.options["health_check_interval"] == 3
     assert not any(secret in address.where for secret in ("p@s", "q@r", "%40"))
+
+
+async def test_a_connection_that_is_closed_while_it_is_taken_is_an_outage_that_passes(cluster):
+    """redis-py closes the idle connections of a node that has left the Cluster, whoever is about to use them."""
+    script = ("EVAL", SET, 1, "a", "x")
+    async with RedisCluster.from_url(f"redis://{cluster.rpartition(',')[2]}") as driver:
+        link = ClusterLink(driver, Topology(fails_over=True, replicated=True))
+        for moment in range(10):
+            assert await link.send([script], 1) == [Confirmed(b"x", 1)]
+            closing = asyncio.create_task(driver.get_node_from_key("a").disconnect_free_connections())
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            [reply] = await link.send([script], 1)
+            assert isinstance(reply, (Confirmed, *TRANSIENT))
+            await closing
 
 
 async def test_one_node_of_a_cluster_is_enough_to_find_it(cluster):

@@ -6,9 +6,10 @@ from contextlib import suppress
 from typing import Any
 
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import RedisError
 
 from gateway.adapters.redis.client import RedisClient
+from gateway.adapters.redis.links import lost_connections
 
 CHANNEL = "g1:changes"
 SILENCE_SECONDS = 5.0  # after so much silence the server is asked whether it is still there
@@ -34,10 +35,11 @@ async def listen(redis: RedisClient, heard: Callable[[str], None], resumed: Call
     """Pass on every id until cancelled; `resumed` is called whenever changes may have gone unheard before."""
     while True:
         try:
-            async with await redis.listener() as channel:
-                await channel.subscribe(CHANNEL)
-                await _hear(channel, heard, resumed)
-        except (RedisError, RedisClusterException, OSError):
+            with lost_connections():
+                async with await redis.listener() as channel:
+                    await channel.subscribe(CHANNEL)
+                    await _hear(channel, heard, resumed)
+        except (RedisError, OSError):
             await asyncio.sleep(RECONNECT_SECONDS)
             await _look_around(redis)
 

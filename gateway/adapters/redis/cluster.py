@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
-from redis.exceptions import AskError, ClusterDownError, RedisClusterException, RedisError, TryAgainError
+from redis.exceptions import AskError, ClusterDownError, RedisError, TryAgainError
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
 )
@@ -22,6 +22,7 @@ from gateway.adapters.redis.links import (
     Confirmed,
     Topology,
     confirmations,
+    lost_connections,
     no_retry,
     timeouts,
 )
@@ -66,7 +67,8 @@ class ClusterLink:
         failure: Exception = RedisConnectionError("no node of the Cluster is known")
         for node in self._cluster.get_nodes():
             try:
-                await node.execute_command("PING")
+                with lost_connections():
+                    await node.execute_command("PING")
             except (RedisError, OSError) as unanswered:
                 failure = unanswered
             else:
@@ -104,7 +106,8 @@ class ClusterLink:
         waits = [("WAIT", replicas, REPLICA_MILLISECONDS)] if replicas else []
         sent = [PipelineCommand(position, *command) for position, command in enumerate([*commands, *waits])]
         try:
-            await node.execute_pipeline(sent)
+            with lost_connections():
+                await node.execute_pipeline(sent)
         except _DEAD as failure:
             replies: list[Any] = [failure] * len(sent)
         else:
@@ -116,10 +119,9 @@ class ClusterLink:
     async def _follow(self, command: Command, replicas: int) -> Any:  # noqa: ANN401 - a reply, or why there is none
         """Let redis-py follow redirections and remember them; then a script runs again, where WAIT can follow it."""
         try:
-            _ = await self._cluster.initialize()  # it can be awaited again, to no purpose
-            reply = await self._cluster.execute_command(*command)
-        except RedisClusterException as failure:
-            return RedisConnectionError(str(failure))
+            with lost_connections():
+                _ = await self._cluster.initialize()  # it can be awaited again, to no purpose
+                reply = await self._cluster.execute_command(*command)
         except (RedisError, OSError) as failure:
             return failure
         owner = self._owner(command)
@@ -134,7 +136,7 @@ class ClusterLink:
         if now < self._next_lesson:
             return
         self._next_lesson = now + LESSON_SECONDS
-        with suppress(RedisError, RedisClusterException, OSError):
+        with suppress(RedisError, OSError), lost_connections():
             await self._cluster.nodes_manager.initialize(last_failed_node_name=failed.name)
 
 
@@ -155,11 +157,9 @@ async def open_cluster(address: RedisAddress) -> ClusterLink:
         retry=no_retry(),
         **{**timeouts(FAILOVER_SECONDS), **address.shared_options, "ssl": address.encrypted},
     )
-    try:
+    with lost_connections():
         _ = await cluster.initialize()
         known = await cluster.execute_command("CLUSTER NODES")
-    except RedisClusterException as failure:
-        raise RedisConnectionError(str(failure)) from failure
     return ClusterLink(cluster, Topology(fails_over=True, replicated=_replicated(known.values())))
 
 

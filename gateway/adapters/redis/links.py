@@ -1,7 +1,7 @@
 """What client.py needs from a topology, and what all topologies share."""
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from redis.exceptions import (
     ClusterError,
     MasterDownError,
     ReadOnlyError,
+    RedisClusterException,
     ResponseError,
     TryAgainError,
 )
@@ -24,8 +25,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-# What passes by itself, mostly within the seconds of a failover (parts.md section 2); links turn every
-# RedisClusterException, which is not a RedisError, into a ConnectionError. MovedError is an AskError.
+# What passes by itself, mostly within the seconds of a failover (parts.md section 2). MovedError is an AskError.
 TRANSIENT = (
     RedisConnectionError,
     RedisTimeoutError,
@@ -61,7 +61,7 @@ class Confirmed:
 
 
 class Link(Protocol):
-    """A way to one topology. Failures are RedisError or OSError, never RedisClusterException."""
+    """A way to one topology. Failures are RedisError or OSError and nothing else."""
 
     topology: Topology
 
@@ -84,6 +84,19 @@ class Link(Protocol):
 def no_retry() -> Retry:
     """Switch redis-py's own retry off: it runs a script twice unasked, and burns its tries before a failover ends."""
     return Retry(NoBackoff(), 0)
+
+
+@contextmanager
+def lost_connections() -> Generator[None]:
+    """Say in redis-py's words what it says in others: RedisClusterException is not a RedisError.
+
+    And it closes the idle connections of a node that has left while others take them: their write then meets no
+    writer, or one that uvloop has closed.
+    """
+    try:
+        yield
+    except (RedisClusterException, AttributeError, RuntimeError) as failure:
+        raise RedisConnectionError(str(failure)) from failure
 
 
 def timeouts(seconds: float) -> dict[str, Any]:

@@ -86,9 +86,6 @@ class RedisQuotas:
         shard = shard_of(claim.project_id)
         self.shards.add(shard)
         reply = await self._reserve(claim, Names(shard))
-        if reply.clock is not None:
-            self._clock_ahead = reply.clock - _milliseconds()
-            reply = await self._reserve(claim, Names(shard))
         if reply.empty:
             raise QuotaEmptied(shard)
         if reply.restoring is not None:
@@ -150,6 +147,14 @@ class RedisQuotas:
         await self._reserve(claim, Names(shard_of(claim.project_id)), again=True)
 
     async def _reserve(self, claim: Claim, names: Names, *, again: bool = False) -> _Reply:
+        """Reserve by our calendar; when the store's clock is not in it, learn how far ours is off and ask again."""
+        reply = await self._reserved(claim, names, again=again)
+        if reply.clock is not None:
+            self._clock_ahead = reply.clock - _milliseconds()
+            reply = await self._reserved(claim, names, again=again)
+        return reply
+
+    async def _reserved(self, claim: Claim, names: Names, *, again: bool) -> _Reply:
         calendar = calendar_of(_milliseconds() + self._clock_ahead, self._zone)
         keys = [*self._common_keys(claim, names), names.of("epoch")]
         for subject in claim.subjects:

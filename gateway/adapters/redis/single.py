@@ -16,6 +16,7 @@ from gateway.adapters.redis.links import (
     Command,
     Topology,
     confirmations,
+    lost_connections,
     no_retry,
     timeouts,
 )
@@ -48,7 +49,8 @@ class SingleLink:
             pipeline.execute_command("WAIT", replicas, REPLICA_MILLISECONDS)
         try:
             async with self._room:
-                replies = await pipeline.execute(raise_on_error=False)
+                with lost_connections():
+                    replies = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as failure:
             return [failure] * len(commands)
         return confirmations(replies) if replicas else replies

@@ -1,7 +1,6 @@
 """What a generation charges, and its line in the ledger: exactly what was delivered, whoever still waits for it."""
 
 import asyncio
-from collections import Counter
 
 import pytest
 
@@ -67,7 +66,7 @@ async def test_what_was_delivered_is_charged_and_what_may_be_paid_is_cost(client
     calls, downloads, outcome, delivered, paid, cost, certain = row
     studio = Studio(*calls)
     studio.shop.source.ends = list(downloads)
-    generation = await studio.start(n=len(calls), caller=a_caller(key_limits=LIMITS))
+    generation = await studio.start(n=len(calls), caller=a_caller(key_limits=LIMITS, project_limits=LIMITS))
     await asyncio.gather(client(generation), return_exceptions=True)
     line = await studio.line()
     assert generation.settled.done()
@@ -78,7 +77,8 @@ async def test_what_was_delivered_is_charged_and_what_may_be_paid_is_cost(client
     assert studio.quotas.holding == {}
     counted = {limit: delivered for limit in Limit if limit.value.startswith("images")}
     counted |= {Limit.SPEND_PER_MONTH: delivered * PRICE, Limit.REQUESTS_PER_MINUTE: 1, Limit.CONCURRENT: 0}
-    assert studio.quotas.used == {name: Counter(counted) for name in ("key.abcDEF012345", "project.proj_default")}
+    for name in ("key.abcDEF012345", "project.proj_default"):
+        assert studio.quotas.used(name) == counted
     assert studio.spool.settlements == []
 
 
@@ -212,4 +212,4 @@ async def test_an_installation_may_go_on_without_limits_and_still_charges(troubl
     assert (line.outcome, line.pictures_delivered, line.price) == (Outcome.PARTIAL, 1, PRICE)
     assert studio.quotas.charged == {"request-1": 1}
     assert studio.quotas.holding == {}
-    assert studio.quotas.used["key.abcDEF012345"][Limit.IMAGES_PER_DAY] == 1
+    assert studio.quotas.used("key.abcDEF012345")[Limit.IMAGES_PER_DAY] == 1

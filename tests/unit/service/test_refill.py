@@ -13,6 +13,7 @@ from gateway.service.refill import DRAIN_SECONDS, Refill
 from tests.builders import NOW, PRICE, a_claim, a_line
 from tests.fakes import FakeClock
 from tests.fakes_quota import FakeLedger, FakeQuotas
+from tests.quota_memory import Memory
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +31,8 @@ class Store:
     """The refill on fakes."""
 
     def __init__(self, *lines, zone=SHANGHAI):
-        self.ledger, self.quotas, self.clock = FakeLedger(*lines), FakeQuotas(), FakeClock()
+        self.ledger, self.clock = FakeLedger(*lines), FakeClock()
+        self.quotas = FakeQuotas(Memory(self.clock, zone))
         self.zone = zone
         self.refill = Refill(self.quotas, self.ledger, self.clock, zone)
 
@@ -139,15 +141,22 @@ def a_settlement(name, project="proj_1"):
     return Settlement(reservation=FakeQuotas().assumed(claim), charged=1, event=event)
 
 
-def lose(store, *, claims=(), settled=(), epoch="1795435203000"):
-    """Have the store lost, while this replica holds claims and has settled things lately."""
-    store.quotas.lost = [(SHARD, epoch)]
-    store.quotas.held = lambda shard: (list(claims), list(settled)) if shard == SHARD else ([], [])
+async def lose(store, *, claims=(), settled=()):
+    """Have this replica reserve and settle, and the store lose all of it and be refilled by another replica."""
+    for claim in claims:
+        await store.quotas.reserve(claim)
+    for settlement in settled:
+        await store.quotas.reserve(settlement.reservation.claim)
+        await store.quotas.settle(settlement.reservation, settlement.charged, settlement.event)
+    store.quotas.memory.lose(SHARD)
+    await store.quotas.refill(SHARD, calendar_of(0, SHANGHAI), {}, fresh=False)
+    store.quotas.asked.clear()
 
 
 async def test_what_is_held_is_taken_again_and_what_the_ledger_lacks_is_settled_again():
     store = Store(a_settlement("known").event)
-    lose(store, claims=[a_claim("running", project_id="proj_1")], settled=[a_settlement("known"), a_settlement("new")])
+    running = a_claim("running", project_id="proj_1")
+    await lose(store, claims=[running], settled=[a_settlement("known"), a_settlement("new")])
     await store.refill.restore()
     assert store.quotas.asked == [("settle", "new"), ("take_again", "running")]
     assert store.quotas.charged == {"new": 1}
@@ -156,25 +165,26 @@ async def test_what_is_held_is_taken_again_and_what_the_ledger_lacks_is_settled_
 
 async def test_a_refill_is_taken_part_in_once():
     store = Store()
-    lose(store, claims=[a_claim("one", project_id="proj_1")])
+    await lose(store, claims=[a_claim("one", project_id="proj_1")])
     await store.refill.restore()
     await store.refill.restore()
     assert store.quotas.asked == [("take_again", "one")]
-    lose(store, claims=[a_claim("two", project_id="proj_1")], epoch="1795435299000")
+    store.clock.seconds += 96
+    await lose(store, claims=[a_claim("two", project_id="proj_1")])
     await store.refill.restore()
     assert store.quotas.asked == [("take_again", "one"), ("take_again", "two")]
 
 
 async def test_nothing_is_restored_when_nothing_was_lost():
     store = Store()
-    store.quotas.held = lambda _: ([a_claim("running")], [])
+    await store.quotas.reserve(a_claim("running"))
     await store.refill.restore()
-    assert store.quotas.asked == []
+    assert store.quotas.asked == [("reserve", "running")]
 
 
 async def test_a_restoration_that_fails_is_made_next_time():
     store = Store()
-    lose(store, claims=[a_claim("one", project_id="proj_1")], settled=[a_settlement("new")])
+    await lose(store, claims=[a_claim("one", project_id="proj_1")], settled=[a_settlement("new")])
     store.ledger.down = True
     with pytest.raises(LedgerUnavailable):
         await store.refill.restore()

@@ -1,13 +1,13 @@
 """Limits are asked before anything is made; what was perhaps taken is given back as soon as that is possible."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 
 from gateway.domain import errors
 from gateway.domain.limits import SHORT, Limit
-from gateway.domain.quota import shard_of
+from gateway.domain.quota import calendar_of, shard_of
 from gateway.domain.usage import Outcome
 from gateway.service.backlog import Backlog
 from gateway.service.jobs import Jobs
@@ -17,6 +17,7 @@ from gateway.service.settlements import Settlements
 from tests.builders import NOW, PRICE, a_claim, a_line
 from tests.fakes import FakeClock, FakeObserver, settle
 from tests.fakes_quota import FakeQuotas, FakeSpool
+from tests.quota_memory import Memory
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +26,8 @@ class Desk:
     """The reservations on fakes."""
 
     def __init__(self, on_outage="refuse", refill=None):
-        self.store, self.spool, self.clock, self.crashes = FakeQuotas(), FakeSpool(), FakeClock(), []
+        self.clock, self.spool, self.crashes = FakeClock(), FakeSpool(), []
+        self.store = FakeQuotas(Memory(self.clock))
         self.backlog = Backlog(10, FakeObserver())
         settlements = Settlements(self.store, self.spool, self.backlog, FakeObserver())
         self.jobs = Jobs(self.crashes.append)
@@ -36,7 +38,7 @@ class Desk:
 
     async def refill(self, shard):
         self.refilled.append(shard)
-        self.store.emptied.discard(shard)
+        await self.store.refill(shard, calendar_of(0, UTC), {}, fresh=True)
 
     async def take(self, *words, **more):
         return await self.reservations.take(a_claim(*words, **more))
@@ -69,14 +71,14 @@ async def test_a_refusal_names_the_limit_and_whose_it_is(limit, whose):
 async def test_a_short_limit_says_how_long_to_wait_and_a_long_one_when_it_is_over():
     with pytest.raises(errors.RateLimitReached, match=r"Please try again in 1\.0s\.$"):
         await Desk().take(key={"requests_per_minute": 0})
-    resets_at = NOW + timedelta(hours=1)
-    with pytest.raises(errors.QuotaExhausted, match=f"It resets at {resets_at:%Y-%m-%d %H:%M} UTC"):
+    tomorrow = NOW + timedelta(days=1)
+    with pytest.raises(errors.QuotaExhausted, match=f"It resets at {tomorrow:%Y-%m-%d} 00:00 UTC"):
         await Desk().take(key={"images_per_day": 0})
 
 
 async def test_who_is_only_watched_is_not_refused():
     taken = await Desk().take(pictures=3, key={"images_per_minute": 2, "shadow": True})
-    assert [(room.limit, room.value, room.used) for room in taken.shadowed] == [(Limit.IMAGES_PER_MINUTE, 2, 0)]
+    assert [(room.limit, room.value, room.used) for room in taken.shadowed] == [(Limit.IMAGES_PER_MINUTE, 2, 3)]
 
 
 @pytest.mark.parametrize("whose", ["key", "project"])
@@ -100,7 +102,7 @@ async def test_without_an_answer_the_request_is_refused_and_given_back_later(tro
     assert await desk.jobs.drain(5) == 0
     assert desk.store.states == {"request-1": "released"}
     assert desk.store.holding == {}
-    assert desk.store.used["project.proj_default"][Limit.IMAGES_PER_DAY] == 0
+    assert desk.store.used("project.proj_default")[Limit.IMAGES_PER_DAY] == 0
     asked = len(desk.store.asked)
     await settle()
     assert len(desk.store.asked) == asked
@@ -131,7 +133,7 @@ async def test_an_installation_may_let_pass_what_cannot_be_checked(trouble):
     assert await desk.jobs.drain(5) == 0
     assert desk.store.charged == {"request-1": 2}
     assert desk.store.states == {"request-1": "settled"}
-    assert desk.store.used["key.abcDEF012345"][Limit.IMAGES_PER_DAY] == 2
+    assert desk.store.used("key.abcDEF012345")[Limit.IMAGES_PER_DAY] == 2
 
 
 async def test_letting_pass_in_an_outage_forgives_no_limit_that_can_be_checked():
@@ -166,7 +168,7 @@ async def test_while_the_ledger_is_too_far_behind_nothing_is_asked_for(on_outage
 async def test_an_emptied_store_is_refilled_before_anything_is_granted():
     desk = Desk()
     shard = shard_of("proj_default")
-    desk.store.emptied = {shard}
+    desk.store.memory.lose(shard)
     taken = await desk.take()
     assert desk.refilled == [shard]
     assert desk.store.asked == [("reserve", "request-1")] * 2
@@ -187,7 +189,7 @@ async def test_a_refill_that_is_not_possible_refuses_the_request():
         raise errors.DatabaseUnavailable("the ledger cannot be read")
 
     desk = Desk("allow", refill)
-    desk.store.emptied = {shard_of("proj_default")}
+    desk.store.memory.lose(shard_of("proj_default"))
     with pytest.raises(errors.DatabaseUnavailable):
         await desk.take()
     assert desk.store.holding == {}
@@ -199,7 +201,7 @@ async def test_a_settlement_charges_what_it_says_and_gives_back_the_rest():
     line = a_line(outcome=Outcome.PARTIAL)
     await desk.reservations.settle(taken, 2, line)
     assert desk.store.events == [line]
-    assert desk.store.used["key.abcDEF012345"][Limit.SPEND_PER_MONTH] == 2 * PRICE
+    assert desk.store.used("key.abcDEF012345")[Limit.SPEND_PER_MONTH] == 2 * PRICE
     assert desk.spool.settlements == []
 
 

@@ -74,7 +74,7 @@ async def test_a_settlement_that_was_made_after_all_charges_nothing_more():
 async def test_a_shard_that_cannot_settle_does_not_keep_the_others_settlements_waiting():
     """An emptied shard refuses settlements until a request refills it: that of an idle project may never come."""
     office = Office(a_settlement(1, "proj_1"), a_settlement(2, "proj_2"))
-    office.store.emptied = {shard_of("proj_1")}
+    office.store.memory.lose(shard_of("proj_1"))
     await office.settlements.replay()
     assert office.store.charged == {"request-2": 1}
     assert [settlement.event.event_id for settlement in office.spool.settlements] == ["request-1"]
@@ -155,7 +155,8 @@ async def test_at_the_end_it_is_tried_a_last_time_and_what_is_lost_is_told(disk)
     office.store.down = True
     await office.settle(1, "proj_1")
     await office.settle(2, "proj_2")
-    office.store.down, office.store.emptied = False, {shard_of("proj_1")}
+    office.store.down = False
+    office.store.memory.lose(shard_of("proj_1"))
     await office.settlements.give_up()
     assert office.store.charged == {"request-2": 1}
     [[lost]] = office.observer.all("settlement_lost")

@@ -54,7 +54,7 @@ local function minute(buckets, kind, limit, needed)
     if string.sub(buckets[i], 1, 1) == kind and second - bucket < WINDOW then
       local count = tonumber(buckets[i + 1])
       used = used + count
-      list[#list + 1] = {bucket, count}
+      if count > 0 then list[#list + 1] = {bucket, count} end -- what was given back is not waited for
     end
   end
   table.sort(list, function(a, b) return a[1] < b[1] end)

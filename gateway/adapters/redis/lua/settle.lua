@@ -27,6 +27,7 @@ local where = redis.call('HMGET', KEYS[1], 'day', 'month', 'second', 'minutes')
 if where[1] and (where[1] ~= ARGV[9] or where[2] ~= ARGV[10]) then return 'moved' end
 if state == 'settled' or state == ending or (state and state ~= 'held' and ending ~= 'settled') then
   redis.call('PEXPIRE', KEYS[1], ARGV[8]) -- WAIT speaks for writes of its own connection: this one has to write too
+  redis.call('SREM', KEYS[3], ARGV[1]) -- who ended it may have been another than its owner
   return 'already'
 end
 
