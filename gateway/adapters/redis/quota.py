@@ -3,18 +3,17 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import tzinfo
-from typing import Any
 
 from gateway.adapters.redis.links import Confirmed
 from gateway.adapters.redis.names import Names, encode_event
 from gateway.adapters.redis.plans import Place, SharedPlans, Told, place_of, told_of
-from gateway.adapters.redis.replies import Reply, reply_decoder, understood
+from gateway.adapters.redis.replies import Reply, asked, reply_decoder, understood
 from gateway.adapters.redis.reserving import reserve_arguments, reserve_keys
-from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
+from gateway.adapters.redis.scripts import Scripts
 from gateway.adapters.redis.settling import Settling
 from gateway.domain.flights import Ending, Lead
 from gateway.domain.quota import Calendar, Claim, Counts, Refusal, Reservation, calendar_of, shard_of
@@ -63,7 +62,7 @@ class RedisQuotas:
         place = place_of(claim)
         self.shards.add(place.home.shard)
         answer: Reservation | Refusal | None = None
-        found = await _asked(self._shared.claim(claim, place, self._deadline)) if place.shared else b""
+        found = await asked(self._shared.claim(claim, place, self._deadline)) if place.shared else b""
         try:
             answer = await self._take(claim, place, found)
         finally:
@@ -120,13 +119,13 @@ class RedisQuotas:
         for subject, count in counts.items():
             keys += names.windows(subject, (day.name,), (month.name,))[1:3]
             arguments += (count.images_today, count.images_this_month, count.spend)
-        await _asked(self._scripts.run("refill", keys, arguments, SETTLE_SECONDS))
+        await asked(self._scripts.run("refill", keys, arguments, SETTLE_SECONDS))
 
     async def losses(self) -> list[tuple[int, str]]:
         """Name the shards that are being refilled, among those where this replica took something."""
         shards = sorted(self.shards)
         epochs = [self._scripts.call("GET", Names(shard).of("epoch")) for shard in shards]
-        found = await _asked(asyncio.gather(*epochs))
+        found = await asked(asyncio.gather(*epochs))
         pairs = zip(shards, found, strict=True)
         return [(shard, epoch.decode()) for shard, epoch in pairs if epoch not in {None, b"ready"}]
 
@@ -163,12 +162,12 @@ class RedisQuotas:
     async def _end_flights(self, settlement: Settlement) -> None:
         claim, place, told = settlement.reservation.claim, place_of(settlement.reservation.claim), _told(settlement)
         if place.shared and told is not None:
-            await _asked(self._shared.land(claim.request_id, place, told))
+            await asked(self._shared.land(claim.request_id, place, told))
 
     async def _moved(self, reservation: Reservation) -> Reservation:
         """Ask from which windows a reservation took, when not from those assumed."""
         record = Names(shard_of(reservation.claim.project_id)).of("reservation", reservation.claim.request_id)
-        where = await _asked(self._scripts.call("HMGET", record, "day", "month", "second"))
+        where = await asked(self._scripts.call("HMGET", record, "day", "month", "second"))
         return replace(reservation, day=where[0].decode(), month=where[1].decode(), second=int(where[2]))
 
     async def _ended(self, settlement: Settlement, how: str, event: bytes) -> bytes:
@@ -184,16 +183,8 @@ class RedisQuotas:
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[object], deadline: float) -> Confirmed:
         running = self._scripts.run_confirmed(name, keys, arguments, deadline, self._wait_replicas)
-        confirmed: Confirmed = await _asked(running)
+        confirmed: Confirmed = await asked(running)
         return confirmed
-
-
-async def _asked(answer: Awaitable[Any]) -> Any:  # noqa: ANN401 - what the store answers
-    """Wait for the store; QuotaUnavailable when it does not answer."""
-    try:
-        return await answer
-    except StoreUnavailable as failure:
-        raise QuotaUnavailable(str(failure)) from failure
 
 
 def _told(settlement: Settlement) -> Told | None:

@@ -54,7 +54,7 @@ async def read_record(scripts: Scripts, key: str) -> Record | None:
 async def read_orphan(scripts: Scripts, key: str, reservation: Reservation) -> Orphan:
     """Read what the owner of a job had done of what it leads. StoreUnavailable without an answer."""
     positions = [lead.index for lead in reservation.leads]
-    sent, paid, ends = [await _numbered(scripts, key, kind, positions) for kind in ("sent", "paid", "end")]
+    sent, paid, ends = [await numbered(scripts, key, kind, positions) for kind in ("sent", "paid", "end")]
     return Orphan(
         reservation=reservation,
         receipts={index: msgspec.json.decode(value, type=Receipt) for index, value in paid.items()},
@@ -63,7 +63,9 @@ async def read_orphan(scripts: Scripts, key: str, reservation: Reservation) -> O
     )
 
 
-async def _numbered(scripts: Scripts, key: str, kind: str, positions: Sequence[int]) -> dict[int, bytes]:
-    """Read the fields of one kind that are there."""
+async def numbered(scripts: Scripts, key: str, kind: str, positions: Sequence[int]) -> dict[int, bytes]:
+    """Read the fields of one kind that are there, by their positions."""
+    if not positions:
+        return {}
     fields = await scripts.call("HMGET", key, *(f"{kind}:{index}" for index in positions))
     return {index: value for index, value in zip(positions, fields, strict=True) if value is not None}

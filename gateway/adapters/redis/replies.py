@@ -1,9 +1,11 @@
-"""What reserve.lua answers, read into the words of the domain."""
+"""What the store answers, read into the words of the domain."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import Any
 
 import msgspec
 
+from gateway.adapters.redis.scripts import StoreUnavailable
 from gateway.domain.errors import IdempotencyKeyReused
 from gateway.domain.flights import WITHDRAWN, End, Follow, Hit, Lead, Replay
 from gateway.domain.limits import Limit, Room
@@ -53,6 +55,14 @@ class Reply(msgspec.Struct):
 
 reply_decoder = msgspec.json.Decoder(Reply)
 _end_decoder = msgspec.json.Decoder(End)
+
+
+async def asked(answer: Awaitable[Any]) -> Any:  # noqa: ANN401 - what the store answers
+    """Wait for the store; QuotaUnavailable when it does not answer."""
+    try:
+        return await answer
+    except StoreUnavailable as failure:
+        raise QuotaUnavailable(str(failure)) from failure
 
 
 def decode_end(content: str | bytes) -> End:
