@@ -87,6 +87,7 @@ class Project:
 
     async def open(self):
         await self.at.client.call("SET", self.names.of("epoch"), "ready")
+        await self.at.collector._collect_shard(self.names.shard)  # after a standstill this only lengthens leases
         return self
 
     def claim(self, wanted=None, *, n=1, key="key", limits=NOTHING, request_id=None):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.adapters.redis import watches
 from gateway.adapters.redis.plans import place_of
 from gateway.domain.errors import ContentRefused, Moderation, QueueTimedOut
 from gateway.domain.flights import WITHDRAWN, End, Follow, Lead
@@ -210,6 +211,17 @@ async def test_one_of_several_pictures_ends_before_its_job(server, scope):
         assert await at.images() == (2, 2 * PRICE, 0)
 
 
+async def test_one_of_several_pictures_is_withdrawn_before_its_job_ends(server, scope):
+    async with project(server) as at:
+        wanted = sought(a_new_plan(), scope)
+        leader = await at.ask(wanted, n=2)
+        follower = await at.ask(wanted, n=2)
+        await at.at.flights.finish(leader, 0, WITHDRAWN)
+        assert await at.at.flights.follow(follower, follower.follows[0]) == WITHDRAWN
+        anew = await at.ask(wanted, n=2)
+        assert [(len(anew.follows), len(anew.leads)), anew.follows[0].index] == [(1, 1), 1]
+
+
 async def test_limits_stand_in_the_way_of_leaders_only(server):
     async with project(server) as at:
         wanted = sought(a_new_plan())
@@ -301,20 +313,19 @@ async def test_a_hundred_equal_requests_on_two_replicas_make_one_picture(server,
         assert len(await at.lines()) == 100
 
 
-async def test_followers_are_told_at_once_and_without_messages_too(server):
-    async with project(server, replicas=2) as at:
-        await at.replicas[1].listen()
-        wanted = sought(a_new_plan())
+async def test_followers_on_every_replica_are_told_at_once(server, scope, monkeypatch):
+    monkeypatch.setattr(watches, "FIRST_PAUSE", 1000.0)  # by themselves they look too late
+    monkeypatch.setattr(watches, "LONGEST_PAUSE", 1000.0)
+    async with project(server, replicas=2, listening=True) as at:
+        wanted = sought(a_new_plan(), scope)
         leader = await at.ask(wanted)
-        deaf, hearing = await at.ask(wanted), await at.ask(wanted, on=at.replicas[1])
+        jobs = [await at.ask(wanted, on=replica) for replica in at.replicas]
         waits = [
             asyncio.create_task(replica.flights.follow(job, job.follows[0]))
-            for replica, job in zip(at.replicas, (deaf, hearing), strict=True)
+            for replica, job in zip(at.replicas, jobs, strict=True)
         ]
-        await asyncio.sleep(1.2)  # by now the pause between two looks is long
+        await asyncio.sleep(0.2)
         await at.settle(leader, picture("fox"))
-        done, _ = await asyncio.wait(waits, timeout=30, return_when=asyncio.FIRST_COMPLETED)
-        assert done == {waits[1]}
         assert [url(end) for end in await asyncio.gather(*waits)] == [url(picture("fox"))] * 2
 
 

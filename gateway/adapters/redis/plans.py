@@ -99,12 +99,16 @@ def told_of(reservation: Reservation, ending: Ending | None, clear: Collection[i
     sought, leads = reservation.claim.sought, {lead.index for lead in reservation.leads}
     if sought is None:
         return None
-    ends = {index: end for index, end in ending.ends.items() if not end.withdrawn} if ending else {}
+    ends = ending.ends if ending else {}
     keeps = leads if sought.remember and place_of(reservation.claim).member else set[int]()
     return Told(
         clear=sorted(clear),
         ends=[
-            (index, msgspec.json.encode(end).decode(), index in keeps and end.picture is not None)
+            (
+                index,
+                "" if end.withdrawn else msgspec.json.encode(end).decode(),
+                index in keeps and end.picture is not None,
+            )
             for index, end in sorted(ends.items())
         ],
         lifetime=round(sought.lifetime * 1000),

@@ -19,7 +19,7 @@
 --       empty: the store was emptied and is not refilled yet; ask again later, or the refill would count this twice
 --       moved: the reservation took from another day or month; ask again with its windows
 --
--- In the record: owner, fence (of its owner, 1 if absent), paid:<position>, end:<position>, first (position that leads),
+-- In the record: owner, fence (of its owner, 1 if absent), paid:<position>, end:<position> ('' for a withdrawal), first (position that leads),
 -- n, root (the job that it repeats), ended (ms), replayable, pointed (an Idempotency-Key leads here).
 
 local DAY = 86400000 -- ms: how long an Idempotency-Key counts
@@ -51,7 +51,7 @@ if ending == 'abandoned' then
   if now < tonumber(redis.call('ZSCORE', KEYS[2], ARGV[7]) or 0) then return 'held' end
   for position = tonumber(where[7] or 0), tonumber(where[8] or 0) - 1 do
     local known = redis.call('HMGET', KEYS[1], 'paid:' .. position, 'end:' .. position)
-    if ARGV[14] == '1' and (known[1] or known[2]) then return 'paid' end
+    if ARGV[14] == '1' and (known[1] or (known[2] or '') ~= '') then return 'paid' end
   end
 end
 
