@@ -33,6 +33,7 @@ class FakeQuotas:
         self.lost = []
         self.holding = {}
         self.settlements = []
+        self.endings = {}
         self._grants = {}
 
     async def reserve(self, claim):
@@ -45,7 +46,8 @@ class FakeQuotas:
             raise QuotaEmptied(shard)
         return self._answer(self._reserve, claim)
 
-    async def settle(self, reservation, charged, event):
+    async def settle(self, reservation, charged, event, ending=None):
+        self.endings[event.event_id] = ending
         self.asked.append(("settle", event.event_id))
         if shard_of(event.project_id) in self.emptied and event.event_id not in self.states:
             raise QuotaUnavailable("the store was emptied and is not refilled yet")
@@ -162,8 +164,8 @@ class FakeSpool:
     def __init__(self, *settlements):
         self.settlements = list(settlements)
 
-    async def put(self, reservation, charged, event):
-        self.settlements.append(Settlement(reservation=reservation, charged=charged, event=event))
+    async def put(self, reservation, charged, event, ending=None):
+        self.settlements.append(Settlement(reservation=reservation, charged=charged, event=event, ending=ending))
 
     async def waiting(self):
         return list(self.settlements)

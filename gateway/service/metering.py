@@ -32,7 +32,9 @@ class Metering:
             if shard in blocked:
                 continue
             try:
-                await self._store.settle(settlement.reservation, settlement.charged, settlement.event)
+                await self._store.settle(
+                    settlement.reservation, settlement.charged, settlement.event, settlement.ending
+                )
             except QuotaUnavailable:
                 blocked.add(shard)
             else:

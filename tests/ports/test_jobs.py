@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.adapters.redis import flights
+from gateway.adapters.redis.plans import SharedPlans, place_of
 from gateway.domain.errors import (
     ContentRefused,
     IdempotencyKeyReused,
@@ -13,7 +15,7 @@ from gateway.domain.errors import (
     UpstreamOverloaded,
 )
 from gateway.domain.flights import WITHDRAWN, End
-from gateway.domain.quota import SHARDS, shard_of
+from gateway.domain.quota import SHARDS, Limits, Refusal, shard_of
 from gateway.domain.usage import Outcome
 from tests.ports.flight_shop import PRICE, a_new_plan, picture, project, receipt, sought, url
 
@@ -286,6 +288,59 @@ async def test_without_a_rescuer_paid_jobs_are_abandoned_as_all_others(server):
         at.replicas[1].collector._rescue = None
         await die(at)
         assert [line.outcome for line in await at.lines()] == [Outcome.ABANDONED]
+
+
+async def test_a_shared_flight_whose_job_never_began_is_free_after_a_while(server, monkeypatch):
+    """Its replica was killed between the slot that all projects share and that of its own."""
+    monkeypatch.setattr(flights, "CLAIM_SECONDS", 0.5)
+    async with project(server) as at:
+        wanted = sought(a_new_plan(), "shared")
+        claim = at.claim(wanted)
+        await SharedPlans(at.at.scripts).claim(claim, place_of(claim), 2.0)
+        follower = await at.ask(wanted)
+        waiting = asyncio.create_task(at.at.flights.follow(follower, follower.follows[0]))
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        assert len((await at.ask(wanted)).follows) == 1
+        assert await waiting == WITHDRAWN
+        assert len((await at.ask(wanted)).leads) == 1
+
+
+async def test_a_shared_flight_that_is_refused_in_its_project_sends_its_followers_away(server):
+    async with project(server) as at:
+        wanted = sought(a_new_plan(), "shared")
+        claim = at.claim(wanted)
+        await SharedPlans(at.at.scripts).claim(claim, place_of(claim), 2.0)
+        follower = await at.ask(wanted)
+        waiting = asyncio.create_task(at.at.flights.follow(follower, follower.follows[0]))
+        refused = at.claim(wanted, request_id=claim.request_id, limits=Limits(images_per_day=0))
+        assert isinstance(await at.at.quotas.reserve(refused), Refusal)
+        assert await waiting == WITHDRAWN
+        assert len((await at.ask(wanted)).leads) == 1
+
+
+async def test_a_shared_flight_whose_end_was_lost_answers_once_and_is_free(server):
+    """Its replica was killed between settling in its project's slot and telling the one that all projects share."""
+    async with project(server) as at:
+        wanted = sought(a_new_plan(), "shared")
+        leader = await at.ask(wanted)
+        claim, place = leader.claim, place_of(leader.claim)
+        await at.settle(leader, End.of(UpstreamOverloaded("busy")), outcome=Outcome.FAILED, replayable=False)
+        await SharedPlans(at.at.scripts).claim(claim, place, 2.0)
+        follower = await at.ask(wanted)
+        end = await at.at.flights.follow(follower, follower.follows[0])
+        assert isinstance(end.failure.error(), UpstreamOverloaded)
+        assert len((await at.ask(wanted)).leads) == 1
+
+
+async def test_a_retry_of_a_shared_job_leaves_no_flight_behind(server):
+    async with project(server) as at:
+        wanted = sought(a_new_plan(), "shared", body="b0d1", read=False, join=False)
+        job = await at.ask(wanted)
+        again = await at.ask(replace(wanted, retry=True))
+        assert again.replay.job_id == job.claim.request_id
+        found = await at.ask(replace(wanted, join=True, body=""), n=3)
+        assert [part.job_id for part in found.follows] == [job.claim.request_id]
 
 
 async def test_a_dead_follower_leaves_an_abandoned_line_that_costs_nothing(server):

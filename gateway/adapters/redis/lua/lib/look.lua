@@ -33,7 +33,7 @@ local function look(at)
       entry.job, entry.position = string.match(entry.variant, '^(.*)%.(%d+)$')
       entry.shard, entry.key = string.match(entry.text, '^(%d+) (.*)$')
       local mine = sought.distinct and entry.key == at.key and at.live(entry.job)
-      if entry.job ~= at.id then add(follows, entry, mine) end
+      add(follows, entry, mine)
     end
   end
   for _, spared in ipairs(sought.lead and {} or spare) do -- nothing else can be had
