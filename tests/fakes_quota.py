@@ -38,6 +38,7 @@ class FakeQuotas:
         self._mine = set()
         self._open = {}
         self._recent = []
+        self.endings = {}
 
     async def reserve(self, claim):
         self.asked.append(("reserve", claim.request_id))
@@ -50,7 +51,8 @@ class FakeQuotas:
             self._open[claim.request_id] = claim
         return answer
 
-    async def settle(self, reservation, charged, event):
+    async def settle(self, reservation, charged, event, ending=None):
+        self.endings[event.event_id] = ending
         self.asked.append(("settle", event.event_id))
         self._answer(self._shard(event.project_id).settle, reservation, charged, event)
         self._open.pop(event.event_id, None)
@@ -131,8 +133,8 @@ class FakeSpool:
     def __init__(self, *settlements):
         self.settlements = list(settlements)
 
-    async def put(self, reservation, charged, event):
-        self.settlements.append(Settlement(reservation=reservation, charged=charged, event=event))
+    async def put(self, reservation, charged, event, ending=None):
+        self.settlements.append(Settlement(reservation=reservation, charged=charged, event=event, ending=ending))
 
     async def waiting(self):
         return list(self.settlements)

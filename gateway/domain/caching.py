@@ -21,6 +21,7 @@ class Sought:
     """What a request looks for before it takes pictures from the limits. Times are seconds; digests are hex.
 
     `plan` is its name, empty when the cache is off: then nothing is looked up, and only retries find their job.
+    `max_entries` is how many plans the installation remembers at most, an equal share of them in each shard.
     `read` lets remembered pictures be used, `join` those in flight, and `remember` keeps what this request makes.
     `lead` is off while the replica shuts down: what exists is attached to, and nothing new is begun.
     `distinct` is for clients that turn n=k into k parallel calls: each of them gets another picture.
@@ -35,6 +36,7 @@ class Sought:
     remember: bool = True
     max_age: float | None = None
     lifetime: float = 86_400.0
+    max_entries: int = 200_000
     lead: bool = True
     distinct: bool = False
     body: str = ""

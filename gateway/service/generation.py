@@ -21,7 +21,8 @@ class Run:
     """A job while it runs: one task per picture. `children` are runs for pictures that others did not give after all.
 
     `sent` are the positions whose upstream call has begun: they end, whatever happens. `receipts` are what was paid.
-    `waits` are those for slots, in seconds and in the order of their ends. `left`: the client has gone. `answerable` is set when what failed is given back, so that a client that hears of it can ask again.
+    `waits` are those for slots, in seconds and in the order of their ends. `left`: the client has gone. `answerable` is
+    set when what failed is given back, so that a client that hears of it can ask again.
     """
 
     job: Job

@@ -6,8 +6,8 @@ from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedO
 from gateway.domain.flights import End, Follow, Hit, Receipt
 from gateway.domain.image import ImageOrder, Picture
 from gateway.service.dispatch import Dispatch
-from gateway.service.generation import Run
 from gateway.service.errands import quietly
+from gateway.service.generation import Run
 from gateway.service.jobs import Jobs
 from gateway.service.leaving import Leaving
 from gateway.service.ports_flights import FlightStore

@@ -15,7 +15,7 @@ from gateway.service.books import Books
 
 
 class Planner:
-    """The catalog, the operator's rules of mapping and of caching, the tariff of each model by its name, and the books."""
+    """The catalog, the operator's rules of mapping and caching, the tariff of each model by its name, and the books."""
 
     def __init__(
         self,

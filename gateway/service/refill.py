@@ -59,7 +59,9 @@ class Refill:
             known = await self._ledger.known([settlement.event.event_id for settlement in settled])
             for settlement in settled:
                 if settlement.event.event_id not in known:
-                    await self._store.settle(settlement.reservation, settlement.charged, settlement.event)
+                    await self._store.settle(
+                        settlement.reservation, settlement.charged, settlement.event, settlement.ending
+                    )
             for claim in claims:
                 await self._store.take_again(claim)
             self._restored[shard] = epoch

@@ -18,6 +18,7 @@ from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.changes import RedisAnnouncer, listen
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.embedded import EmbeddedServer
+from gateway.adapters.redis.names import CHANGES
 from gateway.adapters.sql import engine as sql
 from gateway.adapters.sql.installation import agree_on_secret
 from gateway.adapters.sql.keys import SqlKeys
@@ -189,12 +190,14 @@ async def _open_authentication(
     keys = SqlKeys(engine)
     authenticate, uses = Authenticate(keys, peppers.keys, clock), LastUses(keys, clock)
 
+    heard = {CHANGES: authenticate.forget}
+
     async def authenticated(secret: str | None, address: Address | None) -> Caller:
         caller = await authenticate(secret, address)
         uses.note(caller.key_id)
         return caller
 
-    async with _working(listen(redis, authenticate.forget, authenticate.forget_all)), _working(uses.run()):
+    async with _working(listen(redis, heard, authenticate.forget_all)), _working(uses.run()):
         yield authenticated
     await uses.write()
 

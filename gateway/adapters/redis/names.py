@@ -1,24 +1,32 @@
-"""The names of the keys in Redis, and the form of what lies in the usage streams."""
+"""The names of the keys and channels in Redis, and the form of what lies in the usage streams."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from gateway.domain.usage import UsageEvent
 
 VERSION = "g1"  # two releases side by side do not share keys whose form has changed
+CHANGES = f"{VERSION}:changes"  # ids of keys and projects that have changed
+JOBS = f"{VERSION}:jobs"  # ids of jobs some of whose pictures have ended
+CANCELS = f"{VERSION}:cancels"  # ids of jobs that an operator cancels
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The keys of one shard; their tag puts them into one slot of a cluster."""
+    """The keys of one shard; their tag puts them into one slot of a cluster.
+
+    `kind` is p for what belongs to projects, and c for the plans that all projects share.
+    """
 
     shard: int
+    kind: Literal["p", "c"] = "p"
 
     def of(self, *words: str) -> str:
         """Put a key's name together."""
-        return ":".join((VERSION, f"{{p{self.shard}}}", *words))
+        return ":".join((VERSION, f"{{{self.kind}{self.shard}}}", *words))
 
     def windows(self, subject: str, days: Iterable[str], months: Iterable[str]) -> list[str]:
         """Name the windows of a subject: minute, days, months, running."""

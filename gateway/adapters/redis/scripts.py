@@ -6,6 +6,7 @@ Running a script twice is safe because every script is idempotent per request id
 import asyncio
 import hashlib
 import random
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -34,8 +35,12 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """Read a script of lua/ once."""
-    text = (Path(__file__).parent / "lua" / f"{name}.lua").read_text("utf-8")
+    """Read a script of lua/ once; the pieces of lua/lib/ that its line `-- With: ` names go in after its first line."""
+    folder = Path(__file__).parent / "lua"
+    flags, rest = (folder / f"{name}.lua").read_text("utf-8").split("\n", 1)
+    named = re.match(r"-- With: (.+)\n", rest)
+    pieces = [(folder / "lib" / f"{piece}.lua").read_text("utf-8") for piece in (named[1].split(", ") if named else ())]
+    text = "\n".join([flags, *pieces, rest])
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

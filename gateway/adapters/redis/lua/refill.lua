@@ -1,4 +1,5 @@
 #!lua
+-- With: clock
 -- Gives an emptied shard its counts back, once: whoever comes second changes nothing.
 --
 -- KEYS  1 epoch   2 clock   then for each subject: day (counter), month (hash)
@@ -6,8 +7,7 @@
 --       then for each subject: images of the day, images of the month, spend of the month (millionths)
 -- Gives 1 when this call did it.
 
-local time = redis.call('TIME')
-local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(redis.call('GET', KEYS[2]) or 0))
+local now = clock(KEYS[2])
 local epoch = ARGV[1] == '0' and 'ready' or string.format('%.0f', now + ARGV[1])
 if not redis.call('SET', KEYS[1], epoch, 'NX') then return 0 end
 local TWO_DAYS = 172800000 -- ms: as long as reserve.lua keeps a window after its period
