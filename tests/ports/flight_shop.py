@@ -56,7 +56,7 @@ class Replica:
         self.quotas = RedisQuotas(self.scripts, self.owner, UTC, lease=lease, deadline=5.0)
         self.flights = RedisFlights(self.scripts)
         self.board = RedisJobBoard(self.scripts)
-        self.stream = RedisUsageStream(self.scripts)
+        self.stream = RedisUsageStream(self.scripts, "drain")
         self.orphans = []
         self.cancelled = []
         self.collector = Collector(
