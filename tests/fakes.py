@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from gateway.domain.errors import DatabaseUnavailable, NameTaken
-from gateway.domain.image import PictureBytes
 from gateway.domain.terms import with_changes
-from gateway.service.dispatch import Dispatch, Slots
+from gateway.service.dispatch import Dispatch, Pictures, Slots
 from tests.builders import NOW, a_paid_picture, a_plan, an_account
+from tests.fakes_store import FakeDownload, FakePictureStore
 
 
 class FakeClock:
@@ -72,13 +72,14 @@ class FakeSource:
         self.gate = asyncio.Event()
         self.gate.set()
 
+    @asynccontextmanager
     async def fetch(self, url):
         self.urls.append(url)
         await self.gate.wait()
         end = self.ends.pop(0) if self.ends else None
         if isinstance(end, BaseException):
             raise end
-        return end or PictureBytes(content=url.encode(), media="png", width=1280, height=1280)
+        yield end or FakeDownload(url.encode())
 
 
 class FakeKeys:
@@ -162,6 +163,9 @@ class FakeObserver:
     def picture_delivered(self, plan):
         self.told.append(("picture_delivered", plan.model))
 
+    def store_failed(self, operation, reason):
+        self.told.append(("store_failed", operation, reason))
+
     def queued(self, change):
         self.waiting += change
         self.most_waiting = max(self.most_waiting, self.waiting)
@@ -177,13 +181,15 @@ class Workshop:
     def __init__(self, *ends, accounts=None, max_wait=30.0, max_length=1000):
         self.upstream = FakeUpstream(*ends)
         self.source = FakeSource()
+        self.store = FakePictureStore()
         self.clock = FakeClock()
         self.observer = FakeObserver()
         self.slots = Slots(accounts or [an_account()], max_wait=max_wait, max_length=max_length)
-        self.dispatch = Dispatch(self.upstream, self.source, self.slots, self.clock, self.observer)
+        pictures = Pictures(source=self.source, store=self.store)
+        self.dispatch = Dispatch(self.upstream, pictures, self.slots, self.clock, self.observer)
 
-    def make(self, **plan):
-        return self.dispatch.make(a_plan(**plan))
+    def make(self, *, linked=False, **plan):
+        return self.dispatch.make(a_plan(**plan), linked=linked)
 
 
 class Queue:

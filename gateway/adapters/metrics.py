@@ -33,6 +33,9 @@ class Metrics:
         self.fetch_failures = Counter(
             "glm_gateway_fetch_failures", "Downloads that failed.", ["given_up"], registry=registry
         )
+        self.store_failures = Counter(
+            "glm_gateway_store_failures", "What the picture store could not do.", ["operation"], registry=registry
+        )
         self.queued = Gauge("glm_gateway_queued_pictures", "Pictures that wait for a slot.", registry=registry)
         self.outages = Counter(
             "glm_gateway_outages", "Rounds of background work that a part did not answer.", ["part"], registry=registry

@@ -59,6 +59,7 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.RateLimitReached: Wire(429, "rate_limit_error", "rate_limit_exceeded"),
     failures.QuotaExhausted: Wire(429, "insufficient_quota", "insufficient_quota", NO_RETRY),
     failures.QuotaStoreDown: Wire(503, "server_error", "quota_store_unavailable", {"retry-after": "2"}),
+    failures.PictureStoreUnavailable: Wire(503, "server_error", "picture_store_unavailable", {"retry-after": "10"}),
     failures.ShuttingDown: Wire(503, "server_error", "shutting_down", {"retry-after": "1"}),
     failures.QueueTimedOut: Wire(429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "30"}),
     failures.UpstreamFailed: Wire(503, "server_error", "server_error", {"retry-after": "5"}),
@@ -69,6 +70,10 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.UpstreamUnreachable: Wire(503, "server_error", "upstream_unavailable", {"retry-after": "10"}),
     failures.OutcomeUnknown: Wire(504, "server_error", "upstream_outcome_unknown", NO_RETRY),
     failures.ImageDownloadFailed: Wire(502, "server_error", "image_download_failed", NO_RETRY),
+    failures.PictureLost: Wire(502, "server_error", "image_lost", NO_RETRY),
+    failures.InvalidPictureUrl: Wire(403, code="invalid_signature"),
+    failures.PictureUrlExpired: Wire(403, code="url_expired"),
+    failures.PictureNotFound: Wire(404, code="image_not_found"),
 }
 
 # What the framework itself refuses.
@@ -111,6 +116,12 @@ def on_failure(_: Request[Any, Any, Any], failure: GatewayError) -> Response[byt
     wire = wire_of(failure)
     headers = {**wire.headers, **_limit_headers(failure)}
     return _json(wire.status, msgspec.json.encode(error_object(failure)), headers)
+
+
+def range_refused(length: int) -> Response[bytes]:
+    """Answer a Range that lies outside of a file."""
+    content = msgspec.json.encode(_object(f"The range lies outside of the {length} bytes.", INVALID, None, None))
+    return _json(416, content, {"content-range": f"bytes */{length}"})
 
 
 def on_http_exception(request: Request[Any, Any, Any], failure: HTTPException) -> Response[bytes]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from litestar import Request, Response, post
@@ -11,13 +11,13 @@ from litestar.response import Stream
 from gateway.api import answers
 from gateway.api.auth import require_key
 from gateway.api.errors import error_object
+from gateway.api.files import origin_of
 from gateway.api.limits import limit_headers
 from gateway.api.middleware import request_id_of
 from gateway.api.schema import errors, image_request, read_body
 from gateway.api.services import Services
 from gateway.domain.errors import GatewayError, RetiredEndpoint, UnsupportedEndpoint
-from gateway.domain.image import Picture
-from gateway.service.generate import Generation
+from gateway.service.deliver import Delivery, Handover
 
 REFUSALS = errors(400, 401, 404, 413, 429, 500, 502, 503, 504)
 
@@ -38,16 +38,17 @@ async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
         strict=asks_for_strict(request),
     )
     echo = {name: body[name] for name in ("safety_identifier",) if name in body}
+    handover = Handover(services.deliver, generation, origin_of(request))
     if generation.order.stream:
-        return await event_stream(generation, echo)
+        return await event_stream(handover, echo)
     answer = answers.JsonAnswer(
         order=generation.order,
         created=generation.created,
-        pictures=await generation.all(),
+        pictures=await handover.all(),
         echo=echo,
     )
     headers = {**answer.headers(), **limit_headers(generation.rooms)}
-    return Stream(_each(answer.pieces()), media_type="application/json", headers=headers)
+    return Stream(answer.pieces(), media_type="application/json", headers=headers)
 
 
 @post("/v1/images/edits", status_code=200, guards=[require_key], responses=errors(400, 401))
@@ -69,26 +70,26 @@ def asks_for_strict(request: Request[Any, Any, Any]) -> bool:
     return any(_STRICT.search(value) for value in request.headers.getall("prefer", []))
 
 
-async def event_stream(generation: Generation, echo: dict[str, str]) -> Stream:
+async def event_stream(handover: Handover, echo: dict[str, str]) -> Stream:
     """Answer with events; a failure before the first event or heartbeat is a plain HTTP error."""
-    pictures = generation.each()
+    generation, pictures = handover.generation, handover.each()
     first = asyncio.ensure_future(anext(pictures))
     done, _ = await asyncio.wait({first}, timeout=HEARTBEAT_SECONDS)
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **answers.change_headers(generation.order)}
     headers |= limit_headers(generation.rooms)
     if done:
-        headers["x-glm-size"] = first.result().size
-    events = _events(generation, echo, first, pictures)
+        headers["x-glm-size"] = answers.size_of(generation.order, first.result())
+    events = _events(handover, echo, first, pictures)
     return Stream(events, media_type="text/event-stream", headers=headers)
 
 
 async def _events(
-    generation: Generation,
+    handover: Handover,
     echo: dict[str, str],
-    first: asyncio.Future[Picture],
-    pictures: AsyncIterator[Picture],
+    first: asyncio.Future[Delivery],
+    pictures: AsyncIterator[Delivery],
 ) -> AsyncGenerator[bytes]:
-    upcoming = first
+    generation, upcoming = handover.generation, first
     wait = 0.0  # the headers have waited for the first event already
     try:
         while True:
@@ -97,17 +98,13 @@ async def _events(
             if not done:
                 yield answers.HEARTBEAT
                 continue
-            yield answers.completed_event(generation.order, generation.created, upcoming.result(), echo)
+            async for piece in answers.completed_event(generation.order, generation.created, upcoming.result(), echo):
+                yield piece
             upcoming = asyncio.ensure_future(anext(pictures))
     except StopAsyncIteration:
-        for failure in generation.failures():
+        for failure in handover.failures():
             yield answers.comment(f"a picture failed: {failure.message}")
     except GatewayError as failure:
         yield answers.error_event(error_object(failure))
     finally:
         upcoming.cancel()
-
-
-async def _each(pieces: Iterable[bytes]) -> AsyncGenerator[bytes]:
-    for piece in pieces:
-        yield piece

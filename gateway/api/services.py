@@ -8,6 +8,7 @@ from gateway.domain.addresses import Address, Networks
 from gateway.domain.catalog import Catalog
 from gateway.domain.image import ImageRequest
 from gateway.domain.keys import Caller
+from gateway.service.deliver import Deliver
 from gateway.service.generate import Generation
 
 
@@ -40,6 +41,7 @@ class Services:
 
     authenticate: Authenticated
     generate: Generate
+    deliver: Deliver
     catalog: Catalog
     readiness: Callable[[], Awaitable[dict[str, bool]]]
     render_metrics: Callable[[], bytes]

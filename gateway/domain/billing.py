@@ -57,7 +57,7 @@ def closed(line: UsageEvent, ends: Sequence[End], tariff: Tariff, *, latency_ms:
     return replace(
         line,
         outcome=_outcome(len(pictures), unknown, len(ends)),
-        size=pictures[0].size if pictures else line.size,
+        size=(pictures[0].size if pictures else "") or line.size,
         upstream_account=",".join(dict.fromkeys(picture.account for picture in pictures)),
         pictures_delivered=len(pictures),
         pictures_paid=paid,

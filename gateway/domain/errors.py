@@ -18,12 +18,17 @@ GatewayError
     RateLimitReached        it frees within a minute
     QuotaExhausted          of a day, a month or an amount of money
   QuotaStoreDown            limits cannot be checked
+  PictureStoreUnavailable   pictures cannot be kept, so none is paid
   ShuttingDown              this replica takes nothing new any more
   QueueTimedOut             no upstream slot came free in time
   UpstreamFailed            the upstream's or its account's fault; nothing was made
     AccountUnusable  UpstreamRateLimited  UpstreamOverloaded  UpstreamBroken  UpstreamUnreachable
   OutcomeUnknown            the call was sent and its end not seen: the picture may have been made and paid
   ImageDownloadFailed       the picture was made and paid and cannot be downloaded
+    PictureLost             it was downloaded, and its bytes cannot be had any more
+  InvalidPictureUrl         the URL of a picture that was not signed by this installation
+    PictureUrlExpired       it was, and its time is over
+  PictureNotFound           the URL is good and the bytes are gone
 """
 
 from dataclasses import dataclass, field
@@ -171,6 +176,10 @@ class QuotaStoreDown(GatewayError):
     """Limits cannot be checked, and the installation refuses in that case. Nothing was charged."""
 
 
+class PictureStoreUnavailable(GatewayError):
+    """Pictures cannot be kept at the moment. Nothing was sent and nothing was charged."""
+
+
 class ShuttingDown(GatewayError):
     """This replica takes nothing new any more; another one, or this one restarted, will."""
 
@@ -209,3 +218,19 @@ class OutcomeUnknown(GatewayError):
 
 class ImageDownloadFailed(GatewayError):
     """The picture was made, but its bytes could not be had in the tries allowed."""
+
+
+class PictureLost(ImageDownloadFailed):
+    """The picture was made and stored, but the store does not have it any more or cannot be read."""
+
+
+class InvalidPictureUrl(GatewayError):
+    """The URL of a picture whose signature is none of ours."""
+
+
+class PictureUrlExpired(InvalidPictureUrl):
+    """The URL of a picture that was good until some time ago."""
+
+
+class PictureNotFound(GatewayError):
+    """The URL of a picture whose bytes are gone from the store."""

@@ -4,11 +4,20 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, ShuttingDown, UpstreamUnreachable
-from gateway.domain.image import ImagePlan, PaidPicture, Picture, PictureBytes
+from gateway.domain.errors import (
+    GatewayError,
+    ImageDownloadFailed,
+    PictureStoreUnavailable,
+    QueueTimedOut,
+    ShuttingDown,
+    UpstreamUnreachable,
+)
+from gateway.domain.image import ImagePlan, ImageRef, PaidPicture, Picture
 from gateway.domain.upstream import RETRY_WAITS, Account, CallFailure, Fault, outward
-from gateway.service.ports import CallFailed, Clock, FetchFailed, Observer, PictureSource, Upstream
+from gateway.service.picture_ports import Download, FetchFailed, PictureSource, PictureStore, PictureStoreDown
+from gateway.service.ports import CallFailed, Clock, Observer, Upstream
 
 # The CDN may answer 404 for seconds after a picture was made (glm-image-api.md section 6).
 FETCH_WAITS = (1.0, 2.0, 4.0)
@@ -90,35 +99,49 @@ class Slots:
             self._give(waiter.result())
 
 
-class Dispatch:
-    """Makes one picture of a plan: a slot, the paid call, then the download outside the slot."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """Where pictures come from, and where they are kept."""
 
-    def __init__(
-        self, upstream: Upstream, source: PictureSource, slots: Slots, clock: Clock, observer: Observer
-    ) -> None:
+    source: PictureSource
+    store: PictureStore
+
+
+class Dispatch:
+    """Makes one picture of a plan: a slot, the paid call, then the download into the store outside the slot."""
+
+    def __init__(self, upstream: Upstream, pictures: Pictures, slots: Slots, clock: Clock, observer: Observer) -> None:
         self._upstream = upstream
-        self._source = source
+        self._source = pictures.source
+        self._store = pictures.store
         self._slots = slots
         self._clock = clock
         self._observer = observer
 
-    async def make(self, plan: ImagePlan) -> Picture:
-        """Make, pay and download one picture.
+    def require_store(self, *, linked: bool = False) -> None:
+        """Refuse while pictures cannot be kept, unless they are only `linked`; PictureStoreUnavailable."""
+        if not linked and not self._store.usable():
+            raise PictureStoreUnavailable(
+                "The store of pictures cannot be used at the moment. Nothing was charged; try again a little later.",
+            )
+
+    async def make(self, plan: ImagePlan, *, linked: bool = False) -> Picture:
+        """Make, pay, download and store one picture; `linked`: make and pay it, since its URL is all that is wanted.
 
         Raises:
             GatewayError: what became of it, in words for the client.
         """
-        account, paid = await self._pay(plan)
-        image = await self._download(paid)
+        account, paid = await self._pay(plan, linked=linked)
+        image, unstored = (None, b"") if linked else await self._keep(paid)
         self._observer.picture_delivered(plan)
-        return Picture(paid=paid, account=account.name, image=image)
+        return Picture(paid=paid, account=account.name, image=image, unstored=unstored)
 
-    async def _pay(self, plan: ImagePlan) -> tuple[Account, PaidPicture]:
+    async def _pay(self, plan: ImagePlan, *, linked: bool) -> tuple[Account, PaidPicture]:
         """Call until a picture is paid; a fault is retried only while it is certain that nothing was made."""
         tries = 0
         while True:
             try:
-                return await self._call(plan)
+                return await self._call(plan, linked=linked)
             except CallFailed as failed:
                 waits = RETRY_WAITS.get(failed.failure.fault, ())
                 error: GatewayError = outward(failed.failure)
@@ -130,8 +153,9 @@ class Dispatch:
             await self._clock.sleep(waits[tries])
             tries += 1
 
-    async def _call(self, plan: ImagePlan) -> tuple[Account, PaidPicture]:
+    async def _call(self, plan: ImagePlan, *, linked: bool) -> tuple[Account, PaidPicture]:
         async with self._slots.one(self._observer) as account:
+            self.require_store(linked=linked)  # it may have failed while the picture waited for its slot
             started = self._clock.monotonic()
             try:
                 paid = await self._upstream.make(account, plan)
@@ -148,11 +172,12 @@ class Dispatch:
         detail = f"code {failure.code or '-'}, status {failure.status}: {failure.detail}"
         self._observer.call_failed(account, plan, failure.fault, detail)
 
-    async def _download(self, paid: PaidPicture) -> PictureBytes:
-        """Download what is paid, waiting out the CDN's first seconds."""
+    async def _keep(self, paid: PaidPicture) -> tuple[ImageRef, bytes]:
+        """Download what is paid into the store, waiting out the CDN's first seconds."""
         for wait in (*FETCH_WAITS, None):
             try:
-                return await self._source.fetch(paid.url)
+                async with self._source.fetch(paid.url) as download:
+                    return await self._put(download)
             except FetchFailed as failed:
                 given_up = wait is None or failed.final
                 self._observer.fetch_failed(paid, str(failed), given_up=given_up)
@@ -163,3 +188,10 @@ class Dispatch:
             "The picture was made and charged upstream, but it could not be downloaded. "
             f"Give the gateway's operator the upstream's request id {paid.request_id or '(none)'}.",
         )
+
+    async def _put(self, download: Download) -> tuple[ImageRef, bytes]:
+        """Store a picture; the client that paid for it gets it from memory when that fails."""
+        try:
+            return await self._store.put(download), b""
+        except PictureStoreDown:
+            return download.image, await download.content()

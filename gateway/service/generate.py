@@ -80,14 +80,15 @@ class GenerateImages:
 
         Raises:
             InvalidRequest, ShuttingDown: nothing was started and nothing is charged.
-            ModelNotAllowed, LimitReached, QuotaStoreDown: as above.
+            ModelNotAllowed, LimitReached, QuotaStoreDown, PictureStoreUnavailable: as above.
         """
         if self._jobs.closing:
             raise shutting_down()
         order, tariff = self._planner.plan(caller, request, strict=strict)
+        self._dispatch.require_store(linked=order.linked)
         line = opened(caller, order, tariff, request_id=request_id, now=self._clock.now())
         reservation = await self._reservations.take(claim_of(caller, order, tariff, line))
-        tasks = tuple(self._jobs.start(self._dispatch.make(order.plan)) for _ in range(order.n))
+        tasks = tuple(self._jobs.start(self._dispatch.make(order.plan, linked=order.linked)) for _ in range(order.n))
         settled = self._jobs.start(self._settle(reservation, line, tariff, tasks))
         return Generation(
             order=order,

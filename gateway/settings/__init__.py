@@ -15,6 +15,7 @@ from gateway.domain.addresses import Networks, is_loopback, parse_networks
 from gateway.domain.errors import InvalidValue, Misconfigured
 from gateway.domain.secret import Secret
 from gateway.settings.files import Section, read_toml
+from gateway.settings.store import Cache, Store, check_store
 
 LARGEST_PORT = 65535
 PREFIX = "GLM_GATEWAY_"
@@ -31,6 +32,7 @@ class Server(Section, frozen=True, kw_only=True):
     strict: bool = False
     max_body: int = 1024 * 1024
     trusted_proxies: tuple[str, ...] = ()
+    public_url: str = ""
 
     def trusted_networks(self) -> Networks:
         """Give the proxies that X-Forwarded-For is believed from; Misconfigured when one is no address or network."""
@@ -116,6 +118,8 @@ class Settings(Section, frozen=True, kw_only=True):
     upstreams: tuple[UpstreamAccount, ...] = ()
     queue: Queue = Queue()
     images: Images = Images()
+    store: Store = Store()
+    cache: Cache = Cache()
     redis: Redis = Redis()
     database: Database = Database()
     quota: Quota = Quota()
@@ -259,6 +263,7 @@ def _checked(settings: Settings) -> Settings:
         if not _is_usable(account.base_url):
             raise Misconfigured(f"Upstream {account.name!r}: base_url has to be https://..., or http on this machine.")
     _check_numbers(settings)
+    check_store(settings.store, settings.cache, settings.server.public_url)
     if settings.server.drain_seconds < settings.upstream.timeout:
         raise Misconfigured("server.drain_seconds has to be at least upstream.timeout, or a stop would lose pictures.")
     return settings

@@ -32,14 +32,17 @@ from gateway.domain.mapping import MappingRules
 from gateway.service.administer import AdministerKeys, Administration, KeyForge
 from gateway.service.administer_projects import AdministerProjects
 from gateway.service.authenticate import Authenticate
+from gateway.service.deliver import Deliver
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
+from gateway.service.links import PictureLinks
 from gateway.service.plan import Planner
 from gateway.service.ports import Announcer
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.quotas import open_reservations
+from gateway.wiring.store import open_store
 from gateway.wiring.upstreams import open_dispatch, open_slots
 
 
@@ -58,6 +61,11 @@ class Peppers:
     def checks(self) -> tuple[str, ...]:
         """For telling whether two processes have the same secret."""
         return tuple(derive(master, "check").hex() for master in self.masters)
+
+    @property
+    def picture_urls(self) -> tuple[bytes, ...]:
+        """For the signatures of pictures' URLs."""
+        return tuple(derive(master, "picture-url") for master in self.masters)
 
     def hash_user(self, user: str) -> str:
         """Give 32 hex digits that stand for an end user upstream."""
@@ -99,14 +107,16 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         redis = await stack.enter_async_context(_open_redis(settings))
         authenticate = await stack.enter_async_context(_open_authentication(engine, redis, peppers, clock))
         slots = open_slots(settings)
-        dispatch = await stack.enter_async_context(open_dispatch(settings, slots, clock, observer))
+        store = await stack.enter_async_context(open_store(settings, clock, observer))
+        links = PictureLinks(peppers.picture_urls, settings.store.url_life, clock, settings.server.public_url)
+        dispatch = await stack.enter_async_context(open_dispatch(settings, slots, store, clock, observer))
         reservations = await stack.enter_async_context(open_reservations(settings, engine, redis, clock, observer))
         jobs = Jobs(observer.crashed)
         stack.push_async_callback(jobs.drain, 0)
 
         async def readiness() -> dict[str, bool]:
             parts = {"redis": await redis.answers(), "sql": await sql.answers(engine)}
-            return {**parts, "accepting": not jobs.closing}
+            return {**parts, "store": store.usable(), "accepting": not jobs.closing}
 
         async def shut_down() -> None:
             jobs.closing = True
@@ -116,6 +126,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         yield Services(
             authenticate=authenticate,
             generate=GenerateImages(_planner(settings, catalog, peppers), reservations, dispatch, jobs, clock),
+            deliver=Deliver(store, links),
             catalog=catalog,
             readiness=readiness,
             render_metrics=metrics.render,
@@ -131,6 +142,7 @@ def _planner(settings: Settings, catalog: Catalog, peppers: Peppers) -> Planner:
         hash_user=peppers.hash_user,
         strict=settings.server.strict,
         allow_unwatermarked=settings.images.allow_unwatermarked,
+        upstream_urls=settings.store.urls == "upstream",
     )
     return Planner(catalog, rules, tariffs)
 

@@ -5,13 +5,15 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from gateway.adapters.glm.client import Endpoint, GlmImage
+from gateway.adapters.glm.drafts import open_drafts
 from gateway.adapters.glm.fetch import FetchRules, PictureDownloads
 from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.system import SystemClock
 from gateway.domain.addresses import is_loopback
 from gateway.domain.upstream import Account
-from gateway.service.dispatch import Dispatch, Slots
+from gateway.service.dispatch import Dispatch, Pictures, Slots
+from gateway.service.picture_ports import PictureStore
 from gateway.settings import Settings
 
 
@@ -23,9 +25,9 @@ def open_slots(settings: Settings) -> Slots:
 
 @asynccontextmanager
 async def open_dispatch(
-    settings: Settings, slots: Slots, clock: SystemClock, observer: MetricsAndLog
+    settings: Settings, slots: Slots, store: PictureStore, clock: SystemClock, observer: MetricsAndLog
 ) -> AsyncGenerator[Dispatch]:
-    """Open the transports, one for paid calls and one for downloads, and dispatch pictures over them."""
+    """Open the transports, one for paid calls and one for downloads, and dispatch pictures over them into the store."""
     endpoints = {
         upstream.name: Endpoint(base_url=upstream.base_url, api_key=upstream.api_key.reveal())
         for upstream in settings.upstreams
@@ -35,13 +37,10 @@ async def open_dispatch(
     calls = AiohttpTransport()
     downloads = AiohttpTransport(resolver=PublicResolver(except_hosts=frozenset(filter(None, loopback))))
     try:
-        yield Dispatch(
-            GlmImage(calls, endpoints, settings.upstream.timeout),
-            PictureDownloads(downloads, rules),
-            slots,
-            clock,
-            observer,
-        )
+        with open_drafts(settings.data_dir / "downloads") as drafts:
+            pictures = Pictures(source=PictureDownloads(downloads, rules, drafts), store=store)
+            upstream = GlmImage(calls, endpoints, settings.upstream.timeout)
+            yield Dispatch(upstream, pictures, slots, clock, observer)
     finally:
         await calls.aclose()
         await downloads.aclose()
