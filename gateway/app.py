@@ -8,7 +8,7 @@ from litestar import Litestar
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
-from gateway.api import images, models, openapi, ops
+from gateway.api import files, images, models, openapi, ops
 from gateway.api.errors import on_defect, on_failure, on_http_exception
 from gateway.api.middleware import Edge
 from gateway.api.services import Services
@@ -20,6 +20,7 @@ ROUTES = (
     images.generations,
     images.edits,
     images.variations,
+    files.picture,
     models.list_models,
     models.retrieve_model,
     ops.healthz,

@@ -6,14 +6,16 @@ from datetime import UTC, datetime
 
 from PIL import Image
 
-from gateway.domain.image import ImageOrder, ImagePlan, ImageRequest, PaidPicture, Picture, PictureBytes
+from gateway.domain.image import ImageOrder, ImagePlan, ImageRef, ImageRequest, PaidPicture, Picture
 from gateway.domain.keys import PREFIX, Caller, StoredKey, compose, digest
 from gateway.domain.limits import Limit, Room
 from gateway.domain.mapping import MappingRules
+from gateway.domain.picture_urls import PictureFile
 from gateway.domain.projects import DEFAULT_ID, DEFAULT_NAME, Project
 from gateway.domain.quota import Claim, Limits, Subject, subject_names
 from gateway.domain.upstream import Account, CallFailure, Fault
 from gateway.domain.usage import Outcome, UsageEvent
+from gateway.service.deliver import Delivery, InMemory
 from gateway.service.ports import CallFailed
 
 PEPPER = b"a pepper for tests"
@@ -51,8 +53,20 @@ def a_paid_picture(name="1", **changes):
 
 
 def a_picture(content=b"bytes", media="png", size=(1280, 1280), account="main", **changes):
-    image = PictureBytes(content=content, media=media, width=size[0], height=size[1])
+    image = an_image(content, media, size)
     return Picture(paid=a_paid_picture(**changes), account=account, image=image)
+
+
+def an_image(content=b"bytes", media="png", size=(1280, 1280)):
+    name = hashlib.sha256(content).hexdigest()
+    return ImageRef(name=name, media=media, width=size[0], height=size[1], bytes=len(content))
+
+
+def a_delivery(content=b"bytes", *, origin="http://gateway", **changes):
+    """A picture that is ready to be handed over."""
+    picture = a_picture(content, **changes)
+    file = PictureFile.of(picture.image, None)
+    return Delivery(picture=picture, url=f"{origin}/{file}", content=InMemory(file=file, held=content))
 
 
 def failed(fault=Fault.INTERNAL, code="500", status=500, **more):

@@ -35,6 +35,9 @@ class Metrics:
         self.fetch_failures = Counter(
             "glm_gateway_fetch_failures", "Downloads that failed.", ["given_up"], registry=registry
         )
+        self.store_failures = Counter(
+            "glm_gateway_store_failures", "What the picture store could not do.", ["operation"], registry=registry
+        )
         self.queued = Gauge("glm_gateway_queued_pictures", "Pictures that wait for a slot.", registry=registry)
         self.ledger_backlog = Gauge(
             "glm_gateway_ledger_backlog", "Usage records that wait for the database.", registry=registry

@@ -40,6 +40,11 @@ class MetricsAndLog:
         """Count a picture whose bytes are here."""
         self._metrics.pictures_delivered.labels(plan.model).inc()
 
+    def store_failed(self, operation: str, reason: str) -> None:
+        """Count and log what the store of pictures could not do."""
+        self._metrics.store_failures.labels(operation).inc()
+        self._log.error("picture_store_failed", operation=operation, reason=reason)
+
     def queued(self, change: int) -> None:
         """Follow the length of the queue."""
         self._metrics.queued.inc(change)

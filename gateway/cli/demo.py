@@ -21,7 +21,8 @@ from gateway.cli.serve import gateway_on
 from gateway.cli.terms import warn
 from gateway.domain.errors import Misconfigured
 from gateway.domain.secret import Secret
-from gateway.settings import Settings, UpstreamAccount
+from gateway.settings import Settings
+from gateway.settings.sections import UpstreamAccount
 from gateway.simulator import SimulatorOptions, create_simulator
 from gateway.wiring import open_administration, prepared
 

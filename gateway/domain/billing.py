@@ -65,7 +65,7 @@ def closed(
     return replace(
         line,
         outcome=_outcome(len(pictures), unknown, len(ends)),
-        size=pictures[0].size if pictures else line.size,
+        size=(pictures[0].size if pictures else "") or line.size,
         upstream_account=",".join(dict.fromkeys(picture.account for picture in pictures)),
         pictures_delivered=len(pictures),
         pictures_paid=paid,

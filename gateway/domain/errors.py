@@ -20,6 +20,7 @@ GatewayError
     QuotaExhausted          of a day, a month or an amount of money
   QuotaStoreDown            limits cannot be checked
   LedgerBehind              too many lines wait for the ledger
+  PictureStoreUnavailable   pictures cannot be kept, so none is paid
   ShuttingDown              this replica takes nothing new any more
   ReplicaFull               this replica runs as many jobs as it may
   JobCancelled              the operator dropped the job before its picture was made
@@ -28,7 +29,11 @@ GatewayError
     AccountUnusable  UpstreamRateLimited  UpstreamOverloaded  UpstreamBroken  UpstreamUnreachable
   OutcomeUnknown            the call was sent and its end not seen: the picture may have been made and paid
   ImageDownloadFailed       the picture was made and paid and cannot be downloaded
+    PictureLost             it was downloaded, and its bytes cannot be had any more
   ClientLeft                nobody waits for the answer
+  InvalidPictureUrl         the URL of a picture that was not signed by this installation
+    PictureUrlExpired       it was, and its time is over
+  PictureNotFound           the URL is good and the bytes are gone
 """
 
 from dataclasses import dataclass, field
@@ -184,6 +189,10 @@ class LedgerBehind(GatewayError):
     """So many lines wait for the ledger that nothing may add to them. Nothing was charged."""
 
 
+class PictureStoreUnavailable(GatewayError):
+    """Pictures cannot be kept at the moment. Nothing was sent and nothing was charged."""
+
+
 class ShuttingDown(GatewayError):
     """This replica takes nothing new any more; another one, or this one restarted, will."""
 
@@ -234,3 +243,19 @@ class ImageDownloadFailed(GatewayError):
 
 class ClientLeft(GatewayError):
     """The client hung up; what was sent for it goes on all the same."""
+
+
+class PictureLost(ImageDownloadFailed):
+    """The picture was made and stored, but the store does not have it any more or cannot be read."""
+
+
+class InvalidPictureUrl(GatewayError):
+    """The URL of a picture whose signature is none of ours."""
+
+
+class PictureUrlExpired(InvalidPictureUrl):
+    """The URL of a picture that was good until some time ago."""
+
+
+class PictureNotFound(GatewayError):
+    """The URL of a picture whose bytes are gone from the store."""

@@ -8,6 +8,7 @@ from gateway.domain.errors import (
     ClientLeft,
     ContentRefused,
     GatewayError,
+    ImageDownloadFailed,
     JobCancelled,
     LimitReached,
     Moderation,
@@ -28,6 +29,11 @@ OWN_REFUSALS = (
     JobCancelled,
     QueueTimedOut,
     ClientLeft,
+)
+
+NOT_STORED = (
+    "The picture was made and charged for another request, but it could not be stored. Send the request again "
+    "if you want another one."
 )
 
 
@@ -65,9 +71,14 @@ class End:
 
     @classmethod
     def of(cls, end: Picture | GatewayError) -> "End":
-        """Say how a picture ended; a refusal of its leader's own is a withdrawal."""
+        """Say how a picture ended; a refusal of its leader's own is a withdrawal.
+
+        A picture that no store has, only the client that waits for it gets: bytes are not passed on.
+        """
         if isinstance(end, GatewayError):
             return WITHDRAWN if isinstance(end, OWN_REFUSALS) else cls(failure=Failure.of(end))
+        if end.unstored:
+            return cls(failure=Failure.of(ImageDownloadFailed(NOT_STORED)))
         return cls(picture=end)
 
     @property

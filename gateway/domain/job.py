@@ -14,7 +14,7 @@ from gateway.domain.usage import UsageEvent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheRules:
-    """What the operator decides about remembered results; `lifetime` in seconds.
+    """What the operator decides about remembered results; `lifetime` in seconds, `max_entries` in plans.
 
     Clients whose User-Agent contains one of `distinct_user_agents` turn n=k into k equal requests at once, and mean k
     pictures (openai-images-api.md section 7).
@@ -22,6 +22,7 @@ class CacheRules:
 
     scope: Scope = "project"
     lifetime: float = 86_400.0
+    max_entries: int = 200_000
     distinct_user_agents: tuple[str, ...] = ("ai-sdk/",)
 
 
@@ -80,6 +81,7 @@ def sought_by(caller: Caller, order: ImageOrder, asked: Asked, rules: CacheRules
         remember=not asked.no_store,
         max_age=asked.max_age,
         lifetime=rules.lifetime,
+        max_entries=rules.max_entries,
         distinct=any(word in asked.user_agent for word in rules.distinct_user_agents),
         body=asked.body,
         retry=asked.retry,

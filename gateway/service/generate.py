@@ -83,13 +83,14 @@ class GenerateImages:
     async def _settle(self, run: Run) -> None:
         """When every picture has ended: charge what was delivered, give the rest back, write the ledger's line."""
         try:
-            await self._settle_ends(run, known(await run.wait()))
+            ends = known(await run.wait())
+            if not self._making.postponed(run, ends, self._settle_ends):
+                await self._settle_ends(run, ends)
         finally:
             run.answerable.set()
             self._running.pop(run.job.line.event_id, None)
 
-    async def _settle_ends(self, run: Run, ends: list[Picture | GatewayError]) -> None:
-        ends = await self._making.late(run, ends)
+    async def _settle_ends(self, run: Run, ends: Sequence[Picture | GatewayError]) -> None:
         line = replace(run.job.line, cache=run.cache)
         made = [ends[position] for position in run.leads]
         said = Ends(all=ends, made=made, waits=run.waits)

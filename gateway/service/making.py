@@ -1,6 +1,8 @@
 """Where each picture of a job comes from: made upstream, made by another job, or remembered."""
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut
 from gateway.domain.flights import End, Follow, Hit, Receipt
@@ -9,8 +11,11 @@ from gateway.service.dispatch import Dispatch
 from gateway.service.errands import quietly
 from gateway.service.generation import Run
 from gateway.service.jobs import Jobs
+from gateway.service.keeping import Keeping
 from gateway.service.leaving import Leaving
 from gateway.service.ports_flights import FlightStore
+
+Ends = Sequence[Picture | GatewayError]
 
 
 class Making:
@@ -20,9 +25,17 @@ class Making:
     """
 
     def __init__(
-        self, dispatch: Dispatch, flights: FlightStore, errands: Jobs, leaving: Leaving, *, patience: float
+        self,
+        dispatch: Dispatch,
+        keeping: Keeping,
+        flights: FlightStore,
+        errands: Jobs,
+        leaving: Leaving,
+        *,
+        patience: float,
     ) -> None:
         self._dispatch = dispatch
+        self._keeping = keeping
         self._flights = flights
         self._errands = errands
         self.leave = leaving
@@ -30,7 +43,7 @@ class Making:
 
     def obstacle(self, order: ImageOrder) -> GatewayError | None:
         """Give what keeps pictures from being made, before money is spent on them."""
-        return self._dispatch.obstacle(order)
+        return self._keeping.obstacle(order)
 
     def refuse_when_late(self, waited: float) -> None:
         """Raise QueueTimedOut when a client has waited too long for others to make its picture."""
@@ -61,25 +74,37 @@ class Making:
         if end.failure is not None:
             raise end.failure.error()
         if end.picture is not None:
-            picture = await self._dispatch.held(run.job.order, end.picture)
+            picture = await self._keeping.held(run.job.order, end.picture)
             if picture is not None:
                 return picture
         if isinstance(source, Hit):
             _ = self._errands.start(quietly(self._flights.forget(run.reservation, source)))
         return None
 
-    async def late(self, run: Run, ends: list[Picture | GatewayError]) -> list[Picture | GatewayError]:
-        """Go on trying to download what is paid, when its client has been told already that it failed."""
-        if not any(isinstance(end, ImageDownloadFailed) for end in ends):
-            return ends
-        run.answerable.set()
-        return list(await asyncio.gather(*(self._late(run, at, end) for at, end in enumerate(ends))))
+    def postponed(self, run: Run, ends: Ends, settle: Callable[[Run, Ends], Coroutine[Any, Any, None]]) -> bool:
+        """Tell whether something is paid that cannot be downloaded yet; if so, settle when that has ended too.
+
+        Clients are told meanwhile that it failed. When the process ends before, the job is its replica's no more, and
+        another one goes on: the receipt is known to all.
+        """
+        if not any(self._is_late(run, position, end) for position, end in enumerate(ends)):
+            return False
+        _ = self._errands.start(self._settle_late(run, ends, settle))
+        return True
+
+    async def _settle_late(
+        self, run: Run, ends: Ends, settle: Callable[[Run, Ends], Coroutine[Any, Any, None]]
+    ) -> None:
+        await settle(run, await asyncio.gather(*(self._late(run, *end) for end in enumerate(ends))))
 
     async def _late(self, run: Run, position: int, end: Picture | GatewayError) -> Picture | GatewayError:
-        if not isinstance(end, ImageDownloadFailed) or position not in run.receipts:
+        if not self._is_late(run, position, end):
             return end
-        _ = self._errands.start(quietly(self._flights.finish(run.reservation, position, End.of(end))))
-        return await self._dispatch.fetch_late(run.receipts[position])
+        await quietly(self._flights.finish(run.reservation, position, End.of(end)))
+        return await self._keeping.keep_late(run.receipts[position])
+
+    def _is_late(self, run: Run, position: int, end: Picture | GatewayError) -> bool:
+        return isinstance(end, ImageDownloadFailed) and position in run.receipts
 
     async def _end(self, run: Run, source: Hit | Follow | End) -> End:
         match source:

@@ -1,4 +1,4 @@
-"""What the use cases need from the world; gateway.adapters implements each of these."""
+"""What the use cases need from the world; gateway.adapters implements each of these. Of pictures: picture_ports.py."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.domain.flights import Ending
-from gateway.domain.image import ImagePlan, PaidPicture, PictureBytes
+from gateway.domain.image import ImagePlan, PaidPicture
 from gateway.domain.keys import StoredKey
 from gateway.domain.projects import Project
 from gateway.domain.quota import Calendar, Claim, Counts, Refusal, Reservation
@@ -46,25 +46,6 @@ class CallFailed(Exception):
     def __init__(self, failure: CallFailure) -> None:
         super().__init__(f"{failure.fault.name} (code {failure.code!r}, status {failure.status})")
         self.failure = failure
-
-
-class PictureSource(Protocol):
-    """Where the upstream leaves the bytes of what it made."""
-
-    async def fetch(self, url: str) -> PictureBytes:
-        """Download a picture.
-
-        Raises:
-            FetchFailed: the bytes could not be had this time.
-        """
-
-
-class FetchFailed(Exception):
-    """A download that gave no picture; `final` when another try cannot succeed."""
-
-    def __init__(self, reason: str, *, final: bool = False) -> None:
-        super().__init__(reason)
-        self.final = final
 
 
 class KeyStore(Protocol):
@@ -126,6 +107,9 @@ class Observer(Protocol):
     def fetch_failed(self, paid: PaidPicture, reason: str, *, given_up: bool) -> None: ...
 
     def picture_delivered(self, plan: ImagePlan) -> None: ...
+
+    def store_failed(self, operation: str, reason: str) -> None:
+        """The store of pictures could not do something: put, read, convert, probe, sweep."""
 
     def queued(self, change: int) -> None:
         """A picture entered (1) or left (-1) the wait for a slot."""

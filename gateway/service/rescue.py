@@ -3,12 +3,12 @@
 import asyncio
 
 from gateway.domain.billing import Tariff
-from gateway.domain.errors import ClientLeft, GatewayError, OutcomeUnknown
+from gateway.domain.errors import ClientLeft, GatewayError, ImageDownloadFailed, OutcomeUnknown
 from gateway.domain.flights import End, Ending, Receipt
 from gateway.domain.image import Picture
 from gateway.service.books import Books, Ends
-from gateway.service.dispatch import Dispatch
 from gateway.service.jobs import Jobs
+from gateway.service.keeping import Keeping
 from gateway.service.ports import Clock
 from gateway.service.ports_flights import Orphan
 from gateway.service.reserve import Reservations
@@ -17,18 +17,16 @@ from gateway.service.reserve import Reservations
 class Rescue:
     """Fetches what is paid, stores it, and settles the job under its own id: nothing is paid again."""
 
-    def __init__(
-        self, dispatch: Dispatch, reservations: Reservations, books: Books, jobs: Jobs, clock: Clock
-    ) -> None:
-        self._dispatch = dispatch
+    def __init__(self, keeping: Keeping, reservations: Reservations, books: Books, errands: Jobs, clock: Clock) -> None:
+        self._keeping = keeping
         self._reservations = reservations
         self._books = books
-        self._jobs = jobs
+        self._errands = errands
         self._clock = clock
 
     def __call__(self, orphan: Orphan) -> None:
         """Take a job over."""
-        _ = self._jobs.start(self._rescue(orphan))
+        _ = self._errands.start(self._rescue(orphan))
 
     async def _rescue(self, orphan: Orphan) -> None:
         claim = orphan.reservation.claim
@@ -54,4 +52,7 @@ class Rescue:
         return ClientLeft("The replica that led the job died before the picture was sent.")
 
     async def _fetch(self, receipt: Receipt) -> Picture | GatewayError:
-        return await self._dispatch.fetch_late(receipt)
+        try:
+            return await self._keeping.keep(receipt)
+        except ImageDownloadFailed:
+            return await self._keeping.keep_late(receipt)

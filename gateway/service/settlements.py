@@ -73,9 +73,7 @@ class Settlements:
     async def _make(self, settlement: Settlement) -> bool:
         """Tell whether the store has it."""
         try:
-            await self._store.settle(
-                settlement.reservation, settlement.charged, settlement.event, settlement.ending
-            )
+            await self._store.settle(settlement.reservation, settlement.charged, settlement.event, settlement.ending)
         except QuotaUnavailable:
             return False
         return True

@@ -188,7 +188,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-names = st.sampled_from([*TYPES, "output_format", *sorted(UNSUPPORTED)]) | st.text(max_size=10)
+names = st.sampled_from([*TYPES, *sorted(UNSUPPORTED)]) | st.text(max_size=10)
 WORDS = ["auto", "hd", "url", "opaque", "512x512", "1024\u00d7768", "png", "dall-e-3", "cogview-4", "transparent"]
 valid_bodies = st.fixed_dictionaries({"prompt": st.text(max_size=30)}).flatmap(
     lambda body: st.dictionaries(names, json_values | st.sampled_from(WORDS), max_size=4).map(

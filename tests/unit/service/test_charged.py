@@ -10,7 +10,7 @@ from gateway.domain.limits import Limit
 from gateway.domain.quota import Limits
 from gateway.domain.upstream import Fault
 from gateway.domain.usage import Outcome
-from gateway.service.ports import FetchFailed
+from gateway.service.picture_ports import FetchFailed
 from tests.builders import NOW, PRICE, a_caller, a_paid_picture, failed
 from tests.fakes import settle
 from tests.studio import Studio

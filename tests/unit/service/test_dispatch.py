@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.domain import errors
 from gateway.domain.upstream import Fault
-from gateway.service.ports import FetchFailed
+from gateway.service.picture_ports import FetchFailed
 from tests.builders import a_paid_picture, an_account, failed
 from tests.fakes import Queue, Workshop, serve_out, settle
 

@@ -1,0 +1,103 @@
+"""The sections of the settings with their defaults; config/gateway.toml says what each means."""
+
+from typing import Literal
+
+from gateway.domain.addresses import Networks, parse_networks
+from gateway.domain.errors import InvalidValue, Misconfigured
+from gateway.domain.secret import Secret
+from gateway.settings.files import Section
+
+BIGMODEL = "https://open.bigmodel.cn/api/paas/v4"
+
+
+class Server(Section, frozen=True, kw_only=True):
+    """[server]."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    drain_seconds: float = 200.0
+    strict: bool = False
+    max_body: int = 1024 * 1024
+    trusted_proxies: tuple[str, ...] = ()
+    public_url: str = ""
+
+    def trusted_networks(self) -> Networks:
+        """Give the proxies that X-Forwarded-For is believed from; Misconfigured when one is no address or network."""
+        try:
+            return parse_networks(self.trusted_proxies)
+        except InvalidValue as failure:
+            raise Misconfigured(f"server.trusted_proxies: {failure.message}") from failure
+
+
+class Upstream(Section, frozen=True, kw_only=True):
+    """[upstream]."""
+
+    timeout: float = 200.0
+    image_hosts: tuple[str, ...] = ("ufileos.com", "bigmodel.cn", "z.ai")
+    image_timeout: float = 60.0
+    image_max_bytes: int = 32 * 1024 * 1024
+
+
+class UpstreamAccount(Section, frozen=True, kw_only=True):
+    """[[upstreams]]."""
+
+    name: str
+    api_key: Secret
+    base_url: str = BIGMODEL
+    concurrency: int = 1
+
+
+class Queue(Section, frozen=True, kw_only=True):
+    """[queue]."""
+
+    max_wait: float = 180.0
+    max_length: int = 1000
+    abandon_after: float = 30.0
+    max_jobs: int = 10_000
+
+
+class Images(Section, frozen=True, kw_only=True):
+    """[images]."""
+
+    allow_unwatermarked: bool = False
+
+
+class Redis(Section, frozen=True, kw_only=True):
+    """[redis]."""
+
+    url: Secret = Secret("")
+    reserve_deadline: float = 0.0
+    wait_replicas: int = -1
+
+
+class Database(Section, frozen=True, kw_only=True):
+    """[database]."""
+
+    url: Secret = Secret("")
+
+
+class Quota(Section, frozen=True, kw_only=True):
+    """[quota]."""
+
+    on_outage: Literal["refuse", "allow"] = "refuse"
+    timezone: str = "UTC"
+    lease: float = 30.0
+
+
+class Billing(Section, frozen=True, kw_only=True):
+    """[billing]."""
+
+    currency: str = "CNY"
+
+
+class Ledger(Section, frozen=True, kw_only=True):
+    """[ledger]."""
+
+    max_backlog: int = 100_000
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """[log]."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
