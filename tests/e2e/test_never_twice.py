@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import openai
 import pytest
@@ -16,15 +15,6 @@ from tests.fleet import fleet
 from tests.servers import wait_until
 
 SMALL = "512x512"
-
-
-@contextmanager
-def replicas(tmp_path, simulator, size=2, **settings):
-    """Gateways with one Redis, one database and one store."""
-    with servers.redis_server(tmp_path) as (url, _):
-        store = {"GLM_GATEWAY_STORE__URL": (tmp_path / "pictures").as_uri()}
-        with fleet(tmp_path, simulator, size, url, **store, **settings) as running:
-            yield running
 
 
 def at_once(count, send):
@@ -54,7 +44,7 @@ def pictures(content):
 
 @pytest.mark.parametrize("header", [{}, {"cache_control": "no-store"}])
 def test_a_hundred_equal_requests_make_one_picture(tmp_path, header):
-    with servers.simulator(tmp_path, latency=3) as slow, replicas(tmp_path, slow) as running:
+    with servers.simulator(tmp_path, latency=3) as slow, fleet(tmp_path, slow, 2) as running:
         key_id, secret = running.key()
 
         def send(number):
@@ -73,7 +63,7 @@ def test_a_hundred_equal_requests_make_one_picture(tmp_path, header):
 
 
 def test_a_hundred_different_requests_make_a_hundred_pictures(tmp_path, simulator):
-    with replicas(tmp_path, simulator) as running:
+    with fleet(tmp_path, simulator, 2) as running:
         _, secret = running.key()
 
         def send(number):
@@ -92,7 +82,7 @@ def client(gateway, secret, **options):
 
 @pytest.mark.parametrize("cache", ["project", "off"])
 def test_the_retries_of_an_sdk_are_paid_once(tmp_path, cache):
-    with servers.simulator(tmp_path, latency=3) as slow, replicas(tmp_path, slow) as running:
+    with servers.simulator(tmp_path, latency=3) as slow, fleet(tmp_path, slow, 2) as running:
         key_id, secret = running.key("--cache", cache)
         impatient = client(running.gateways[0], secret, timeout=0.5, max_retries=2)
         with pytest.raises(openai.APITimeoutError):
@@ -108,7 +98,7 @@ def test_the_retries_of_an_sdk_are_paid_once(tmp_path, cache):
 
 
 def test_a_retry_gets_the_picture_of_the_first_try(tmp_path):
-    with servers.simulator(tmp_path, latency=2) as slow, replicas(tmp_path, slow) as running:
+    with servers.simulator(tmp_path, latency=2) as slow, fleet(tmp_path, slow, 2) as running:
         key_id, secret = running.key("--cache", "off")
         patient = client(running.gateways[0], secret, timeout=1.5, max_retries=2)
         assert patient.images.generate(model="glm-image", prompt="slow", size=SMALL).data[0].b64_json
@@ -117,7 +107,7 @@ def test_a_retry_gets_the_picture_of_the_first_try(tmp_path):
 
 
 def test_a_retry_after_a_refusal_is_a_new_request(tmp_path, simulator):
-    with replicas(tmp_path, simulator, 1) as running:
+    with fleet(tmp_path, simulator, 1) as running:
         key_id, secret = running.key("--images-per-day", "0", "--cache", "off")
         [gateway] = running.gateways
         body = {"prompt": "refused first", "size": SMALL}
@@ -128,7 +118,7 @@ def test_a_retry_after_a_refusal_is_a_new_request(tmp_path, simulator):
 
 
 def test_an_idempotency_key_is_answered_once(tmp_path, simulator):
-    with replicas(tmp_path, simulator) as running:
+    with fleet(tmp_path, simulator, 2) as running:
         key_id, secret = running.key("--cache", "off")
         one, other = running.gateways
         body = {"prompt": "once", "size": SMALL, "n": 2}
@@ -149,7 +139,7 @@ def test_an_idempotency_key_is_answered_once(tmp_path, simulator):
 
 
 def test_equal_idempotency_keys_at_once_are_one_job(tmp_path):
-    with servers.simulator(tmp_path, latency=1) as slow, replicas(tmp_path, slow) as running:
+    with servers.simulator(tmp_path, latency=1) as slow, fleet(tmp_path, slow, 2) as running:
         key_id, secret = running.key("--cache", "off")
 
         def send(number):
@@ -163,7 +153,7 @@ def test_equal_idempotency_keys_at_once_are_one_job(tmp_path):
 
 
 def test_more_pictures_of_a_plan_are_made_only_as_far_as_they_are_missing(tmp_path, simulator):
-    with replicas(tmp_path, simulator, 1) as running:
+    with fleet(tmp_path, simulator, 1) as running:
         _, secret = running.key()
         [gateway] = running.gateways
 
@@ -190,7 +180,7 @@ def test_more_pictures_of_a_plan_are_made_only_as_far_as_they_are_missing(tmp_pa
 
 
 def test_a_result_does_not_cross_its_scope(tmp_path, simulator):
-    with replicas(tmp_path, simulator, 1, GLM_GATEWAY_CACHE__SCOPE="shared") as running:
+    with fleet(tmp_path, simulator, 1, GLM_GATEWAY_CACHE__SCOPE="shared") as running:
         [gateway] = running.gateways
         made = servers.glm_gateway("projects", "create", "--name", "other", env=running.env)
         assert made.returncode == 0, made.stderr
@@ -216,7 +206,7 @@ def test_a_result_does_not_cross_its_scope(tmp_path, simulator):
 def test_followers_of_a_killed_replica_get_a_picture(tmp_path):
     with (
         servers.simulator(tmp_path, latency=4) as slow,
-        replicas(tmp_path, slow, GLM_GATEWAY_QUOTA__LEASE="2") as running,
+        fleet(tmp_path, slow, 2, GLM_GATEWAY_QUOTA__LEASE="2") as running,
         ThreadPoolExecutor() as clients,
     ):
         key_id, secret = running.key()
@@ -239,7 +229,7 @@ def test_followers_of_a_killed_replica_get_a_picture(tmp_path):
 def test_what_a_dead_replica_has_paid_is_fetched_by_another(tmp_path):
     with (
         servers.simulator(tmp_path) as slow,
-        replicas(tmp_path, slow, GLM_GATEWAY_QUOTA__LEASE="2") as running,
+        fleet(tmp_path, slow, 2, GLM_GATEWAY_QUOTA__LEASE="2") as running,
         ThreadPoolExecutor() as clients,
     ):
         key_id, secret = running.key()
@@ -260,7 +250,7 @@ def test_what_a_dead_replica_has_paid_is_fetched_by_another(tmp_path):
 def test_sigterm_lets_what_was_sent_end_also_without_a_client(tmp_path):
     with (
         servers.simulator(tmp_path, latency=3) as slow,
-        replicas(tmp_path, slow) as running,
+        fleet(tmp_path, slow, 2) as running,
         ThreadPoolExecutor() as clients,
     ):
         key_id, secret = running.key()
@@ -288,7 +278,7 @@ def test_who_leaves_before_a_picture_is_sent_leaves_the_queue(tmp_path):
     one_at_a_time = {"ZHIPUAI_CONCURRENCY": "1", "GLM_GATEWAY_QUEUE__ABANDON_AFTER": "1"}
     with (
         servers.simulator(tmp_path, latency=4, concurrency=1) as slow,
-        replicas(tmp_path, slow, 1, **one_at_a_time) as running,
+        fleet(tmp_path, slow, 1, **one_at_a_time) as running,
         ThreadPoolExecutor() as clients,
     ):
         key_id, secret = running.key()

@@ -2,79 +2,15 @@
 
 import json
 import signal
-import sqlite3
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from tests import servers
+from tests.fleet import fleet
 from tests.servers import wait_until
-
-SECRET = "the secret of the replicas"
-
-
-@dataclass
-class Fleet:
-    """Gateways on one Redis and one database."""
-
-    gateways: list
-    redis_url: str
-    database: Path
-    redis: object
-
-    def key(self, *limits):
-        """Make a key; give its id and secret."""
-        made = servers.glm_gateway("keys", "create", "--name", f"key {time.time_ns()}", "--json", *limits, env=self.env)
-        assert made.returncode == 0, made.stderr
-        key = json.loads(made.stdout)
-        return key["id"], key["key"]
-
-    @property
-    def env(self):
-        return self.gateways[0].env
-
-    def lines(self, key_id):
-        """The ledger's lines of a key."""
-        with sqlite3.connect(self.database) as database:
-            database.row_factory = sqlite3.Row
-            return database.execute("SELECT * FROM usage_events WHERE key_id = ?", (key_id,)).fetchall()
-
-    def charged(self, key_id):
-        return sum(line["pictures_delivered"] for line in self.lines(key_id))
-
-
-@contextmanager
-def fleet(tmp_path, simulator, size, **settings):
-    with (
-        servers.redis_server(tmp_path) as (url, redis),
-        fleet_on(url, redis, tmp_path, simulator, size, **settings) as running,
-    ):
-        yield running
-
-
-@contextmanager
-def fleet_on(url, redis, tmp_path, simulator, size, **settings):
-    """Run gateways on a Redis of the test's own."""
-    database = tmp_path / "shared.db"
-    env = {
-        "REDIS_URL": url,
-        "DATABASE_URL": f"sqlite:///{database}",
-        "GLM_GATEWAY_SECRET_KEY": SECRET,
-        "GLM_GATEWAY_QUEUE__MAX_LENGTH": "5000",
-        **settings,
-    }
-    with ExitStack() as stack:
-        gateways = []
-        for number in range(size):
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            gateways.append(stack.enter_context(servers.gateway(folder, simulator, **env)))
-        yield Fleet(gateways, url, database, redis)
 
 
 def burst(fleet, secret, count, workers=64):
