@@ -11,6 +11,7 @@ from gateway.domain.limits import Limit
 from gateway.domain.quota import Reservation, shard_of
 from gateway.domain.usage import RANKS, Outcome, Used
 from gateway.service.ports import LedgerUnavailable, QuotaUnavailable, Settlement
+from gateway.service.ports_flights import NotLed
 from tests.fakes import FakeClock
 from tests.quota_memory import Memory
 
@@ -45,6 +46,8 @@ class FakeQuotas:
         await self.gate.wait()
         if self.troubles:
             raise self.troubles.pop(0)
+        if claim.sought is not None and not claim.sought.lead:
+            raise NotLed
         self._mine.add(shard_of(claim.project_id))
         answer = self._answer(self._shard(claim.project_id).reserve, claim, self.owner, self.lease)
         if isinstance(answer, Reservation):
@@ -133,8 +136,8 @@ class FakeSpool:
     def __init__(self, *settlements):
         self.settlements = list(settlements)
 
-    async def put(self, reservation, charged, event, ending=None):
-        self.settlements.append(Settlement(reservation=reservation, charged=charged, event=event, ending=ending))
+    async def put(self, settlement):
+        self.settlements.append(settlement)
 
     async def waiting(self):
         return list(self.settlements)

@@ -15,7 +15,7 @@ from gateway.service.keeping import Keeping
 from gateway.service.leaving import Leaving
 from gateway.service.ports_flights import FlightStore
 
-Ends = Sequence[Picture | GatewayError]
+Ends = Sequence[Picture | BaseException]
 
 
 class Making:
@@ -97,14 +97,14 @@ class Making:
     ) -> None:
         await settle(run, await asyncio.gather(*(self._late(run, *end) for end in enumerate(ends))))
 
-    async def _late(self, run: Run, position: int, end: Picture | GatewayError) -> Picture | GatewayError:
-        if not self._is_late(run, position, end):
+    async def _late(self, run: Run, position: int, end: Picture | BaseException) -> Picture | BaseException:
+        if not isinstance(end, ImageDownloadFailed) or not self._is_late(run, position, end):
             return end
         await quietly(self._flights.finish(run.reservation, position, End.of(end)))
         return await self._keeping.keep_late(run.receipts[position])
 
-    def _is_late(self, run: Run, position: int, end: Picture | GatewayError) -> bool:
-        return isinstance(end, ImageDownloadFailed) and position in run.receipts
+    def _is_late(self, run: Run, position: int, end: Picture | BaseException) -> bool:
+        return isinstance(end, ImageDownloadFailed) and not end.final and position in run.receipts
 
     async def _end(self, run: Run, source: Hit | Follow | End) -> End:
         match source:

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from gateway.service.administer_projects import AdministerProjects
 from gateway.service.authenticate import Authenticate
 from gateway.service.books import Books
 from gateway.service.deliver import Deliver
+from gateway.service.dispatch import Slots
 from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
 from gateway.service.links import PictureLinks
@@ -44,8 +46,7 @@ from gateway.settings.models import load_catalog
 from gateway.wiring.background import end
 from gateway.wiring.generation import open_flow, planner_of
 from gateway.wiring.quotas import collecting, open_quotas
-from gateway.wiring.store import open_store
-from gateway.wiring.upstreams import open_slots, open_upstreams
+from gateway.wiring.upstreams import open_upstreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +115,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         redis = await stack.enter_async_context(_open_redis(settings))
         authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock)
         authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
-        slots = open_slots(settings)
-        store = await stack.enter_async_context(open_store(settings, clock, observer))
-        upstreams = await stack.enter_async_context(open_upstreams(settings, slots, store, clock, observer))
+        upstreams = await stack.enter_async_context(open_upstreams(settings, clock, observer))
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer))
         planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
@@ -128,24 +127,26 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
 
         async def readiness() -> Readiness:
             state = await _readiness(redis, engine, outage, flow.jobs)
-            return replace(state, parts={**state.parts, "store": store.usable()})
-
-        async def shut_down() -> None:
-            flow.jobs.closing = True
-            slots.close()
-            await flow.jobs.drain(settings.server.drain_seconds)
+            return replace(state, parts={**state.parts, "store": upstreams.store.usable()})
 
         yield Services(
             authenticate=authenticated,
             generate=flow.generate,
-            deliver=Deliver(store, links),
+            deliver=Deliver(upstreams.store, links),
             catalog=catalog,
             readiness=readiness,
             render_metrics=metrics.render,
             request_finished=observer.request_finished,
             trusted_proxies=settings.server.trusted_networks(),
-            shut_down=shut_down,
+            shut_down=partial(_shut_down, flow.jobs, upstreams.slots, settings.server.drain_seconds),
         )
+
+
+async def _shut_down(jobs: Jobs, slots: Slots, seconds: float) -> None:
+    """Take nothing new, release what is not sent, and wait for what is."""
+    jobs.closing = True
+    slots.close()
+    await jobs.drain(seconds)
 
 
 async def _readiness(redis: RedisClient, engine: AsyncEngine, outage: QuotaOutage, jobs: Jobs) -> Readiness:

@@ -9,6 +9,7 @@ from gateway.domain.caching import Sought
 from gateway.domain.errors import ContentRefused, Moderation
 from gateway.domain.flights import WITHDRAWN, End, Ending, Follow, Hit, Lead, Replay
 from gateway.domain.quota import Reservation
+from gateway.service.ports import Settlement
 from tests.builders import a_claim, a_line, a_picture
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +31,7 @@ async def test_a_job_is_settled_from_the_disk_with_all_that_its_followers_wait_f
     refused = End.of(ContentRefused(Moderation(stage="input", categories=("violence",))))
     ending = Ending(ends={0: End.of(a_picture()), 1: refused, 2: WITHDRAWN}, replayable=False)
     spool = DiskSpool(tmp_path)
-    await spool.put(reservation, 1, a_line(), ending)
+    await spool.put(Settlement(reservation=reservation, charged=1, event=a_line(), ending=ending))
     [settlement] = await spool.waiting()
     assert settlement.reservation == reservation
     assert settlement.ending == ending

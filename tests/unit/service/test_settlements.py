@@ -28,7 +28,7 @@ class Office:
 
     async def settle(self, number, project="proj_default"):
         done = a_settlement(number, project)
-        await self.settlements.settle(done.reservation, done.charged, done.event)
+        await self.settlements.settle(done)
 
 
 def a_settlement(number, project="proj_default"):
