@@ -72,6 +72,15 @@ async def test_a_job_is_known_for_as_long_as_it_may_be_repeated(server, wanted, 
         assert left > 120_000
 
 
+async def test_a_retry_that_brings_an_idempotency_key_keeps_its_job_for_a_day(server):
+    async with project(server) as at:
+        job = await at.made(first_try)
+        assert (await at.ask(replace(retry, idempotency_key="1de3"))).settled
+        left = await at.at.client.call("PTTL", at.names.of("reservation", job.claim.request_id))
+        assert round(left / 3_600_000) == 24
+        assert (await at.ask(keyed)).replay.job_id == job.claim.request_id
+
+
 async def test_a_hit_under_an_idempotency_key_is_repeated_for_a_day(server):
     async with project(server) as at:
         wanted = sought(a_new_plan(), body="b0d1")
