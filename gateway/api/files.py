@@ -46,7 +46,7 @@ async def picture(request: Request[Any, Any, Any], name: str) -> Response[Any]:
 def _answer(request: Request[Any, Any, Any], content: StoredPicture, headers: dict[str, str]) -> Response[Any]:
     media_type = f"image/{content.file.media}"
     if request.method == HttpMethod.HEAD:
-        return Response(None, media_type=media_type, headers={**headers, "content-length": str(content.length)})
+        return Response(b"", media_type=media_type, headers={**headers, "content-length": str(content.length)})
     asked = request.headers.get("range", "") if _still_applies(request, headers["etag"]) else ""
     try:
         part = part_of(asked, content.length)

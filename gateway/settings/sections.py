@@ -20,6 +20,7 @@ class Server(Section, frozen=True, kw_only=True):
     max_body: int = 1024 * 1024
     trusted_proxies: tuple[str, ...] = ()
     public_url: str = ""
+    cors_origins: tuple[str, ...] = ()
 
     def trusted_networks(self) -> Networks:
         """Give the proxies that X-Forwarded-For is believed from; Misconfigured when one is no address or network."""

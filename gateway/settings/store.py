@@ -2,7 +2,7 @@
 
 from math import inf
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from gateway.domain.caching import Scope
 from gateway.domain.errors import Misconfigured
@@ -50,12 +50,20 @@ def check_store(store: Store, cache: Cache, public_url: str) -> None:
 
 
 def _check_url(url: str) -> None:
-    parts = urlsplit(url)
+    parts = _split(url)
     whole = {"": not url, "file": parts.path.startswith("/") and not parts.netloc, "s3": bool(parts.netloc)}
     if not whole.get(parts.scheme, False):
         raise Misconfigured(f"store.url has to be file:///a/folder or s3://bucket/prefix, not {url!r}.")
 
 
 def _is_web_address(url: str) -> bool:
-    parts = urlsplit(url)
+    parts = _split(url)
     return parts.scheme in {"http", "https"} and bool(parts.netloc) and not parts.query and not parts.fragment
+
+
+def _split(url: str) -> SplitResult:
+    """Take a URL apart; what is none has no parts."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("none:")

@@ -86,6 +86,7 @@ FROM_ENVIRONMENT = {
     "server.max_body": ("2048", 2048),
     "server.trusted_proxies": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
     "server.public_url": ("https://images.example.com", "https://images.example.com"),
+    "server.cors_origins": ("https://a.example,https://b.example", ("https://a.example", "https://b.example")),
     "upstream.timeout": ("100", 100.0),
     "upstream.image_hosts": ("a.example, b.example,", ("a.example", "b.example")),
     "upstream.image_timeout": ("5", 5.0),
@@ -308,3 +309,34 @@ def test_a_catalog_that_is_wrong(tmp_path, before, after, says):
     text = builtin("models.toml").read_text("utf-8").replace(before, after) if before else after
     with pytest.raises(Misconfigured, match=says):
         load_catalog(write(tmp_path, text, "models.toml"))
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"GLM_GATEWAY_STORE__RETENTION": "172799"}, "store.retention"),
+        ({"GLM_GATEWAY_STORE__URL_LIFE": "0"}, "store.url_life"),
+        ({"GLM_GATEWAY_STORE__URL_LIFE": "inf"}, "store.url_life"),
+        ({"GLM_GATEWAY_STORE__URL_LIFE": "518401"}, "store.retention"),
+        ({"GLM_GATEWAY_CACHE__LIFETIME": "518401"}, "store.retention"),
+        ({"GLM_GATEWAY_CACHE__LIFETIME": "-1"}, "cache.lifetime"),
+        ({"GLM_GATEWAY_STORE__URLS": "both"}, "store.urls"),
+        *(
+            ({"GLM_GATEWAY_STORE__URL": url}, "store.url")
+            for url in ("pictures", "/srv/pictures", "file://srv/pictures", "file:", "s3://", "s3:///a", "gs://b", "[", "s3://[")
+        ),
+        *(
+            ({"GLM_GATEWAY_SERVER__PUBLIC_URL": url}, "server.public_url")
+            for url in ("example.com", "ftp://example.com", "https://", "https://example.com/?a=b", "https://[")
+        ),
+    ],
+    ids=str,
+)
+def test_a_store_that_would_break_a_promise_is_refused(environ, says):
+    with pytest.raises(Misconfigured, match=re.escape(says)):
+        load(environ)
+
+
+def test_a_store_that_keeps_its_promises_just_so_is_taken():
+    assert load({"GLM_GATEWAY_STORE__RETENTION": "172800"}).store.retention == 172_800
+    assert load({"GLM_GATEWAY_STORE__URL": "file:///srv/pictures"}).store.url == "file:///srv/pictures"
