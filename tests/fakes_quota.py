@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from gateway.domain.limits import SHORT, Limit, Room
 from gateway.domain.quota import Refusal, Reservation, shard_of
 from gateway.domain.usage import RANKS, Outcome, Used
-from gateway.service.ports import LedgerUnavailable, QuotaEmptied, QuotaUnavailable, Settlement
+from gateway.service.ports import LedgerUnavailable, LinesRefused, QuotaEmptied, QuotaUnavailable, Settlement
 
 
 class FakeQuotas:
@@ -174,7 +174,7 @@ class FakeSpool:
 
 
 class FakeLedger:
-    """Lines by their id. While it is `down`, nothing can be read or written."""
+    """Lines by their id; numbers as large as SQL's. While it is `down`, nothing can be read or written."""
 
     def __init__(self, *lines):
         self.lines = {line.event_id: line for line in lines}
@@ -183,10 +183,13 @@ class FakeLedger:
 
     async def write(self, events):
         self._reach()
-        for event in events:
+        refused = {line.event_id: "too large" for line in events if max(line.cost, abs(line.latency_ms)) >= 2**63}
+        for event in (line for line in events if line.event_id not in refused):
             known = self.lines.get(event.event_id)
             if known is None or RANKS[event.outcome] > RANKS[known.outcome]:
                 self.lines[event.event_id] = event
+        if refused:
+            raise LinesRefused(refused)
 
     async def known(self, event_ids):
         self._reach()

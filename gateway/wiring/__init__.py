@@ -211,7 +211,7 @@ async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
         await sql.migrate(engine)
         yield engine
     finally:
-        await engine.dispose()
+        await sql.close(engine)
 
 
 def prepare_data_dir(data_dir: Path) -> None:
