@@ -211,12 +211,16 @@ class FakeLedger:
 
 
 class FakeUsageStream:
-    """The lines of each shard by their positions; a look gives at most `most`. `down` shards give no answer."""
+    """The lines of each shard by their positions; a look gives at most `most`. `down` shards give no answer.
+
+    `apart` are the lines that were put aside, by their ids, with the reasons.
+    """
 
     def __init__(self, *lines, most=2):
         self.lines = defaultdict(dict)
         self.most = most
         self.down = set()
+        self.apart = {}
         self.forgets = True
         for number, line in enumerate(lines):
             self.lines[shard_of(line.project_id)][f"{number}-0"] = line
@@ -231,6 +235,11 @@ class FakeUsageStream:
             raise QuotaUnavailable("the store went down before it could forget")
         for position in positions:
             del self.lines[shard][position]
+
+    async def put_aside(self, shard, reasons):
+        self._reach(shard)
+        for position, reason in reasons.items():
+            self.apart[self.lines[shard].pop(position).event_id] = reason
 
     def all(self):
         """Every line that is not forgotten."""

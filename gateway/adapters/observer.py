@@ -49,6 +49,11 @@ class MetricsAndLog:
         self._metrics.outages.labels(what).inc()
         self._log.warning("part_unreachable", part=what, reason=reason)
 
+    def line_set_aside(self, why: str, position: str, reason: str) -> None:
+        """Count and log a line of usage that will not come into the ledger by itself."""
+        self._metrics.lines_set_aside.labels(why).inc()
+        self._log.error("ledger_line_set_aside", why=why, position=position, reason=reason)
+
     def limits_switched(self, off: bool) -> None:  # noqa: FBT001 - a callback
         """Show that requests are served without limits, or with them again."""
         self._metrics.limits_off.set(off)

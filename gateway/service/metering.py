@@ -1,9 +1,19 @@
 """Usage events -> ledger, exactly once in effect: written first, forgotten after."""
 
 import asyncio
+from collections.abc import Sequence
 
 from gateway.domain.quota import SHARDS, shard_of
-from gateway.service.ports import Ledger, LedgerUnavailable, QuotaStore, QuotaUnavailable, Spool, UsageStream
+from gateway.domain.usage import UsageEvent
+from gateway.service.ports import (
+    Ledger,
+    LedgerUnavailable,
+    LinesRefused,
+    QuotaStore,
+    QuotaUnavailable,
+    Spool,
+    UsageStream,
+)
 
 
 class Metering:
@@ -42,9 +52,19 @@ class Metering:
         carried = 0
         try:
             while lines := await self._stream.pending(shard):
-                await self._ledger.write([event for _, event in lines])
-                await self._stream.remove(shard, [position for position, _ in lines])
+                refused = await self._write(lines)
+                await self._stream.put_aside(shard, refused)
+                await self._stream.remove(shard, [position for position, _ in lines if position not in refused])
                 carried += len(lines)
         except (QuotaUnavailable, LedgerUnavailable):
             return carried
         return carried
+
+    async def _write(self, lines: Sequence[tuple[str, UsageEvent]]) -> dict[str, str]:
+        """Write lines; give the positions of those that the ledger can never hold, with the reasons."""
+        try:
+            await self._ledger.write([event for _, event in lines])
+        except LinesRefused as refused:
+            reasons = refused.reasons
+            return {position: reasons[event.event_id] for position, event in lines if event.event_id in reasons}
+        return {}

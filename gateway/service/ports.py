@@ -252,3 +252,6 @@ class UsageStream(Protocol):
 
     async def remove(self, shard: int, positions: Sequence[str]) -> None:
         """Forget lines that the ledger has; QuotaUnavailable when there is no answer."""
+
+    async def put_aside(self, shard: int, reasons: Mapping[str, str]) -> None:
+        """Keep lines that the ledger can never hold apart for the operator, and tell it; QuotaUnavailable as above."""

@@ -44,7 +44,7 @@ async def open_reservations(
     `outage` is told every few seconds whether limits can be counted, also while nobody asks for anything.
     """
     owner, zone = secrets.token_hex(8), ZoneInfo(settings.quota.timezone)
-    scripts, topology = Scripts(redis), await redis.topology()
+    scripts, topology = Scripts(redis, observer.crashed), await redis.topology()
     store = RedisQuotas(
         scripts,
         owner,
@@ -56,7 +56,7 @@ async def open_reservations(
     ledger, spool = SqlLedger(engine), DiskSpool(settings.data_dir / "spool")
     refill = Refill(store, ledger, clock, zone)
     collector = Collector(scripts, owner, lease=settings.quota.lease)
-    metering = Metering(RedisUsageStream(scripts), ledger, spool, store)
+    metering = Metering(RedisUsageStream(scripts, set_aside=observer.line_set_aside), ledger, spool, store)
     errands = Jobs(observer.crashed)
 
     with suppress(*_EXPECTED):
