@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from math import inf
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import msgspec
+from msgspec import Meta
 from platformdirs import user_data_path
 
 from gateway.domain.addresses import Networks, is_loopback, parse_networks
@@ -16,7 +16,9 @@ from gateway.domain.errors import InvalidValue, Misconfigured
 from gateway.domain.secret import Secret
 from gateway.settings.files import Section, read_toml
 
-LARGEST_PORT = 65535
+DAY = 86_400.0  # no time here has a reason to be longer; the bound also keeps `inf` out
+Seconds = Annotated[float, Meta(gt=0, le=DAY)]
+Bytes = Annotated[int, Meta(gt=0)]
 PREFIX = "GLM_GATEWAY_"
 BIGMODEL = "https://open.bigmodel.cn/api/paas/v4"
 ZAI = "https://api.z.ai/api/paas/v4"
@@ -26,10 +28,10 @@ class Server(Section, frozen=True, kw_only=True):
     """[server]."""
 
     host: str = "127.0.0.1"
-    port: int = 8000
-    drain_seconds: float = 200.0
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    drain_seconds: Seconds = 200.0
     strict: bool = False
-    max_body: int = 1024 * 1024
+    max_body: Bytes = 1024 * 1024
     trusted_proxies: tuple[str, ...] = ()
 
     def trusted_networks(self) -> Networks:
@@ -43,10 +45,10 @@ class Server(Section, frozen=True, kw_only=True):
 class Upstream(Section, frozen=True, kw_only=True):
     """[upstream]."""
 
-    timeout: float = 200.0
+    timeout: Seconds = 200.0
     image_hosts: tuple[str, ...] = ("ufileos.com", "bigmodel.cn", "z.ai")
-    image_timeout: float = 60.0
-    image_max_bytes: int = 32 * 1024 * 1024
+    image_timeout: Seconds = 60.0
+    image_max_bytes: Bytes = 32 * 1024 * 1024
 
 
 class UpstreamAccount(Section, frozen=True, kw_only=True):
@@ -61,8 +63,8 @@ class UpstreamAccount(Section, frozen=True, kw_only=True):
 class Queue(Section, frozen=True, kw_only=True):
     """[queue]."""
 
-    max_wait: float = 180.0
-    max_length: int = 1000
+    max_wait: Seconds = 180.0
+    max_length: Annotated[int, Meta(ge=0)] = 1000
 
 
 class Images(Section, frozen=True, kw_only=True):
@@ -75,8 +77,8 @@ class Redis(Section, frozen=True, kw_only=True):
     """[redis]."""
 
     url: Secret = Secret("")
-    reserve_deadline: float = 0.0
-    wait_replicas: int = -1
+    reserve_deadline: Annotated[float, Meta(ge=0, le=DAY)] = 0.0
+    wait_replicas: Annotated[int, Meta(ge=-1)] = -1
 
 
 class Database(Section, frozen=True, kw_only=True):
@@ -90,13 +92,13 @@ class Quota(Section, frozen=True, kw_only=True):
 
     on_outage: Literal["refuse", "allow"] = "refuse"
     timezone: str = "UTC"
-    lease: float = 30.0
+    lease: Annotated[float, Meta(ge=1, le=DAY)] = 30.0
 
 
 class Billing(Section, frozen=True, kw_only=True):
     """[billing]."""
 
-    currency: str = "CNY"
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")] = "CNY"
 
 
 class Log(Section, frozen=True, kw_only=True):
@@ -258,24 +260,9 @@ def _checked(settings: Settings) -> Settings:
             raise Misconfigured(f"Two upstreams have the name {account.name!r}.")
         if not _is_usable(account.base_url):
             raise Misconfigured(f"Upstream {account.name!r}: base_url has to be https://..., or http on this machine.")
-    _check_numbers(settings)
     if settings.server.drain_seconds < settings.upstream.timeout:
         raise Misconfigured("server.drain_seconds has to be at least upstream.timeout, or a stop would lose pictures.")
     return settings
-
-
-def _check_numbers(settings: Settings) -> None:
-    """Check the ranges of numbers."""
-    if not 0 <= settings.server.port <= LARGEST_PORT:
-        raise Misconfigured(f"server.port (PORT) has to be 0 to {LARGEST_PORT}, not {settings.server.port}.")
-    for name, value in (
-        ("upstream.timeout", settings.upstream.timeout),
-        ("upstream.image_timeout", settings.upstream.image_timeout),
-        ("queue.max_wait", settings.queue.max_wait),
-        ("server.max_body", settings.server.max_body),
-    ):
-        if not 0 < value < inf:
-            raise Misconfigured(f"{name} has to be a number above 0, not {value}.")
 
 
 def _is_usable(base_url: str) -> bool:

@@ -228,6 +228,48 @@ WRONG = [
 ]
 
 
+def numbers_of(kind, prefix=""):
+    """The names of all settings that are numbers with a fraction."""
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            yield from numbers_of(field.type, f"{prefix}{field.name}.")
+        elif isinstance(field.default, float):
+            yield f"{prefix}{field.name}"
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1"])
+@pytest.mark.parametrize("name", list(numbers_of(Settings)))
+def test_no_time_is_endless_negative_or_no_number(tmp_path, name, text):
+    section, _, last = name.partition(".")
+    variable = f"GLM_GATEWAY_{section}__{last}".upper()
+    for environ, file in (({variable: text}, ""), ({}, f"[{section}]\n{last} = {text}\n")):
+        with pytest.raises(Misconfigured, match=rf"\$\.{name}"):
+            load(environ, write(tmp_path, file))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *((name, "0") for name in numbers_of(Settings) if name != "redis.reserve_deadline"),
+        ("quota.lease", "0.9"),
+        ("redis.wait_replicas", "-2"),
+        ("server.port", "65536"),
+        ("server.port", "-1"),
+        ("server.max_body", "0"),
+        ("upstream.image_max_bytes", "0"),
+        ("queue.max_length", "-1"),
+        ("billing.currency", "VERYLONGCURRENCY"),
+        ("billing.currency", "cny"),
+        ("billing.currency", "¥"),
+        ("billing.currency", "CNY\n"),
+    ],
+)
+def test_a_value_out_of_its_range_is_said_with_its_place(name, text):
+    with pytest.raises(Misconfigured, match=rf"\$\.{name}") as failure:
+        load({"GLM_GATEWAY_" + name.upper().replace(".", "__"): text})
+    assert failure.value.message.count("\n") == 0
+
+
 @pytest.mark.parametrize(("environ", "text", "says"), WRONG)
 def test_what_is_wrong_is_said_with_its_place(tmp_path, environ, text, says):
     with pytest.raises(Misconfigured, match=says):

@@ -23,6 +23,7 @@ READING = "gateway_reading"  # execution option of an engine that only reads
 MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x676C6D  # PostgreSQL's advisory lock that lets one process migrate at a time
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=4000", "foreign_keys=ON")
+_UNUSABLE = (DBAPIError, OSError, TypeError, ValueError)  # the last two: what a driver says of words in its URL
 # SQLSTATE's classes of what would fail again: data exception, constraint violation, program limit exceeded.
 _REFUSED_DATA = frozenset({"22", "23", "54"})
 
@@ -31,7 +32,7 @@ def open_engine(url: str) -> AsyncEngine:
     """Make an engine for `sqlite:///path` or `postgresql://...`, with or without a driver in the scheme.
 
     Raises:
-        Misconfigured: the URL is of neither form.
+        Misconfigured: the URL is of neither form, or names a database that would be lost with the process.
     """
     try:
         parsed = sa.make_url(url)
@@ -42,6 +43,8 @@ def open_engine(url: str) -> AsyncEngine:
         raise Misconfigured(
             f"DATABASE_URL names {parsed.get_backend_name()!r}; use postgresql://... or sqlite:///path."
         )
+    if driver.startswith("sqlite") and (not parsed.database or ":memory:" in parsed.database):
+        raise Misconfigured("DATABASE_URL names a database in memory, where nothing lasts; use sqlite:///path.")
     if "sslmode" in parsed.query:  # libpq's name, which operators know; asyncpg's is ssl
         parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
     pings = driver.startswith("postgresql")
@@ -67,7 +70,7 @@ async def migrate(engine: AsyncEngine) -> None:
         raise Misconfigured(
             "The database was made by a newer release of the gateway; use that release, or restore a backup.",
         ) from failure
-    except (DBAPIError, OSError, TypeError, ValueError) as failure:
+    except _UNUSABLE as failure:
         where = engine.url.render_as_string(hide_password=True)
         raise Misconfigured(f"The database {where} cannot be used: {reason_of(failure)}.") from failure
 
@@ -76,7 +79,7 @@ async def answers(engine: AsyncEngine, seconds: float = 2.0) -> bool:
     """Tell whether the database answers a trivial question in time."""
     try:
         await _greet(engine, seconds)
-    except (DBAPIError, OSError, TimeoutError):
+    except _UNUSABLE:
         return False
     return True
 
