@@ -4,6 +4,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.adapters.metrics import Metrics
 from gateway.domain.image import ImagePlan, PaidPicture
+from gateway.domain.limits import Room
 from gateway.domain.upstream import Account, Fault
 
 
@@ -48,6 +49,13 @@ class MetricsAndLog:
         """Count and log that a part could not be reached."""
         self._metrics.outages.labels(what).inc()
         self._log.warning("part_unreachable", part=what, reason=reason)
+
+    def shadowed(self, room: Room) -> None:
+        """Count and log what a limit would have refused if it did more than to count and report."""
+        self._metrics.shadow_refusals.labels(room.limit.value).inc()
+        whose, _, identity = room.subject.partition(".")
+        event = {whose: identity, "limit": room.limit.value, "value": room.value, "used": room.used}
+        self._log.warning("shadow_limit_reached", **event)
 
     def line_set_aside(self, why: str, position: str, reason: str) -> None:
         """Count and log a line of usage that will not come into the ledger by itself."""

@@ -11,7 +11,7 @@ from litestar.response import Stream
 from gateway.api import answers
 from gateway.api.auth import require_key
 from gateway.api.errors import error_object
-from gateway.api.limits import limit_headers
+from gateway.api.limits import given_back, limit_headers
 from gateway.api.middleware import request_id_of
 from gateway.api.schema import errors, image_request, read_body
 from gateway.api.services import Services
@@ -37,6 +37,7 @@ async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
         request_id=request_id_of(request),
         strict=asks_for_strict(request),
     )
+    request.state.rooms = given_back(generation.rooms, generation.order.n)  # for the answer if no picture comes
     echo = {name: body[name] for name in ("safety_identifier",) if name in body}
     if generation.order.stream:
         return await event_stream(generation, echo)
@@ -46,7 +47,8 @@ async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
         pictures=await generation.all(),
         echo=echo,
     )
-    headers = {**answer.headers(), **limit_headers(generation.rooms)}
+    lost = generation.order.n - len(answer.pictures)
+    headers = {**answer.headers(), **limit_headers(given_back(generation.rooms, lost))}
     return Stream(_each(answer.pieces()), media_type="application/json", headers=headers)
 
 

@@ -70,7 +70,9 @@ async def open_reservations(
     url = settings.redis.url.reveal()
     with Heartbeat(url, owner, lambda: store.shards, lease=settings.quota.lease):
         async with _every(COLLECT_SECONDS, collect, observer), _every(METER_SECONDS, metering.carry, observer):
-            yield Reservations(store, spool, refill, errands, clock, on_outage=settings.quota.on_outage)
+            reservations = Reservations(store, spool, refill, errands, clock, on_outage=settings.quota.on_outage)
+            reservations.watch_shadows(observer.shadowed)
+            yield reservations
         await errands.drain(0)
         with suppress(*_EXPECTED):
             await metering.carry()
