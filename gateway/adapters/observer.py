@@ -62,6 +62,10 @@ class MetricsAndLog:
         self._metrics.lines_set_aside.labels(why).inc()
         self._log.error("ledger_line_set_aside", why=why, position=position, reason=reason)
 
+    def redis_concern(self, concern: str) -> None:
+        """Log what in the quota store's configuration endangers the counts."""
+        self._log.warning("redis_may_lose_counts", concern=concern)
+
     def limits_switched(self, off: bool) -> None:  # noqa: FBT001 - a callback
         """Show that requests are served without limits, or with them again."""
         self._metrics.limits_off.set(off)

@@ -17,6 +17,7 @@ from gateway.adapters.metrics import Metrics
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.changes import RedisAnnouncer, listen
 from gateway.adapters.redis.client import RedisClient
+from gateway.adapters.redis.concerns import concerns
 from gateway.adapters.redis.embedded import EmbeddedServer
 from gateway.adapters.sql import engine as sql
 from gateway.adapters.sql.installation import agree_on_secret
@@ -99,6 +100,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
         redis = await stack.enter_async_context(_open_redis(settings))
+        for concern in await concerns(redis):
+            observer.redis_concern(concern)
         authenticate = await stack.enter_async_context(_open_authentication(engine, redis, peppers, clock))
         slots = open_slots(settings)
         dispatch = await stack.enter_async_context(open_dispatch(settings, slots, clock, observer))
