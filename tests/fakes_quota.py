@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from gateway.domain.limits import Limit
 from gateway.domain.quota import Reservation, shard_of
 from gateway.domain.usage import RANKS, Outcome, Used
-from gateway.service.ports import LedgerUnavailable, QuotaUnavailable, Settlement
+from gateway.service.ports import LedgerUnavailable, LinesRefused, QuotaUnavailable, Settlement
 from gateway.service.ports_flights import NotLed
 from tests.fakes import FakeClock
 from tests.quota_memory import Memory
@@ -148,7 +148,7 @@ class FakeSpool:
 
 
 class FakeLedger:
-    """Lines by their id. While it is `down`, nothing can be read or written."""
+    """Lines by their id; numbers as large as SQL's. While it is `down`, nothing can be read or written."""
 
     def __init__(self, *lines):
         self.lines = {line.event_id: line for line in lines}
@@ -157,10 +157,13 @@ class FakeLedger:
 
     async def write(self, events):
         self._reach()
-        for event in events:
+        refused = {line.event_id: "too large" for line in events if max(line.cost, abs(line.latency_ms)) >= 2**63}
+        for event in (line for line in events if line.event_id not in refused):
             known = self.lines.get(event.event_id)
             if known is None or RANKS[event.outcome] > RANKS[known.outcome]:
                 self.lines[event.event_id] = event
+        if refused:
+            raise LinesRefused(refused)
 
     async def known(self, event_ids):
         self._reach()
@@ -184,7 +187,8 @@ class FakeLedger:
 class FakeUsageStream:
     """The lines of each shard by their positions; a look gives at most `most`. `down` shards give no answer.
 
-    Another replica has its turn at those that are `elsewhere`.
+    Another replica has its turn at those that are `elsewhere`. `apart` are those that were put aside, by their
+    ids, with the reasons.
     """
 
     def __init__(self, *lines, most=2):
@@ -192,6 +196,7 @@ class FakeUsageStream:
         self.most = most
         self.down = set()
         self.elsewhere = set()
+        self.apart = {}
         self.forgets = True
         for number, line in enumerate(lines):
             self.lines[shard_of(line.project_id)][f"{number}-0"] = line
@@ -215,6 +220,11 @@ class FakeUsageStream:
             raise QuotaUnavailable("the store went down before it could forget")
         for position in positions:
             del self.lines[shard][position]
+
+    async def put_aside(self, shard, reasons):
+        self._reach(shard)
+        for position, reason in reasons.items():
+            self.apart[self.lines[shard].pop(position).event_id] = reason
 
     def all(self):
         """Every line that is not forgotten."""

@@ -17,6 +17,7 @@ from gateway.adapters.metrics import Metrics
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.changes import RedisAnnouncer, listen
 from gateway.adapters.redis.client import RedisClient
+from gateway.adapters.redis.concerns import concerns
 from gateway.adapters.redis.embedded import EmbeddedServer
 from gateway.adapters.redis.names import CANCELS, CHANGES, JOBS
 from gateway.adapters.sql import engine as sql
@@ -113,6 +114,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
         redis = await stack.enter_async_context(_open_redis(settings))
+        observer.redis_concerns(await concerns(redis))
         authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock)
         authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
         upstreams = await stack.enter_async_context(open_upstreams(settings, clock, observer))
@@ -232,7 +234,7 @@ async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
         await sql.migrate(engine)
         yield engine
     finally:
-        await engine.dispose()
+        await sql.close(engine)
 
 
 def prepare_data_dir(data_dir: Path) -> None:

@@ -51,7 +51,7 @@ async def open_quotas(
 ) -> AsyncGenerator[Quotas]:
     """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers."""
     owner, zone = secrets.token_hex(8), ZoneInfo(settings.quota.timezone)
-    scripts, topology = Scripts(redis), await redis.topology()
+    scripts, topology = Scripts(redis, observer.crashed), await redis.topology()
     store = RedisQuotas(
         scripts,
         owner,
@@ -61,7 +61,7 @@ async def open_quotas(
         wait_replicas=settings.redis.wait_replicas if settings.redis.wait_replicas >= 0 else int(topology.replicated),
     )
     observer.follow_unconfirmed(lambda: store.unconfirmed)
-    ledger, stream = SqlLedger(engine), RedisUsageStream(scripts, owner)
+    ledger, stream = SqlLedger(engine), RedisUsageStream(scripts, owner, set_aside=observer.line_set_aside)
     refill, errands = Refill(store, ledger, clock, zone), Jobs(observer.crashed)
     with suppress(*EXPECTED):
         await refill.begin()
@@ -70,6 +70,7 @@ async def open_quotas(
         async with open_settlements(settings, store, stream, ledger, observer) as settlements:
             on_outage = settings.quota.on_outage
             reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
+            reservations.watch_shadows(observer.shadowed)
             yield Quotas(
                 owner=owner,
                 clock=clock,

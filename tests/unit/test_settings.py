@@ -230,7 +230,6 @@ WRONG = [
     ({}, '[quota]\ntimezone = "../etc/passwd"\n', r"quota\.timezone"),
     ({"GLM_GATEWAY_SERVER__TRUSTED_PROXIES": "10.0.0.0/8,proxy"}, "", r"server\.trusted_proxies.*proxy"),
     ({}, '[server]\ntrusted_proxies = ["10.0.0.1/8"]\n', r"server\.trusted_proxies.*10\.0\.0\.1/8"),
-    ({"GLM_GATEWAY_LEDGER__MAX_BACKLOG": "0"}, "", r"ledger\.max_backlog.*above 0"),
     ({"GLM_GATEWAY_BILLING__PRICE": "1"}, "", r"price.*\$\.billing"),
     ({"REDIS_URL_FILE": "/nowhere/redis"}, "", "REDIS_URL_FILE.*/nowhere/redis"),
     ({}, "[server]\nprt = 1\n", r"gateway\.toml.*prt.*\$\.server"),
@@ -240,6 +239,54 @@ WRONG = [
     ({}, '[[upstreams]]\nname = "a"\napi_key = 5\n', r"\$\.upstreams\[0\]\.api_key"),
     ({"ZAI_API_KEY": "b.2"}, '[[upstreams]]\nname = "zai-1"\napi_key = "b"\n', "zai-1"),
 ]
+
+
+def numbers_of(kind, prefix=""):
+    """The names of all settings that are numbers with a fraction."""
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            yield from numbers_of(field.type, f"{prefix}{field.name}.")
+        elif isinstance(field.default, float):
+            yield f"{prefix}{field.name}"
+
+
+MAY_BE_ZERO = {"redis.reserve_deadline", "cache.lifetime", "queue.abandon_after"}
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1"])
+@pytest.mark.parametrize("name", list(numbers_of(Settings)))
+def test_no_time_is_endless_negative_or_no_number(tmp_path, name, text):
+    section, _, last = name.partition(".")
+    variable = f"GLM_GATEWAY_{section}__{last}".upper()
+    for environ, file in (({variable: text}, ""), ({}, f"[{section}]\n{last} = {text}\n")):
+        with pytest.raises(Misconfigured, match=rf"\$\.{name}"):
+            load(environ, write(tmp_path, file))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *((name, "0") for name in numbers_of(Settings) if name not in MAY_BE_ZERO),
+        ("queue.max_jobs", "0"),
+        ("cache.max_entries", "0"),
+        ("ledger.max_backlog", "0"),
+        ("quota.lease", "0.9"),
+        ("redis.wait_replicas", "-2"),
+        ("server.port", "65536"),
+        ("server.port", "-1"),
+        ("server.max_body", "0"),
+        ("upstream.image_max_bytes", "0"),
+        ("queue.max_length", "-1"),
+        ("billing.currency", "VERYLONGCURRENCY"),
+        ("billing.currency", "cny"),
+        ("billing.currency", "¥"),
+        ("billing.currency", "CNY\n"),
+    ],
+)
+def test_a_value_out_of_its_range_is_said_with_its_place(name, text):
+    with pytest.raises(Misconfigured, match=rf"\$\.{name}") as failure:
+        load({"GLM_GATEWAY_" + name.upper().replace(".", "__"): text})
+    assert failure.value.message.count("\n") == 0
 
 
 @pytest.mark.parametrize(("environ", "text", "says"), WRONG)
@@ -323,7 +370,17 @@ def test_a_catalog_that_is_wrong(tmp_path, before, after, says):
         ({"GLM_GATEWAY_STORE__URLS": "both"}, "store.urls"),
         *(
             ({"GLM_GATEWAY_STORE__URL": url}, "store.url")
-            for url in ("pictures", "/srv/pictures", "file://srv/pictures", "file:", "s3://", "s3:///a", "gs://b", "[", "s3://[")
+            for url in (
+                "pictures",
+                "/srv/pictures",
+                "file://srv/pictures",
+                "file:",
+                "s3://",
+                "s3:///a",
+                "gs://b",
+                "[",
+                "s3://[",
+            )
         ),
         *(
             ({"GLM_GATEWAY_SERVER__PUBLIC_URL": url}, "server.public_url")

@@ -21,7 +21,7 @@ async def agree_on_secret(engine: AsyncEngine, checks: Sequence[str]) -> None:
     Raises:
         Misconfigured: none of the secrets is the installation's.
     """
-    with reaching():
+    async with reaching():
         try:
             known = await _known_or_set(engine, checks[0])
         except IntegrityError:  # another process was the first in the meantime
