@@ -316,7 +316,17 @@ def test_a_catalog_that_is_wrong(tmp_path, before, after, says):
         ({"GLM_GATEWAY_STORE__URLS": "both"}, "store.urls"),
         *(
             ({"GLM_GATEWAY_STORE__URL": url}, "store.url")
-            for url in ("pictures", "/srv/pictures", "file://srv/pictures", "file:", "s3://", "s3:///a", "gs://b", "[", "s3://[")
+            for url in (
+                "pictures",
+                "/srv/pictures",
+                "file://srv/pictures",
+                "file:",
+                "s3://",
+                "s3:///a",
+                "gs://b",
+                "[",
+                "s3://[",
+            )
         ),
         *(
             ({"GLM_GATEWAY_SERVER__PUBLIC_URL": url}, "server.public_url")
