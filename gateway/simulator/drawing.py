@@ -59,7 +59,7 @@ def heavier(png: bytes, size: int) -> bytes:
     """The same picture with a chunk that no reader knows before its end, so that the file has `size` bytes."""
     end = len(png) - _END
     padding = bytes(max(size - len(png) - _FRAME, 0))
-    kind = b"paDd"
+    kind = b"teSt"
     chunk = struct.pack(">I", len(padding)) + kind + padding + struct.pack(">I", zlib.crc32(kind + padding))
     return png[:end] + chunk + png[end:]
 
