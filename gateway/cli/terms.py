@@ -11,7 +11,7 @@ from gateway.cli.running import run
 from gateway.domain.terms import Changes, parse_terms
 from gateway.service.administer import Administration
 from gateway.settings.models import load_catalog
-from gateway.wiring import open_administration
+from gateway.wiring.administration import open_administration
 
 Work = Callable[[Administration], Any]
 

@@ -168,38 +168,6 @@ def _mapping_rules(settings: Settings, peppers: Peppers) -> MappingRules:
 
 
 @asynccontextmanager
-async def open_administration(settings: Settings, warn: Callable[[str], None]) -> AsyncGenerator[Administration]:
-    """Open what the operator's commands need: the database, and the way to running gateways if there are any.
-
-    `warn` is told when a change is stored and gateways could not be told of it.
-    """
-    prepare_data_dir(settings.data_dir)
-    peppers, clock = read_peppers(settings), SystemClock()
-    async with open_database(settings) as engine, _open_announcer(settings, warn) as announcer:
-        await agree_on_secret(engine, peppers.checks)
-        projects = AdministerProjects(SqlProjects(engine), announcer, clock, random_text)
-        forge = KeyForge(peppers.keys[0], random_text)
-        yield Administration(projects, AdministerKeys(SqlKeys(engine), projects, announcer, forge, clock))
-
-
-class NobodyListens:
-    """The announcer of an installation whose embedded server does not run, and so no gateway."""
-
-    async def announce(self, subject_id: str) -> None:
-        """Say nothing."""
-
-
-@asynccontextmanager
-async def _open_announcer(settings: Settings, warn: Callable[[str], None]) -> AsyncGenerator[Announcer]:
-    url = settings.redis.url.reveal() or EmbeddedServer(settings.data_dir).running_url()
-    if not url:
-        yield NobodyListens()
-        return
-    async with aclosing(RedisClient(url)) as redis:
-        yield RedisAnnouncer(redis, warn)
-
-
-@asynccontextmanager
 async def _noting_uses(
     authenticate: Authenticate, engine: AsyncEngine, clock: SystemClock
 ) -> AsyncGenerator[Authenticated]:
