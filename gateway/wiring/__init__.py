@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.adapters import logs
 from gateway.adapters.metrics import Metrics
 from gateway.adapters.observer import MetricsAndLog
-from gateway.adapters.redis.changes import RedisAnnouncer, listen
+from gateway.adapters.redis.changes import listen
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.concerns import concerns
 from gateway.adapters.redis.embedded import EmbeddedServer
@@ -23,16 +23,13 @@ from gateway.adapters.redis.names import CANCELS, CHANGES, JOBS
 from gateway.adapters.sql import engine as sql
 from gateway.adapters.sql.installation import agree_on_secret
 from gateway.adapters.sql.keys import SqlKeys
-from gateway.adapters.sql.projects import SqlProjects
-from gateway.adapters.system import SystemClock, own_secret, random_text
+from gateway.adapters.system import SystemClock, own_secret
 from gateway.api.errors import answer_of
 from gateway.api.services import Authenticated, Readiness, Services
 from gateway.domain.addresses import Address
 from gateway.domain.errors import Misconfigured
 from gateway.domain.keys import Caller, derive
 from gateway.domain.mapping import MappingRules
-from gateway.service.administer import AdministerKeys, Administration, KeyForge
-from gateway.service.administer_projects import AdministerProjects
 from gateway.service.authenticate import Authenticate
 from gateway.service.books import Books
 from gateway.service.deliver import Deliver
@@ -41,7 +38,6 @@ from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
 from gateway.service.links import PictureLinks
 from gateway.service.outage import QuotaOutage
-from gateway.service.ports import Announcer
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.background import end
