@@ -1,5 +1,7 @@
 """The port of flights in memory."""
 
+import asyncio
+
 from gateway.domain.flights import WITHDRAWN
 from gateway.service.ports import QuotaUnavailable
 
@@ -7,7 +9,7 @@ from gateway.service.ports import QuotaUnavailable
 class FakeFlights:
     """Notes what is told of jobs. `ends` are what is followed, by job and position; `wanted` answers `waiting`.
 
-    While it is `down`, QuotaUnavailable is raised.
+    While it is `down`, QuotaUnavailable is raised; while `gate` is not set, who follows waits.
     """
 
     def __init__(self):
@@ -15,6 +17,8 @@ class FakeFlights:
         self.ends = {}
         self.wanted = False
         self.down = False
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def sent(self, reservation, index):
         self._tell("sent", reservation, index)
@@ -28,6 +32,7 @@ class FakeFlights:
 
     async def follow(self, reservation, part):
         self._tell("follow", reservation, part)
+        await self.gate.wait()
         return self.ends.get((part.job_id, part.index), WITHDRAWN)
 
     async def left(self, reservation):

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
@@ -23,7 +24,8 @@ class FakeQuotas:
 
     While it is `down` nothing is done; while it is `mute` everything is done and no answer is seen; in both cases
     QuotaUnavailable is raised. While `gate` is not set, a reserve hangs before it takes anything. `troubles` are raised
-    by the next reserves. `asked` is all that was asked for, `refills` what the store was refilled with.
+    by the next reserves. `found` is what requests attach to, by their ids: fields of their Reservation. `asked` is all
+    that was asked for, `refills` what the store was refilled with.
     """
 
     def __init__(self, memory=None, owner="owner", lease=30.0):
@@ -35,6 +37,7 @@ class FakeQuotas:
         self.gate = asyncio.Event()
         self.gate.set()
         self.troubles = []
+        self.found = {}
         self.refills = []
         self._mine = set()
         self._open = {}
@@ -52,6 +55,7 @@ class FakeQuotas:
         answer = self._answer(self._shard(claim.project_id).reserve, claim, self.owner, self.lease)
         if isinstance(answer, Reservation):
             self._open[claim.request_id] = claim
+            answer = replace(answer, **self.found.pop(claim.request_id, {}))
         return answer
 
     async def settle(self, reservation, charged, event, ending=None):

@@ -31,7 +31,7 @@ BOOKS = Books(answer_of=answer_of, hash_prompt=lambda prompt: f"hash of {len(pro
 class Studio:
     """The flow of a request; `concurrency` calls may be in flight, and every model costs PRICE."""
 
-    def __init__(self, *ends, concurrency=10, on_outage="refuse", max_backlog=100, **rules):
+    def __init__(self, *ends, concurrency=10, on_outage="refuse", max_backlog=100, scope="off", **rules):
         self.shop = Workshop(*ends, accounts=[an_account(concurrency=concurrency)])
         self.crashes = []
         self.jobs = Jobs(self.crashes.append)
@@ -46,7 +46,7 @@ class Studio:
         )
         catalog = load_catalog()
         tariffs = {name: Tariff(price=PRICE, currency="CNY") for name in catalog.models}
-        planner = Planner(catalog, mapping_rules(**rules), tariffs, CacheRules(scope="off"), BOOKS)
+        planner = Planner(catalog, mapping_rules(**rules), tariffs, CacheRules(scope=scope), BOOKS)
         self.flights, self.errands = FakeFlights(), Jobs(self.crashes.append)
         leaving = Leaving(self.flights, self.errands, self.shop.clock, abandon_after=30.0)
         making = Making(self.shop.dispatch, self.shop.keeping, self.flights, self.errands, leaving, patience=180.0)

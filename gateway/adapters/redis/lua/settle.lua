@@ -84,7 +84,10 @@ end
 redis.call('HSET', KEYS[1], 'state', ending, 'ended', string.format('%.0f', now))
 if ARGV[12] ~= '' then
   local told = cjson.decode(ARGV[12])
-  for _, stop in ipairs(told.ends) do redis.call('HSETNX', KEYS[1], 'end:' .. stop[1], stop[2]) end
+  for _, stop in ipairs(told.ends) do
+    -- A picture that could be downloaded only after its client was told that it failed is the end for those who repeat.
+    redis.call(stop[3] and 'HSET' or 'HSETNX', KEYS[1], 'end:' .. stop[1], stop[2])
+  end
   redis.call('HSET', KEYS[1], 'replayable', told.replayable and 1 or 0)
   if told.member ~= '' then
     land({results = KEYS[7], flights = KEYS[8], index = KEYS[9], now = now, id = ARGV[1]}, told)
