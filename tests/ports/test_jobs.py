@@ -242,10 +242,8 @@ async def test_what_a_dead_replica_had_not_paid_is_given_back_and_made_by_a_foll
         await at.settle(lost, picture("late"))
         assert (await at.ask(wanted, on=alive, n=2)).follows[0].job_id == heir.claim.request_id
         await at.settle(heir, picture("heir"), on=alive)
-        assert [hit.picture for hit in (await at.ask(wanted, on=alive, n=2)).hits] == [
-            picture("late").picture,
-            picture("heir").picture,
-        ]
+        both = {picture("late").picture, picture("heir").picture}  # perhaps of the same millisecond
+        assert {hit.picture for hit in (await at.ask(wanted, on=alive, n=2)).hits} == both
         assert await at.images() == (2, 2 * PRICE, 0)
 
 

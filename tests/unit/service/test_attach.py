@@ -1,6 +1,5 @@
 """Pictures that others make or have made: joined, remembered, made anew when they do not come after all."""
 
-
 import pytest
 
 from gateway.domain import errors
