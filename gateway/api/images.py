@@ -88,7 +88,11 @@ async def event_stream(handover: Handover, echo: dict[str, str]) -> Stream:
     """Answer with events; a failure before the first event or heartbeat is a plain HTTP error."""
     generation, pictures = handover.generation, handover.each()
     first = asyncio.ensure_future(anext(pictures))
-    done, _ = await asyncio.wait({first}, timeout=HEARTBEAT_SECONDS)
+    try:
+        done, _ = await asyncio.wait({first}, timeout=HEARTBEAT_SECONDS)
+    except asyncio.CancelledError:
+        first.cancel()  # nobody would hear of its failure
+        raise
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **answers.change_headers(generation.order)}
     headers |= limit_headers(generation.rooms)
     if done:

@@ -43,7 +43,7 @@ class GenerateImages:
         return await self._begin(self._planner.plan(caller, request, asked, self._clock.now()))
 
     async def _begin(self, job: Job) -> Generation:
-        obstacle = self._jobs.obstacle or self._making.obstacle(job.order)
+        obstacle = self._jobs.obstacle or self._making.obstacle(job.order, len(self._running))
         try:
             reservation = await self._reservations.take(job.claim(lead=obstacle is None))
         except NotLed as nothing_there:

@@ -86,6 +86,8 @@ def prepared(settings: Settings) -> Generator[Settings]:
     logs.configure(settings.log.level, settings.log.format)
     prepare_data_dir(settings.data_dir)
     if settings.redis.url:
+        if not settings.store.url:
+            logs.logger().warning("store_is_local", advice="With several replicas, set store.url to one they share.")
         yield settings
         return
     with EmbeddedServer(settings.data_dir).in_use() as url:

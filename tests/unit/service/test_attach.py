@@ -128,6 +128,16 @@ async def test_while_the_gateway_stops_what_exists_is_attached_to_and_nothing_is
     assert studio.quotas.events == []
 
 
+async def test_a_replica_runs_a_bounded_number_of_jobs():
+    studio = Studio(most=1)
+    first = await studio.start()
+    with pytest.raises(errors.ReplicaFull):
+        await studio.start()
+    await first.all()
+    assert await studio.jobs.drain(5) == 0
+    assert len(await (await studio.start()).all()) == 1
+
+
 class Queued(Studio):
     """One slot, which another picture has."""
 
