@@ -74,18 +74,21 @@ class Watched:
 
 
 async def all_at_once(gateway, body, number):
-    """Send so many requests at once, and give the length of each answer."""
+    """Send so many requests for different pictures at once, and give the length of each answer."""
 
-    async def one(client):
+    async def one(client, name):
         headers = {"Authorization": f"Bearer {gateway.key}"}
         async with client.stream(
-            "POST", f"{gateway.base_url}/images/generations", json=body, headers=headers
+            "POST",
+            f"{gateway.base_url}/images/generations",
+            json=body | {"prompt": f"{body['prompt']} {name}"},
+            headers=headers,
         ) as answer:
             length = sum([len(piece) async for piece in answer.aiter_raw()])
             return answer.status_code, length
 
     async with httpx.AsyncClient(timeout=100, trust_env=False, limits=httpx.Limits(max_connections=number)) as client:
-        return await asyncio.gather(*(one(client) for _ in range(number)))
+        return await asyncio.gather(*(one(client, name) for name in range(number)))
 
 
 @pytest.mark.parametrize("asked", [{}, {"stream": True}], ids=["json", "events"])
@@ -98,6 +101,29 @@ def test_64_answers_of_2_mb_pictures_in_base64_need_less_than_64_mb(tmp_path, si
     assert {status for status, _ in answers} == {200}
     assert min(length for _, length in answers) > 2_000_000 * 4 / 3
     assert memory.peak - memory.idle < 64
+
+
+async def hit(gateway, times, callers=16):
+    """Ask for a remembered picture again and again, several callers at once."""
+
+    async def call(client, calls):
+        for _ in range(calls):
+            answer = await client.post(f"{gateway.base_url}/images/generations", json=URL)
+            assert answer.headers["x-glm-cache"] == "HIT"
+
+    headers = {"Authorization": f"Bearer {gateway.key}"}
+    async with httpx.AsyncClient(timeout=100, trust_env=False, headers=headers) as client:
+        await asyncio.gather(*(call(client, times // callers) for _ in range(callers)))
+
+
+@pytest.mark.timeout(300)
+def test_ten_thousand_hits_leave_the_memory_where_it_was(tmp_path, simulator):
+    with servers.gateway(tmp_path, simulator) as gateway:
+        assert gateway.post(URL)[0] == 200
+        asyncio.run(hit(gateway, 1_000))
+        with Watched(gateway.process.popen.pid) as memory:
+            asyncio.run(hit(gateway, 10_000))
+        assert memory.peak - memory.idle < 16
 
 
 # Restarts and replicas
