@@ -37,7 +37,9 @@ def digest_behind(url):
 
 
 def files_in(folder):
-    return [path for path in folder.rglob("*") if path.is_file() and path.name not in {"lock", "probe"}]
+    """Pictures and downloads, without what the store writes to see whether it can."""
+    found = [path for path in folder.rglob("*") if path.name not in {"lock", "probe"} and path.is_file()]
+    return [path for path in found if path.parent.name != "staging"]
 
 
 def at(gateway, url):

@@ -105,7 +105,7 @@ class Disk(Objects):
         """Write a few bytes, and look at the free space."""
         await self.put(PROBE, b"ok", "")
         with translated():
-            free = shutil.disk_usage(self._folder).free
+            free = (await asyncio.to_thread(shutil.disk_usage, self._folder)).free
         if free < self._room:
             raise PictureStoreDown(f"only {free} bytes are free")
 
