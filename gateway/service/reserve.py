@@ -57,8 +57,6 @@ class Reservations:
             LedgerBehind: too many lines wait for the ledger.
         """
         self._settlements.refuse_when_behind()
-        for subject in claim.subjects:
-            subject.limits.refuse_too_many(claim.pictures, claim.price)
         try:
             answer = await self._reserve(claim)
         except asyncio.CancelledError:
@@ -72,6 +70,8 @@ class Reservations:
                 "The gateway cannot check limits now. Nothing was charged; try again after a short wait.",
             ) from failure
         if isinstance(answer, Refusal):
+            for subject in claim.subjects:
+                subject.limits.refuse_too_many(claim.pictures, claim.price)
             raise self._reached(claim, answer.room)
         return self._reported(answer)
 

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain import errors
 from gateway.domain.limits import SHORT, Limit
-from gateway.domain.quota import calendar_of, shard_of
+from gateway.domain.quota import Reservation, calendar_of, shard_of
 from gateway.domain.usage import Outcome
 from gateway.service.backlog import Backlog
 from gateway.service.jobs import Jobs
@@ -110,11 +110,11 @@ async def test_who_is_only_watched_is_not_refused_but_told_of():
 
 
 @pytest.mark.parametrize("whose", ["key", "project"])
-async def test_what_no_empty_window_could_hold_is_not_even_asked_for(whose):
+async def test_what_no_empty_window_could_hold_is_for_the_client_to_change(whose):
     desk = Desk()
     with pytest.raises(errors.InvalidValue, match="images_per_day"):
         await desk.take(pictures=3, **{whose: {"images_per_day": 2}})
-    assert desk.store.asked == []
+    assert isinstance(await desk.take("request-2", pictures=2, **{whose: {"images_per_day": 2}}), Reservation)
 
 
 @pytest.mark.parametrize("trouble", ["down", "mute"])
