@@ -171,7 +171,10 @@ def glm_gateway(*arguments, env, timeout=60.0):
 
 @contextmanager
 def gateway(tmp_path, upstream, **env):
-    """Run `glm-gateway serve` in front of a simulator; the embedded parts unless env names others."""
+    """Run `glm-gateway serve` in front of a simulator; the embedded parts unless env names others.
+
+    It remembers nothing unless told to, so that tests may use the same prompts.
+    """
     data_dir = tmp_path / "data"
     port = free_port()
     settings = environment(
@@ -180,6 +183,7 @@ def gateway(tmp_path, upstream, **env):
         ZHIPUAI_API_KEY=UPSTREAM_KEY,
         ZHIPUAI_BASE_URL=upstream.base_url,
         ZHIPUAI_CONCURRENCY="50",
+        GLM_GATEWAY_CACHE__SCOPE="off",
     ) | {name: value for name, value in env.items() if value is not None}
     made = glm_gateway("keys", "create", "--name", f"tests {port}", env=settings)
     assert made.returncode == 0, made.stderr

@@ -10,11 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 
+from tests import fleet as fleets
 from tests import servers
-from tests.fleet import fleet
 from tests.servers import wait_until
 
 SMALL = "512x512"
+
+
+def fleet(tmp_path, simulator, size, **settings):
+    return fleets.fleet(tmp_path, simulator, size, **{"GLM_GATEWAY_CACHE__SCOPE": "project", **settings})
 
 
 def at_once(count, send):

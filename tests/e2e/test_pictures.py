@@ -120,7 +120,7 @@ async def hit(gateway, times, callers=16):
 
 @pytest.mark.timeout(300)
 def test_ten_thousand_hits_leave_the_memory_where_it_was(tmp_path, simulator):
-    with servers.gateway(tmp_path, simulator) as gateway:
+    with servers.gateway(tmp_path, simulator, GLM_GATEWAY_CACHE__SCOPE="project") as gateway:
         assert gateway.post(URL)[0] == 200
         asyncio.run(hit(gateway, 1_000))
         with Watched(gateway.process.popen.pid) as memory:

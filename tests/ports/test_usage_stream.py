@@ -20,7 +20,7 @@ class Desk:
 
     def __init__(self, client):
         self.scripts, self.told = Scripts(client), []
-        self.stream = RedisUsageStream(self.scripts, set_aside=lambda *words: self.told.append(words))
+        self.stream = RedisUsageStream(self.scripts, "drain", set_aside=lambda *words: self.told.append(words))
         self.project = f"proj_{uuid.uuid4().hex}"
         self.shard = shard_of(self.project)
         self.names = Names(self.shard)

@@ -85,8 +85,12 @@ redis.call('HSET', KEYS[1], 'state', ending, 'ended', string.format('%.0f', now)
 if ARGV[12] ~= '' then
   local told = cjson.decode(ARGV[12])
   for _, stop in ipairs(told.ends) do
-    -- A picture that could be downloaded only after its client was told that it failed is the end for those who repeat.
-    redis.call(stop[3] and 'HSET' or 'HSETNX', KEYS[1], 'end:' .. stop[1], stop[2])
+    local field = 'end:' .. stop[1]
+    if redis.call('HSETNX', KEYS[1], field, stop[2]) == 0 and stop[3] then
+      -- A picture that could be downloaded only after its client had been told that it failed replaces the failure.
+      local failed = string.find(redis.call('HGET', KEYS[1], field), '"failure":{', 1, true)
+      if failed then redis.call('HSET', KEYS[1], field, stop[2]) end
+    end
   end
   redis.call('HSET', KEYS[1], 'replayable', told.replayable and 1 or 0)
   if told.member ~= '' then
