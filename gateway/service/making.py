@@ -16,6 +16,7 @@ from gateway.service.keeping import Keeping
 from gateway.service.leaving import Leaving
 from gateway.service.ports_flights import FlightStore
 
+RECORD_SECONDS = 0.5  # a download waits no longer for its receipt to be kept; a store that is away gets it later
 Ends = Sequence[Picture | BaseException]
 
 
@@ -151,4 +152,5 @@ class _Progress:
 
     async def paid(self, receipt: Receipt) -> None:
         self._run.receipts[self._position] = receipt
-        await quietly(self._flights.paid(self._run.reservation, self._position, receipt))
+        recording = self._errands.start(quietly(self._flights.paid(self._run.reservation, self._position, receipt)))
+        await asyncio.wait({recording}, timeout=RECORD_SECONDS)
