@@ -38,7 +38,7 @@ from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
 from gateway.service.links import PictureLinks
 from gateway.service.outage import QuotaOutage
-from gateway.service.ports import Announcer
+from gateway.service.ports_keys import Announcer
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.background import end
@@ -46,6 +46,8 @@ from gateway.wiring.generation import open_flow, planner_of
 from gateway.wiring.quotas import collecting, open_quotas
 from gateway.wiring.store import open_store
 from gateway.wiring.upstreams import open_slots, open_upstreams
+
+PROBE_SECONDS = 1.5  # for each part when a probe asks whether all are well
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +151,10 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
 
 
 async def _readiness(redis: RedisClient, engine: AsyncEngine, outage: QuotaOutage, jobs: Jobs) -> Readiness:
-    # A server that stands still is given up after 5 s only: too late for a probe that is to answer 200.
-    well = not outage.away if outage.allow else await redis.answers()
-    parts = {"redis": well, "sql": await sql.answers(engine), "accepting": not jobs.closing}
+    """Ask all parts at once. A Redis may answer and take no writes: the collector meets that every second."""
+    answers, known = await asyncio.gather(redis.answers(PROBE_SECONDS), sql.answers(engine, PROBE_SECONDS))
+    well = not outage.away and (answers or outage.allow)
+    parts = {"redis": well, "sql": known, "accepting": not jobs.closing}
     return Readiness(parts=parts, limits_off=outage.limits_off)
 
 
