@@ -6,16 +6,21 @@ from datetime import UTC, datetime
 
 from PIL import Image
 
+from gateway.domain.billing import Tariff
+from gateway.domain.caching import Sought, plan_name
+from gateway.domain.flights import Lead
 from gateway.domain.image import ImageOrder, ImagePlan, ImageRef, ImageRequest, PaidPicture, Picture
+from gateway.domain.job import Job
 from gateway.domain.keys import PREFIX, Caller, StoredKey, compose, digest
 from gateway.domain.limits import Limit, Room
 from gateway.domain.mapping import MappingRules
 from gateway.domain.picture_urls import PictureFile
 from gateway.domain.projects import DEFAULT_ID, DEFAULT_NAME, Project
-from gateway.domain.quota import Claim, Limits, Subject, subject_names
+from gateway.domain.quota import Claim, Limits, Reservation, Subject, subject_names
 from gateway.domain.upstream import Account, CallFailure, Fault
 from gateway.domain.usage import Outcome, UsageEvent
 from gateway.service.deliver import Delivery, InMemory
+from gateway.service.generation import Run
 from gateway.service.ports import CallFailed
 
 PEPPER = b"a pepper for tests"
@@ -139,3 +144,24 @@ def a_room(limit=Limit.IMAGES_PER_MINUTE, **changes):
     return Room(
         **{"subject": "key.abcDEF012345", "limit": limit, "value": 10, "used": 4, "resets_in": 30_000, **changes}
     )
+
+
+def a_job(order=None, **changes):
+    order = order or an_order()
+    ordinary = {
+        "caller": a_caller(),
+        "order": order,
+        "tariff": Tariff(price=PRICE, currency="CNY"),
+        "sought": Sought(plan=plan_name(order.plan), scope="project"),
+        "line": a_line("request-1", Outcome.ABANDONED, pictures_requested=order.n, cost=order.n * PRICE),
+        "came": NOW,
+    }
+    return Job(**{**ordinary, **changes})
+
+
+def a_run(order=None, **reservation):
+    """A job without tasks that leads all its pictures."""
+    job = a_job(order)
+    leads = tuple(Lead(index=index) for index in range(job.order.n))
+    taken = {"day": "2026-11-23", "month": "2026-11", "second": 1, "leads": leads, **reservation}
+    return Run(job=job, reservation=Reservation(claim=job.claim(lead=True), **taken))

@@ -33,7 +33,9 @@ def simulator(shared_simulator):
 
 @pytest.fixture(scope="session")
 def shared_gateway(tmp_path_factory, shared_simulator):
-    with servers.gateway(tmp_path_factory.mktemp("gateway"), shared_simulator) as running:
+    """A gateway that remembers nothing, so that tests may use the same prompts and do not meet."""
+    alone = {"GLM_GATEWAY_CACHE__SCOPE": "off"}
+    with servers.gateway(tmp_path_factory.mktemp("gateway"), shared_simulator, **alone) as running:
         yield running
 
 

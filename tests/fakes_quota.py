@@ -12,7 +12,8 @@ from gateway.domain.limits import Limit
 from gateway.domain.quota import Reservation, shard_of
 from gateway.domain.usage import RANKS, Outcome, Tally, Used
 from gateway.service.outbox import Outbox
-from gateway.service.ports import LedgerUnavailable, QuotaUnavailable
+from gateway.service.ports import LedgerUnavailable, LinesRefused, QuotaUnavailable
+from gateway.service.ports_flights import NotLed
 from gateway.service.refill import Refill
 from gateway.service.settlements import Settlements
 from tests.fakes import FakeClock
@@ -24,7 +25,8 @@ class FakeQuotas:
 
     While it is `down` nothing is done; while it is `mute` everything is done and no answer is seen; in both cases
     QuotaUnavailable is raised. While `gate` is not set, a reserve hangs before it takes anything. `troubles` are raised
-    by the next reserves. `asked` is all that was asked for, `refills` what the store was refilled with.
+    by the next reserves. `found` is what requests attach to, by their ids: fields of their Reservation. `asked` is all
+    that was asked for, `refills` what the store was refilled with.
     """
 
     def __init__(self, memory=None, owner="owner", lease=30.0):
@@ -36,6 +38,7 @@ class FakeQuotas:
         self.gate = asyncio.Event()
         self.gate.set()
         self.troubles = []
+        self.found = {}
         self.refills = []
         self._mine = set()
         self._open = {}
@@ -46,10 +49,13 @@ class FakeQuotas:
         await self.gate.wait()
         if self.troubles:
             raise self.troubles.pop(0)
+        if claim.sought is not None and not claim.sought.lead:
+            raise NotLed
         self._mine.add(shard_of(claim.project_id))
         answer = self._answer(self._shard(claim.project_id).reserve, claim, self.owner, self.lease)
         if isinstance(answer, Reservation):
             self._open[claim.request_id] = claim
+            answer = replace(answer, **self.found.pop(claim.request_id, {}))
         return answer
 
     async def settle(self, reservation, charged, event, ending=None):
@@ -148,7 +154,7 @@ class FakeSpool:
 
 
 class FakeLedger:
-    """Lines by their id. While it is `down`, nothing can be read or written."""
+    """Lines by their id; numbers as large as SQL's. While it is `down`, nothing can be read or written."""
 
     def __init__(self, *lines):
         self.lines = {line.event_id: line for line in lines}
@@ -157,10 +163,13 @@ class FakeLedger:
 
     async def write(self, events):
         self._reach()
-        for event in events:
+        refused = {line.event_id: "too large" for line in events if max(line.cost, abs(line.latency_ms)) >= 2**63}
+        for event in (line for line in events if line.event_id not in refused):
             known = self.lines.get(event.event_id)
             if known is None or RANKS[event.outcome] > RANKS[known.outcome]:
                 self.lines[event.event_id] = event
+        if refused:
+            raise LinesRefused(refused)
 
     async def known(self, event_ids):
         self._reach()
@@ -193,7 +202,8 @@ class FakeLedger:
 class FakeUsageStream:
     """The lines of each shard by their positions; a look gives at most `most`. `down` shards give no answer.
 
-    Another replica has its turn at those that are `elsewhere`.
+    Another replica has its turn at those that are `elsewhere`. `apart` are those that were put aside, by their
+    ids, with the reasons.
     """
 
     def __init__(self, *lines, most=2):
@@ -201,6 +211,7 @@ class FakeUsageStream:
         self.most = most
         self.down = set()
         self.elsewhere = set()
+        self.apart = {}
         self.forgets = True
         for number, line in enumerate(lines):
             self.lines[shard_of(line.project_id)][f"{number}-0"] = line
@@ -224,6 +235,11 @@ class FakeUsageStream:
             raise QuotaUnavailable("the store went down before it could forget")
         for position in positions:
             del self.lines[shard][position]
+
+    async def put_aside(self, shard, reasons):
+        self._reach(shard)
+        for position, reason in reasons.items():
+            self.apart[self.lines[shard].pop(position).event_id] = reason
 
     def all(self):
         """Every line that is not forgotten."""

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -221,6 +221,31 @@ def redis_command(url, *words):
 def _listens(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def standing_still(tmp_path):
+    """Stop every process of postgres_server(tmp_path) while the block runs: it takes connections and never answers."""
+    postmaster = int((tmp_path / "pg" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(postmaster, signal.SIGSTOP)  # first, so that it makes no further ones
+    stopped = [postmaster, *_children(postmaster)]
+    try:
+        for child in stopped[1:]:
+            os.kill(child, signal.SIGSTOP)
+        yield
+    finally:
+        for process in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+
+
+def _children(parent):
+    """The processes that another one has started, by the kernel's list of all."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            number, _, rest = stat.read_text().partition(" ")
+            if int(rest.rpartition(")")[2].split()[1]) == parent:
+                yield int(number)
 
 
 @contextmanager

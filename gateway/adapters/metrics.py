@@ -48,6 +48,12 @@ class Metrics:
         self.outages = Counter(
             "glm_gateway_outages", "Rounds of background work that a part did not answer.", ["part"], registry=registry
         )
+        self.shadow_refusals = Counter(
+            "glm_gateway_shadow_refusals", "Requests that a shadow limit would refuse.", ["limit"], registry=registry
+        )
+        self.lines_set_aside = Counter(
+            "glm_gateway_ledger_lines_set_aside", "Usage records that SQL refused.", ["why"], registry=registry
+        )
         self.limits_off = Gauge(
             "glm_gateway_limits_off", "1 while requests are served without limits, else 0.", registry=registry
         )

@@ -1,13 +1,14 @@
 """What the use cases report, as metrics and log events. Prompts never reach the log."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from gateway.adapters.metrics import Metrics
 from gateway.domain.image import ImagePlan, PaidPicture
+from gateway.domain.limits import Room
 from gateway.domain.upstream import Account, Fault
 from gateway.service.ports import Settlement
 
@@ -89,6 +90,23 @@ class MetricsAndLog:
         if now - self._outages.get(what, -OUTAGE_SECONDS) >= OUTAGE_SECONDS:
             self._outages[what] = now
             self._log.warning("part_unreachable", part=what, reason=reason)
+
+    def shadowed(self, room: Room) -> None:
+        """Count and log what a limit would have refused if it did more than to count and report."""
+        self._metrics.shadow_refusals.labels(room.limit.value).inc()
+        whose, _, identity = room.subject.partition(".")
+        event = {whose: identity, "limit": room.limit.value, "value": room.value, "used": room.used}
+        self._log.warning("shadow_limit_reached", **event)
+
+    def line_set_aside(self, why: str, position: str, reason: str) -> None:
+        """Count and log a line of usage that will not come into the ledger by itself."""
+        self._metrics.lines_set_aside.labels(why).inc()
+        self._log.error("ledger_line_set_aside", why=why, position=position, reason=reason)
+
+    def redis_concerns(self, concerns: Iterable[str]) -> None:
+        """Log what in the quota store's configuration endangers the counts."""
+        for concern in concerns:
+            self._log.warning("redis_may_lose_counts", concern=concern)
 
     def limits_switched(self, off: bool) -> None:  # noqa: FBT001 - a callback
         """Show that requests are served without limits, or with them again."""

@@ -123,10 +123,10 @@ def encode_unreadable(message: str) -> bytes:
     return msgspec.json.encode(_object(message, INVALID, None, None))
 
 
-def on_failure(_: Request[Any, Any, Any], failure: GatewayError) -> Response[bytes]:
-    """Answer an expected failure."""
+def on_failure(request: Request[Any, Any, Any], failure: GatewayError) -> Response[bytes]:
+    """Answer an expected failure; `rooms` in the request's state are the limits that it had taken from."""
     wire = wire_of(failure)
-    headers = {**wire.headers, **_limit_headers(failure)}
+    headers = {**wire.headers, **limit_headers(getattr(request.state, "rooms", ())), **_limit_headers(failure)}
     return _json(wire.status, msgspec.json.encode(error_object(failure)), headers)
 
 

@@ -1,12 +1,13 @@
 """GET /v1/images/files/{name}: pictures by signed URLs. No key is needed; one that comes along is not looked at."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Request, Response
 from litestar.enums import HttpMethod
 from litestar.handlers import route
 from litestar.openapi import ResponseSpec
+from litestar.params import Parameter
 from litestar.response import Stream
 
 from gateway.api.errors import range_refused
@@ -19,6 +20,12 @@ _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))", re
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
+# Described for the document alone: what has another form is refused like any URL that was changed.
+Name = Annotated[str, Parameter(schema_extra={"pattern": r"^[0-9a-f]{64}(-[0-9]{1,3})?\.(png|jpg|webp)$"})]
+Expires = Annotated[str, Parameter(description="Unix seconds.", schema_extra={"pattern": "^[1-9][0-9]{0,14}$"})]
+Signature = Annotated[str, Parameter(schema_extra={"pattern": "^[0-9A-Za-z_-]{43}$"})]
+
+
 class OutsideOfFile(Exception):
     """A Range of which nothing can be given."""
 
@@ -28,15 +35,16 @@ class OutsideOfFile(Exception):
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
     security=[{}],
     responses={
-        **errors(403, 404, 416, 503),
+        **errors(400, 403, 404, 416, 503),
         200: ResponseSpec(bytes, media_type="image/png", description="A picture."),
     },
 )
-async def picture(request: Request[Any, Any, Any], name: str) -> Response[Any]:
+async def picture(
+    request: Request[Any, Any, Any], name: Name, expires: Expires = "", signature: Signature = ""
+) -> Response[Any]:
     """Give a picture, or a part of it, to whoever has its URL."""
     services: Services = request.app.state.services
-    query = request.query_params
-    content, left = await services.deliver.linked(name, query.get("expires", ""), query.get("signature", ""))
+    content, left = await services.deliver.linked(name, expires, signature)
     headers = headers_of(content, left)
     if is_known(request.headers.get("if-none-match", ""), headers["etag"]):
         return Response(None, status_code=304, headers=headers)
@@ -46,7 +54,7 @@ async def picture(request: Request[Any, Any, Any], name: str) -> Response[Any]:
 def _answer(request: Request[Any, Any, Any], content: StoredPicture, headers: dict[str, str]) -> Response[Any]:
     media_type = f"image/{content.file.media}"
     if request.method == HttpMethod.HEAD:
-        return Response(None, media_type=media_type, headers={**headers, "content-length": str(content.length)})
+        return Response(b"", media_type=media_type, headers={**headers, "content-length": str(content.length)})
     asked = request.headers.get("range", "") if _still_applies(request, headers["etag"]) else ""
     try:
         part = part_of(asked, content.length)

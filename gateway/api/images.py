@@ -13,7 +13,7 @@ from gateway.api.auth import require_key
 from gateway.api.clients import while_connected
 from gateway.api.errors import error_object
 from gateway.api.files import origin_of
-from gateway.api.limits import limit_headers
+from gateway.api.limits import given_back, limit_headers
 from gateway.api.schema import errors, image_request, read_body
 from gateway.api.services import Services
 from gateway.domain.errors import ClientLeft, GatewayError, RetiredEndpoint, UnsupportedEndpoint
@@ -34,6 +34,7 @@ async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
     body = read_body(content)
     asked = asked_of(request, content)
     generation = await services.generate(request.state.caller, image_request(body), asked)
+    request.state.rooms = given_back(generation.rooms, generation.order.n)  # for the answer if no picture comes
     echo = {name: body[name] for name in ("safety_identifier",) if name in body}
     handover = Handover(services.deliver, generation, origin_of(request))
     try:
@@ -53,7 +54,9 @@ async def json_answer(handover: Handover, echo: dict[str, str]) -> Stream:
         pictures=await handover.all(),
         echo=echo,
     )
-    headers = {**answer.headers(), **cache_headers(generation), **limit_headers(generation.rooms)}
+    lost = generation.order.n - len(answer.pictures)
+    limits = limit_headers(given_back(generation.rooms, lost))
+    headers = {**answer.headers(), **cache_headers(generation), **limits}
     return Stream(answer.pieces(), media_type="application/json", headers=headers)
 
 
@@ -85,7 +88,11 @@ async def event_stream(handover: Handover, echo: dict[str, str]) -> Stream:
     """Answer with events; a failure before the first event or heartbeat is a plain HTTP error."""
     generation, pictures = handover.generation, handover.each()
     first = asyncio.ensure_future(anext(pictures))
-    done, _ = await asyncio.wait({first}, timeout=HEARTBEAT_SECONDS)
+    try:
+        done, _ = await asyncio.wait({first}, timeout=HEARTBEAT_SECONDS)
+    except asyncio.CancelledError:
+        first.cancel()  # nobody would hear of its failure
+        raise
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **answers.change_headers(generation.order)}
     headers |= limit_headers(generation.rooms)
     if done:

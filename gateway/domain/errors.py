@@ -238,7 +238,11 @@ class OutcomeUnknown(GatewayError):
 
 
 class ImageDownloadFailed(GatewayError):
-    """The picture was made, but its bytes could not be had in the tries allowed."""
+    """The picture was made, but its bytes could not be had in the tries allowed; `final`: nor can they be later."""
+
+    def __init__(self, message: str, *, param: str | None = None, final: bool = True) -> None:
+        super().__init__(message, param=param)
+        self.final = final
 
 
 class ClientLeft(GatewayError):

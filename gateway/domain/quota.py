@@ -38,19 +38,18 @@ class Limits:
         """
         if self.shadow:
             return
-        costs = {
-            Limit.IMAGES_PER_MINUTE: 1,
-            Limit.IMAGES_PER_DAY: 1,
-            Limit.IMAGES_PER_MONTH: 1,
-            Limit.SPEND_PER_MONTH: price,
-        }
-        for limit, cost in costs.items():
-            value = self.value(limit)
+        for limit in (Limit.IMAGES_PER_MINUTE, Limit.IMAGES_PER_DAY, Limit.IMAGES_PER_MONTH, Limit.SPEND_PER_MONTH):
+            value, cost = self.value(limit), cost_of_one(limit, price)
             if value is not None and cost <= value < pictures * cost:
                 raise InvalidValue(
                     f"'n' is {pictures}, and {limit.value} lets {value // cost} pass. Ask for fewer pictures.",
                     param="n",
                 )
+
+
+def cost_of_one(limit: Limit, price: int) -> int:
+    """Say how much of a limit a request for one picture takes; a limit below that lets nothing pass."""
+    return price if limit is Limit.SPEND_PER_MONTH else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +173,12 @@ class Reservation:
     def parts(self) -> tuple[Part, ...]:
         """Give where each picture comes from, in the order of their positions."""
         return (*self.hits, *self.follows, *self.leads)
+
+    @property
+    def enforced(self) -> tuple[Room, ...]:
+        """The rooms of limits that do more than to count and report."""
+        shadows = {subject.name for subject in self.claim.subjects if subject.limits.shadow}
+        return tuple(room for room in self.rooms if room.subject not in shadows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ class Ends:
     Waits are in seconds, in the order in which they ended.
     """
 
-    all: Sequence[Picture | GatewayError]
+    all: Sequence[Picture | BaseException]
     made: Sequence[Picture | GatewayError]
     waits: Sequence[float] = ()
 

@@ -10,7 +10,7 @@ from gateway.service.generation import Generation
 from gateway.service.links import PictureLinks
 from gateway.service.picture_ports import PictureGone, PictureStore, PictureStoreDown, StoredPicture
 
-CHUNK = 96 * 1024  # bytes; 3 divides it, so that each piece has a base64 of its own
+CHUNK = 48 * 1024  # bytes; 3 divides it, so that each piece has a base64 of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,7 @@ class GenerateImages:
         return await self._begin(self._planner.plan(caller, request, asked, self._clock.now()))
 
     async def _begin(self, job: Job) -> Generation:
-        obstacle = self._jobs.obstacle or self._making.obstacle(job.order)
+        obstacle = self._jobs.obstacle or self._making.obstacle(job.order, len(self._running))
         try:
             reservation = await self._reservations.take(job.claim(lead=obstacle is None))
         except NotLed as nothing_there:
@@ -83,19 +83,20 @@ class GenerateImages:
     async def _settle(self, run: Run) -> None:
         """When every picture has ended: charge what was delivered, give the rest back, write the ledger's line."""
         try:
-            ends = known(await run.wait())
+            ends = await run.wait()
             if not self._making.postponed(run, ends, self._settle_ends):
                 await self._settle_ends(run, ends)
         finally:
             run.answerable.set()
             self._running.pop(run.job.line.event_id, None)
 
-    async def _settle_ends(self, run: Run, ends: Sequence[Picture | GatewayError]) -> None:
+    async def _settle_ends(self, run: Run, ends: Sequence[Picture | BaseException]) -> None:
+        told = known(ends)
+        made = [told[position] for position in run.leads]
         line = replace(run.job.line, cache=run.cache)
-        made = [ends[position] for position in run.leads]
         said = Ends(all=ends, made=made, waits=run.waits)
         line = self._books.close(line, said, run.job.tariff, now=self._clock.now())
-        ending = Ending(ends={at: End.of(end) for at, end in enumerate(ends)}, replayable=replayable(ends))
+        ending = Ending(ends={at: End.of(end) for at, end in enumerate(told)}, replayable=replayable(told))
         await self._reservations.settle(run.reservation, line.pictures_delivered, line, ending)
 
 

@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from math import inf
 from typing import Any, TypeVar
 
-from gateway.domain.errors import GatewayError, ReplicaFull, ShuttingDown
+from gateway.domain.errors import GatewayError, ShuttingDown
 
 Result = TypeVar("Result")
 
@@ -13,13 +12,11 @@ Result = TypeVar("Result")
 class Jobs:
     """Keeps every running job referenced until it ends, and waits for them at shutdown.
 
-    `crashed` is told of every failure that is not one of ours: a defect that nobody else may be left to see. `most`
-    may run at once.
+    `crashed` is told of every failure that is not one of ours: a defect that nobody else may be left to see.
     """
 
-    def __init__(self, crashed: Callable[[BaseException], None], *, most: float = inf) -> None:
+    def __init__(self, crashed: Callable[[BaseException], None]) -> None:
         self._crashed = crashed
-        self._most = most
         self.closing = False  # nothing new is to be started
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -29,10 +26,6 @@ class Jobs:
         if self.closing:
             return ShuttingDown(
                 "The gateway is shutting down. Nothing was sent and nothing was charged; try again.",
-            )
-        if len(self._running) >= self._most:
-            return ReplicaFull(
-                "The gateway runs as many jobs as it may at once. Nothing was charged; try again after a short wait.",
             )
         return None
 

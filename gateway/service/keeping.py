@@ -82,21 +82,23 @@ class Keeping:
             return None
 
     async def _fetch(self, receipt: Receipt, waits: Iterable[float]) -> Picture:
-        paid = receipt.paid
+        paid, final = receipt.paid, False
         for wait in (*waits, None):
             try:
                 async with self._source.fetch(paid.url) as download:
                     image, unstored = await self._put(download)
                     return Picture(paid=paid, account=receipt.account, image=image, unstored=unstored)
             except FetchFailed as failed:
-                given_up = wait is None or failed.final
+                final = failed.final
+                given_up = wait is None or final
                 self._observer.fetch_failed(paid, str(failed), given_up=given_up)
-                if wait is None or failed.final:
+                if wait is None or final:
                     break
             await self._clock.sleep(wait)
         raise ImageDownloadFailed(
             "The picture was made and charged upstream, but it could not be downloaded. "
             f"Give the gateway's operator the upstream's request id {paid.request_id or '(none)'}.",
+            final=final,
         )
 
     async def _put(self, download: Download) -> tuple[ImageRef, bytes]:

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut
+from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, ReplicaFull
 from gateway.domain.flights import End, Follow, Hit, Receipt
 from gateway.domain.image import ImageOrder, Picture
 from gateway.service.dispatch import Dispatch
@@ -15,13 +16,21 @@ from gateway.service.keeping import Keeping
 from gateway.service.leaving import Leaving
 from gateway.service.ports_flights import FlightStore
 
-Ends = Sequence[Picture | GatewayError]
+Ends = Sequence[Picture | BaseException]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How many jobs may run at once, and after how many seconds a client has waited too long for others."""
+
+    jobs: int
+    patience: float
 
 
 class Making:
     """Makes what a job leads and waits for what others make; says to others how far it is.
 
-    `leaving` is told of clients that have gone. `patience`: seconds after which a client has waited too long.
+    `leaving` is told of clients that have gone.
     """
 
     def __init__(
@@ -31,23 +40,26 @@ class Making:
         flights: FlightStore,
         errands: Jobs,
         leaving: Leaving,
-        *,
-        patience: float,
+        bounds: Bounds,
     ) -> None:
         self._dispatch = dispatch
         self._keeping = keeping
         self._flights = flights
         self._errands = errands
         self.leave = leaving
-        self._patience = patience
+        self._bounds = bounds
 
-    def obstacle(self, order: ImageOrder) -> GatewayError | None:
-        """Give what keeps pictures from being made, before money is spent on them."""
+    def obstacle(self, order: ImageOrder, running: int) -> GatewayError | None:
+        """Give what keeps pictures from being made, before money is spent on them; so many jobs run already."""
+        if running >= self._bounds.jobs:
+            return ReplicaFull(
+                "The gateway runs as many jobs as it may at once. Nothing was charged; try again after a short wait.",
+            )
         return self._keeping.obstacle(order)
 
     def refuse_when_late(self, waited: float) -> None:
         """Raise QueueTimedOut when a client has waited too long for others to make its picture."""
-        if waited > self._patience:
+        if waited > self._bounds.patience:
             raise QueueTimedOut("The picture was not there in time. Nothing was charged; try again later.")
 
     async def lead(self, run: Run, position: int) -> Picture:
@@ -97,14 +109,14 @@ class Making:
     ) -> None:
         await settle(run, await asyncio.gather(*(self._late(run, *end) for end in enumerate(ends))))
 
-    async def _late(self, run: Run, position: int, end: Picture | GatewayError) -> Picture | GatewayError:
-        if not self._is_late(run, position, end):
+    async def _late(self, run: Run, position: int, end: Picture | BaseException) -> Picture | BaseException:
+        if not isinstance(end, ImageDownloadFailed) or not self._is_late(run, position, end):
             return end
         await quietly(self._flights.finish(run.reservation, position, End.of(end)))
         return await self._keeping.keep_late(run.receipts[position])
 
-    def _is_late(self, run: Run, position: int, end: Picture | GatewayError) -> bool:
-        return isinstance(end, ImageDownloadFailed) and position in run.receipts
+    def _is_late(self, run: Run, position: int, end: Picture | BaseException) -> bool:
+        return isinstance(end, ImageDownloadFailed) and not end.final and position in run.receipts
 
     async def _end(self, run: Run, source: Hit | Follow | End) -> End:
         match source:

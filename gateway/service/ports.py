@@ -215,7 +215,12 @@ class Ledger(Protocol):
     """The durable list of what was done: one line per job."""
 
     async def write(self, events: Sequence[UsageEvent]) -> None:
-        """Add lines, or improve those of the same job; idempotent. LedgerUnavailable when it cannot be written."""
+        """Add lines, or improve those of the same job; idempotent.
+
+        Raises:
+            LedgerUnavailable: it cannot be written; some may be there.
+            LinesRefused: it can never hold some of them; all others are there.
+        """
 
     async def known(self, event_ids: Sequence[str]) -> Mapping[str, Outcome]:
         """Tell which lines are there, and their outcomes; LedgerUnavailable when it cannot be read."""
@@ -232,6 +237,14 @@ class Ledger(Protocol):
 
 class LedgerUnavailable(Exception):
     """The ledger's database cannot be reached."""
+
+
+class LinesRefused(Exception):
+    """Lines that the ledger can never hold, by their event ids, each with the reason."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__(f"{len(reasons)} lines")
+        self.reasons = reasons
 
 
 class Turn(Protocol):
@@ -258,3 +271,6 @@ class UsageStream(Protocol):
 
     async def remove(self, shard: int, positions: Sequence[str]) -> None:
         """Forget lines that the ledger has; QuotaUnavailable when there is no answer."""
+
+    async def put_aside(self, shard: int, reasons: Mapping[str, str]) -> None:
+        """Keep lines that the ledger can never hold apart for the operator, and tell it; QuotaUnavailable as above."""

@@ -43,8 +43,9 @@ class Rescue:
         end, receipt = orphan.ends.get(position), orphan.receipts.get(position)
         if end is not None and end.picture is not None:
             return end.picture
-        if end is not None and end.failure is not None:
-            return end.failure.error()
+        error = end.failure.error() if end is not None and end.failure is not None else None
+        if error is not None and not isinstance(error, ImageDownloadFailed):
+            return error
         if receipt is not None:
             return await self._fetch(receipt)
         if position in orphan.sent:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from math import inf
 from pathlib import Path
 from typing import Any, get_origin
 from urllib.parse import urlsplit
@@ -31,7 +30,6 @@ from gateway.settings.sections import (
 )
 from gateway.settings.store import Cache, Store, check_store
 
-LARGEST_PORT = 65535
 PREFIX = "GLM_GATEWAY_"
 ZAI = "https://api.z.ai/api/paas/v4"
 
@@ -188,26 +186,10 @@ def _checked(settings: Settings) -> Settings:
             raise Misconfigured(f"Two upstreams have the name {account.name!r}.")
         if not _is_usable(account.base_url):
             raise Misconfigured(f"Upstream {account.name!r}: base_url has to be https://..., or http on this machine.")
-    _check_numbers(settings)
     check_store(settings.store, settings.cache, settings.server.public_url)
     if settings.server.drain_seconds < settings.upstream.timeout:
         raise Misconfigured("server.drain_seconds has to be at least upstream.timeout, or a stop would lose pictures.")
     return settings
-
-
-def _check_numbers(settings: Settings) -> None:
-    """Check the ranges of numbers."""
-    if not 0 <= settings.server.port <= LARGEST_PORT:
-        raise Misconfigured(f"server.port (PORT) has to be 0 to {LARGEST_PORT}, not {settings.server.port}.")
-    for name, value in (
-        ("upstream.timeout", settings.upstream.timeout),
-        ("upstream.image_timeout", settings.upstream.image_timeout),
-        ("queue.max_wait", settings.queue.max_wait),
-        ("server.max_body", settings.server.max_body),
-        ("ledger.max_backlog", settings.ledger.max_backlog),
-    ):
-        if not 0 < value < inf:
-            raise Misconfigured(f"{name} has to be a number above 0, not {value}.")
 
 
 def _is_usable(base_url: str) -> bool:

@@ -1,14 +1,17 @@
 """[store] and [cache]: where pictures live, how long, and what is remembered of them."""
 
-from math import inf
-from typing import Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from msgspec import Meta
 
 from gateway.domain.caching import Scope
 from gateway.domain.errors import Misconfigured
 from gateway.settings.files import Section
 
-HOUR, DAY = 3600.0, 86400.0
+DAY = 86400.0
+LONGEST = 3650 * DAY
+Life = Annotated[float, Meta(gt=0, le=LONGEST)]
 
 
 class Store(Section, frozen=True, kw_only=True):
@@ -16,16 +19,16 @@ class Store(Section, frozen=True, kw_only=True):
 
     url: str = ""
     urls: Literal["own", "upstream"] = "own"
-    url_life: float = DAY
-    retention: float = 7 * DAY
+    url_life: Life = DAY
+    retention: Life = 7 * DAY
 
 
 class Cache(Section, frozen=True, kw_only=True):
     """[cache]."""
 
     scope: Scope = "project"
-    lifetime: float = DAY
-    max_entries: int = 200_000
+    lifetime: Annotated[float, Meta(ge=0, le=LONGEST)] = DAY
+    max_entries: Annotated[int, Meta(gt=0)] = 200_000
     distinct_user_agents: tuple[str, ...] = ("ai-sdk/",)
 
 
@@ -35,11 +38,6 @@ def check_store(store: Store, cache: Cache, public_url: str) -> None:
     Raises:
         Misconfigured: names the setting.
     """
-    for name, value in (("store.url_life", store.url_life), ("store.retention", store.retention)):
-        if not 0 < value < inf:
-            raise Misconfigured(f"{name} has to be a number above 0, not {value}.")
-    if not 0 <= cache.lifetime < inf:
-        raise Misconfigured(f"cache.lifetime has to be 0 or a number above it, not {cache.lifetime}.")
     if store.retention < cache.lifetime + store.url_life:
         raise Misconfigured(
             "store.retention has to be at least cache.lifetime + store.url_life, or URLs would outlive their pictures.",
@@ -50,12 +48,20 @@ def check_store(store: Store, cache: Cache, public_url: str) -> None:
 
 
 def _check_url(url: str) -> None:
-    parts = urlsplit(url)
+    parts = _split(url)
     whole = {"": not url, "file": parts.path.startswith("/") and not parts.netloc, "s3": bool(parts.netloc)}
     if not whole.get(parts.scheme, False):
         raise Misconfigured(f"store.url has to be file:///a/folder or s3://bucket/prefix, not {url!r}.")
 
 
 def _is_web_address(url: str) -> bool:
-    parts = urlsplit(url)
+    parts = _split(url)
     return parts.scheme in {"http", "https"} and bool(parts.netloc) and not parts.query and not parts.fragment
+
+
+def _split(url: str) -> SplitResult:
+    """Take a URL apart; what is none has no parts."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("none:")

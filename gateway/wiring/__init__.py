@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +15,35 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.adapters import logs
 from gateway.adapters.metrics import Metrics
 from gateway.adapters.observer import MetricsAndLog
-from gateway.adapters.redis.changes import RedisAnnouncer, listen
+from gateway.adapters.redis.changes import listen
 from gateway.adapters.redis.client import RedisClient
+from gateway.adapters.redis.concerns import concerns
 from gateway.adapters.redis.embedded import EmbeddedServer
 from gateway.adapters.redis.names import CANCELS, CHANGES, JOBS
 from gateway.adapters.sql import engine as sql
 from gateway.adapters.sql.installation import agree_on_secret
 from gateway.adapters.sql.keys import SqlKeys
-from gateway.adapters.sql.projects import SqlProjects
-from gateway.adapters.system import SystemClock, own_secret, random_text
+from gateway.adapters.system import SystemClock, own_secret
 from gateway.api.errors import answer_of
 from gateway.api.services import Authenticated, Readiness, Services
 from gateway.domain.addresses import Address
 from gateway.domain.errors import Misconfigured
 from gateway.domain.keys import Caller, derive
 from gateway.domain.mapping import MappingRules
-from gateway.service.administer import AdministerKeys, Administration, KeyForge
-from gateway.service.administer_projects import AdministerProjects
 from gateway.service.authenticate import Authenticate
 from gateway.service.books import Books
 from gateway.service.deliver import Deliver
+from gateway.service.dispatch import Slots
 from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
 from gateway.service.links import PictureLinks
 from gateway.service.outage import QuotaOutage
-from gateway.service.ports_keys import Announcer
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.background import end
 from gateway.wiring.generation import open_flow, planner_of
 from gateway.wiring.quotas import collecting, open_quotas
-from gateway.wiring.store import open_store
-from gateway.wiring.upstreams import open_slots, open_upstreams
+from gateway.wiring.upstreams import open_upstreams
 
 PROBE_SECONDS = 1.5  # for each part when a probe asks whether all are well
 
@@ -90,6 +88,8 @@ def prepared(settings: Settings) -> Generator[Settings]:
     logs.configure(settings.log.level, settings.log.format)
     prepare_data_dir(settings.data_dir)
     if settings.redis.url:
+        if not settings.store.url:
+            logs.logger().warning("store_is_local", advice="With several replicas, set store.url to one they share.")
         yield settings
         return
     with EmbeddedServer(settings.data_dir).in_use() as url:
@@ -114,11 +114,10 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
         redis = await stack.enter_async_context(_open_redis(settings))
+        observer.redis_concerns(await concerns(redis))
         authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock)
         authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
-        slots = open_slots(settings)
-        store = await stack.enter_async_context(open_store(settings, clock, observer))
-        upstreams = await stack.enter_async_context(open_upstreams(settings, slots, store, clock, observer))
+        upstreams = await stack.enter_async_context(open_upstreams(settings, clock, observer))
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer))
         planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
@@ -130,24 +129,26 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
 
         async def readiness() -> Readiness:
             state = await _readiness(redis, engine, outage, flow.jobs)
-            return replace(state, parts={**state.parts, "store": store.usable()})
-
-        async def shut_down() -> None:
-            flow.jobs.closing = True
-            slots.close()
-            await flow.jobs.drain(settings.server.drain_seconds)
+            return replace(state, parts={**state.parts, "store": upstreams.store.usable()})
 
         yield Services(
             authenticate=authenticated,
             generate=flow.generate,
-            deliver=Deliver(store, links),
+            deliver=Deliver(upstreams.store, links),
             catalog=catalog,
             readiness=readiness,
             render_metrics=metrics.render,
             request_finished=observer.request_finished,
             trusted_proxies=settings.server.trusted_networks(),
-            shut_down=shut_down,
+            shut_down=partial(_shut_down, flow.jobs, upstreams.slots, settings.server.drain_seconds),
         )
+
+
+async def _shut_down(jobs: Jobs, slots: Slots, seconds: float) -> None:
+    """Take nothing new, release what is not sent, and wait for what is."""
+    jobs.closing = True
+    slots.close()
+    await jobs.drain(seconds)
 
 
 async def _readiness(redis: RedisClient, engine: AsyncEngine, outage: QuotaOutage, jobs: Jobs) -> Readiness:
@@ -165,38 +166,6 @@ def _mapping_rules(settings: Settings, peppers: Peppers) -> MappingRules:
         allow_unwatermarked=settings.images.allow_unwatermarked,
         upstream_urls=settings.store.urls == "upstream",
     )
-
-
-@asynccontextmanager
-async def open_administration(settings: Settings, warn: Callable[[str], None]) -> AsyncGenerator[Administration]:
-    """Open what the operator's commands need: the database, and the way to running gateways if there are any.
-
-    `warn` is told when a change is stored and gateways could not be told of it.
-    """
-    prepare_data_dir(settings.data_dir)
-    peppers, clock = read_peppers(settings), SystemClock()
-    async with open_database(settings) as engine, _open_announcer(settings, warn) as announcer:
-        await agree_on_secret(engine, peppers.checks)
-        projects = AdministerProjects(SqlProjects(engine), announcer, clock, random_text)
-        forge = KeyForge(peppers.keys[0], random_text)
-        yield Administration(projects, AdministerKeys(SqlKeys(engine), projects, announcer, forge, clock))
-
-
-class NobodyListens:
-    """The announcer of an installation whose embedded server does not run, and so no gateway."""
-
-    async def announce(self, subject_id: str) -> None:
-        """Say nothing."""
-
-
-@asynccontextmanager
-async def _open_announcer(settings: Settings, warn: Callable[[str], None]) -> AsyncGenerator[Announcer]:
-    url = settings.redis.url.reveal() or EmbeddedServer(settings.data_dir).running_url()
-    if not url:
-        yield NobodyListens()
-        return
-    async with aclosing(RedisClient(url)) as redis:
-        yield RedisAnnouncer(redis, warn)
 
 
 @asynccontextmanager
@@ -234,7 +203,7 @@ async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
         await sql.migrate(engine)
         yield engine
     finally:
-        await engine.dispose()
+        await sql.close(engine)
 
 
 def prepare_data_dir(data_dir: Path) -> None:

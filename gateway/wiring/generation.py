@@ -13,7 +13,7 @@ from gateway.service.books import Books
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.leaving import Leaving
-from gateway.service.making import Making
+from gateway.service.making import Bounds, Making
 from gateway.service.plan import Planner
 from gateway.service.rescue import Rescue
 from gateway.settings import Settings
@@ -38,9 +38,16 @@ async def open_flow(
 ) -> AsyncGenerator[Flow]:
     """Build the flow; when the block has ended, no job of this process runs any more."""
     clock, flights = quotas.clock, quotas.flights
-    jobs, errands = Jobs(observer.crashed, most=settings.queue.max_jobs), Jobs(observer.crashed)
+    jobs, errands = Jobs(observer.crashed), Jobs(observer.crashed)
     leaving = Leaving(flights, errands, clock, abandon_after=settings.queue.abandon_after)
-    making = Making(upstreams.dispatch, upstreams.keeping, flights, errands, leaving, patience=settings.queue.max_wait)
+    making = Making(
+        upstreams.dispatch,
+        upstreams.keeping,
+        flights,
+        errands,
+        leaving,
+        Bounds(jobs=settings.queue.max_jobs, patience=settings.queue.max_wait),
+    )
     try:
         yield Flow(
             generate=GenerateImages(planner, quotas.reservations, making, books, jobs, clock),

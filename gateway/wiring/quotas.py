@@ -58,7 +58,7 @@ async def open_quotas(
 ) -> AsyncGenerator[Quotas]:
     """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers."""
     owner, zone = secrets.token_hex(8), ZoneInfo(settings.quota.timezone)
-    scripts, topology = Scripts(redis), await redis.topology()
+    scripts, topology = Scripts(redis, observer.crashed), await redis.topology()
     store = RedisQuotas(
         scripts,
         owner,
@@ -68,7 +68,8 @@ async def open_quotas(
         wait_replicas=settings.redis.wait_replicas if settings.redis.wait_replicas >= 0 else int(topology.replicated),
     )
     observer.follow_unconfirmed(lambda: store.unconfirmed)
-    ledger, stream, spool = SqlLedger(engine), RedisUsageStream(scripts, owner), DiskSpool(settings.data_dir / "spool")
+    ledger, spool = SqlLedger(engine), DiskSpool(settings.data_dir / "spool")
+    stream = RedisUsageStream(scripts, owner, set_aside=observer.line_set_aside)
     outbox = Outbox(store, ledger, stream, spool, clock)
     refill = Refill(store, ledger, outbox, clock, zone, partial(is_first_to_open, engine))
     errands = Jobs(observer.crashed)
@@ -81,6 +82,7 @@ async def open_quotas(
         async with settling(settlements, Metering(stream, ledger, backlog, observer), outbox, observer):
             on_outage = settings.quota.on_outage
             reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
+            reservations.watch_shadows(observer.shadowed)
             yield Quotas(
                 owner=owner,
                 clock=clock,

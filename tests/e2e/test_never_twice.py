@@ -292,3 +292,38 @@ def test_who_leaves_before_a_picture_is_sent_leaves_the_queue(tmp_path):
         assert first.result()[0] == 200
         outcomes(running, key_id, {"delivered": 1, "failed": 1})
         assert slow.stats()["calls"] == 1
+
+
+def command(running, *words):
+    done = servers.glm_gateway(*words, env=running.env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_operator_sees_and_cancels_jobs_and_purges_results(tmp_path):
+    with (
+        servers.simulator(tmp_path, latency=8, concurrency=1) as slow,
+        fleet(tmp_path, slow, 1, ZHIPUAI_CONCURRENCY="1") as running,
+        ThreadPoolExecutor() as clients,
+    ):
+        _, secret = running.key()
+        [gateway] = running.gateways
+        sent = clients.submit(gateway.post, {"prompt": "sent", "size": SMALL}, key=secret)
+        wait_until(lambda: slow.stats()["calls"] == 1, what="the call")
+        queued = clients.submit(gateway.post, {"prompt": "queued", "size": SMALL}, key=secret)
+
+        def states():
+            return {job["state"]: job["job_id"] for job in json.loads(command(running, "jobs", "list", "--json"))}
+
+        wait_until(lambda: set(states()) == {"sent", "queued"}, what="two jobs")
+        command(running, "jobs", "cancel", states()["queued"])
+        status, headers, content = queued.result(timeout=5)
+        assert (status, headers["x-should-retry"]) == (503, "false")
+        assert json.loads(content)["error"]["code"] == "job_cancelled"
+        assert sent.result()[0] == 200
+        assert slow.stats()["calls"] == 1
+        assert gateway.post({"prompt": "sent", "size": SMALL}, key=secret)[1]["x-glm-cache"] == "HIT"
+        assert "1 prompt" in command(running, "cache", "purge", "--project", "default")
+        assert gateway.post({"prompt": "sent", "size": SMALL}, key=secret)[1]["x-glm-cache"] == "MISS"
+        unknown = servers.glm_gateway("jobs", "cancel", "nobody", env=running.env)
+        assert (unknown.returncode, len(unknown.stderr.splitlines())) == (2, 1)

@@ -222,6 +222,19 @@ async def test_one_of_several_pictures_is_withdrawn_before_its_job_ends(server, 
         assert [(len(anew.follows), len(anew.leads)), anew.follows[0].index] == [(1, 1), 1]
 
 
+async def test_the_first_end_of_a_picture_counts(server):
+    async with project(server) as at:
+        wanted = sought(a_new_plan(), body="b0d1", idempotency_key="1de3")
+        job = await at.ask(wanted, n=2)
+        await at.at.flights.finish(job, 0, picture("first"))
+        await at.settle(job, picture("other"), picture("second"))
+        assert (await at.ask(wanted, n=2)).replay.ended == (picture("first"), picture("second"))
+        assert {hit.picture for hit in (await at.ask(sought(wanted.plan), n=2)).hits} == {
+            picture("first").picture,
+            picture("second").picture,
+        }
+
+
 async def test_limits_stand_in_the_way_of_leaders_only(server):
     async with project(server) as at:
         wanted = sought(a_new_plan())
@@ -231,6 +244,7 @@ async def test_limits_stand_in_the_way_of_leaders_only(server):
         follower = await at.ask(wanted, limits=one)
         await at.settle(first, picture())
         assert (await at.ask(wanted, limits=one)).settled
+        assert (await at.ask(wanted, limits=Limits(images_per_day=0, spend_per_month=0, concurrent=0))).settled
         await at.settle(follower, outcome=Outcome.JOINED)
         assert await at.images() == (1, PRICE, 0)
 
@@ -355,6 +369,16 @@ async def test_parallel_calls_of_one_client_take_different_pictures(server, scop
         assert [job.hits[0].picture for job in again] == [picture(f"fox{number}").picture for number in range(3)]
         assert len((await at.ask(wanted)).leads) == 1
         assert (await at.ask(wanted, key="other")).settled is (scope != "key")
+
+
+async def test_a_replica_that_shuts_down_gives_parallel_calls_the_same_picture(server, scope):
+    async with project(server) as at:
+        wanted = sought(a_new_plan(), scope, distinct=True)
+        leader = await at.ask(wanted)
+        late = replace(wanted, lead=False)
+        assert len((await at.ask(late)).follows) == 1
+        await at.settle(leader, picture("fox"))
+        assert [hit.picture for hit in (await at.ask(late)).hits] == [picture("fox").picture]
 
 
 async def test_a_distinct_call_joins_what_nobody_of_its_key_waits_for(server):

@@ -169,7 +169,7 @@ class Machine(RuleBasedStateMachine):
 
     def come_late(self, job):
         """Settle a job that was taken for dead: it counts if nobody else accounts for it."""
-        told = {index: self.end("picture", job, index) for index in job.leads}
+        told = {index: job.ends.get(index, self.end("picture", job, index)) for index in job.leads}
         if job.heir is not None:
             self.do(self.settled(job, told, self.dying, reservation=job.dead))
             return

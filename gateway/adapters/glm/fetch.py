@@ -17,6 +17,7 @@ from gateway.service.picture_ports import Download, FetchFailed
 
 CONNECT_SECONDS = 5.0
 MOST_REDIRECTS = 3
+INSPECTIONS_AT_ONCE = 4  # each maps a whole picture into memory
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = {301, 302, 303, 307, 308}
 
@@ -59,6 +60,7 @@ class PictureDownloads:
         self._transport = transport
         self._rules = rules
         self._drafts = drafts
+        self._inspections = asyncio.Semaphore(INSPECTIONS_AT_ONCE)
 
     @asynccontextmanager
     async def fetch(self, url: str) -> AsyncGenerator[Download]:
@@ -69,7 +71,8 @@ class PictureDownloads:
                     await self._follow(url, draft)
             except (httpx.HTTPError, TimeoutError) as failure:
                 raise FetchFailed(f"{type(failure).__name__}: {failure}") from failure
-            image = await asyncio.to_thread(_inspected, draft)  # checksums over 2 MB: some milliseconds
+            async with self._inspections:
+                image = await asyncio.to_thread(_inspected, draft)  # checksums over 2 MB: some milliseconds
             yield Downloaded(image=image, draft=draft)
 
     async def _follow(self, url: str, draft: Draft) -> None:

@@ -55,7 +55,7 @@ class RedisFlights:
     async def follow(self, reservation: Reservation, part: Follow) -> End:
         """Wait until a picture that another job makes has ended."""
         place = place_of(reservation.claim)
-        if part.shard != place.home.shard:
+        if place.shared:
             await self._announce(reservation, part)
         deadline = asyncio.get_running_loop().time() + CLAIM_SECONDS
         while True:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from gateway.adapters.redis.names import JOBS, Names
+from gateway.adapters.redis.names import Names
 from gateway.adapters.redis.scripts import Scripts
 from gateway.domain.caching import Sought
 from gateway.domain.flights import Ending
@@ -136,4 +136,4 @@ class SharedPlans:
     async def land(self, job_id: str, place: Place, told: Told) -> None:
         """End flights of a job."""
         keys = [place.results, place.flights, place.index, place.names.of("clock")]
-        await self._scripts.run("land", keys, [job_id, encode_told(told, place), JOBS], LAND_SECONDS)
+        await self._scripts.run("land", keys, [job_id, encode_told(told, place)], LAND_SECONDS)

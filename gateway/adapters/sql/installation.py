@@ -22,7 +22,7 @@ async def agree_on_secret(engine: AsyncEngine, checks: Sequence[str]) -> None:
     Raises:
         Misconfigured: none of the secrets is the installation's.
     """
-    with reaching():
+    async with reaching():
         try:
             known = await _known_or_set(engine, checks[0])
         except IntegrityError:  # another process was the first in the meantime
@@ -38,7 +38,7 @@ async def agree_on_secret(engine: AsyncEngine, checks: Sequence[str]) -> None:
 
 async def is_first_to_open(engine: AsyncEngine) -> bool:
     """Tell whether this process is the first of the installation's life that opens the quota store: one ever is."""
-    with reaching():
+    async with reaching():
         try:
             async with engine.begin() as connection:
                 await connection.execute(sa.insert(installation).values(name=_OPENED, value="1"))

@@ -105,19 +105,25 @@ class ObjectPictureStore:
             task.exception()  # those who wait get it; if nobody does, nobody needs it
 
     async def _convert(self, file: PictureFile, quality: int) -> StoredPicture:
-        async with self._conversions:
-            original = await self._original(file.name)
-            try:
-                content = await in_thread(original, file.media, quality)
-            except ConversionFailed as failure:
-                self._observer.store_failed("convert", f"{file}: {failure}")
-                made = PictureFile(name=file.name, media=media_of(original))
-                return ObjectPicture(objects=self._objects, file=made, length=len(original))
+        content = await self._rendered(file, quality)
+        if isinstance(content, ObjectPicture):
+            return content
         try:
             await self._write("put", file, content)
         except PictureStoreDown:
             return InMemory(file=file, held=content)
         return ObjectPicture(objects=self._objects, file=file, length=len(content))
+
+    async def _rendered(self, file: PictureFile, quality: int) -> bytes | ObjectPicture:
+        """Convert, or give the picture as it was made; the original is in memory no longer than its turn lasts."""
+        async with self._conversions:
+            original = await self._original(file.name)
+            try:
+                return await in_thread(original, file.media, quality)
+            except ConversionFailed as failure:
+                self._observer.store_failed("convert", f"{file}: {failure}")
+                made = PictureFile(name=file.name, media=media_of(original))
+                return ObjectPicture(objects=self._objects, file=made, length=len(original))
 
     async def _original(self, name: str) -> bytes:
         """Read a picture as it was made, and believe it only when it is what its name says."""

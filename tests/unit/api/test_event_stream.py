@@ -10,9 +10,9 @@ from gateway.domain.errors import PictureLost, UpstreamOverloaded
 from gateway.domain.image import ImageOrder, ImagePlan
 from gateway.domain.limits import Limit
 from gateway.service.deliver import Deliver, Handover
-from gateway.service.generate import Generation
+from gateway.service.generation import Generation
 from gateway.service.links import PictureLinks
-from tests.builders import a_picture, a_room
+from tests.builders import NOW, a_picture, a_room, a_run
 from tests.fakes import FakeClock
 from tests.fakes_store import FakeDownload, FakePictureStore
 
@@ -43,9 +43,6 @@ async def stream_of(running, echo=None, gone=()):
 def generation(*ends, rooms=()):
     """A generation whose pictures end after the given seconds with a picture or a failure."""
 
-    async def settle():
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     async def end(seconds, outcome):
         await asyncio.sleep(seconds)
         if isinstance(outcome, Exception):
@@ -53,8 +50,10 @@ def generation(*ends, rooms=()):
         return outcome
 
     order = ImageOrder(plan=PLAN, n=len(ends), response_format="url", stream=True)
-    tasks = tuple(asyncio.ensure_future(end(*words)) for words in ends)
-    return Generation(order=order, created=1, rooms=rooms, tasks=tasks, settled=asyncio.ensure_future(settle()))
+    run = a_run(order, rooms=rooms)
+    run.tasks += [asyncio.ensure_future(end(*words)) for words in ends]
+    run.answerable.set()
+    return Generation(run=run, leave=lambda run: setattr(run, "left", True))
 
 
 async def body_of(stream):
@@ -74,7 +73,7 @@ async def test_a_quick_picture_comes_without_heartbeats():
     assert body.startswith(b"event: image_generation.completed\ndata: ")
     assert b": keep-alive" not in body
     assert event["type"] == "image_generation.completed"
-    assert event["created_at"] == 1
+    assert event["created_at"] == int(NOW.timestamp())
     assert event["b64_json"] == "b25l"
     assert event["safety_identifier"] == "s"
 

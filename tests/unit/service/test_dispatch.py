@@ -311,4 +311,4 @@ async def test_a_wait_for_a_slot_is_told_also_when_none_came_free():
         await second
     shop.upstream.gate.set()
     await first
-    assert shop.waits == [0, 7]
+    assert shop.progress.waits == [0, 7]

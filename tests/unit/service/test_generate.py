@@ -174,8 +174,8 @@ async def test_what_was_taken_is_told():
 
 
 REFUSALS = [
-    ({"key_limits": Limits(requests_per_minute=0)}, errors.RateLimitReached),
-    ({"project_limits": Limits(concurrent=0)}, errors.RateLimitReached),
+    ({"key_limits": Limits(requests_per_minute=0)}, errors.QuotaExhausted),
+    ({"project_limits": Limits(concurrent=0)}, errors.QuotaExhausted),
     ({"key_limits": Limits(images_per_day=0)}, errors.QuotaExhausted),
     ({"project_limits": Limits(spend_per_month=0)}, errors.QuotaExhausted),
     ({"key_limits": Limits(images_per_day=2)}, errors.InvalidValue),

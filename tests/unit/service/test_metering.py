@@ -1,6 +1,7 @@
 """Lines reach the ledger exactly once in effect: written first, forgotten after."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -60,6 +61,15 @@ async def test_without_the_ledger_every_line_stays():
     office.ledger.down = False
     assert await office.metering.drain() == len(LINES)
     assert len(office.written()) == len(LINES)
+
+
+async def test_a_line_that_the_ledger_can_never_hold_does_not_hold_up_the_others():
+    poison = replace(LINES[3], cost=2**70)
+    office = Office(*LINES[:3], poison, *LINES[4:])
+    assert await office.metering.drain() == len(LINES)
+    assert office.written() == sorted(line.event_id for line in LINES if line.event_id != poison.event_id)
+    assert office.stream.all() == []
+    assert office.stream.apart == {poison.event_id: "too large"}
 
 
 async def test_a_line_that_could_not_be_forgotten_is_written_again_and_counts_once():

@@ -4,7 +4,6 @@
 -- of a job that was refused there. Idempotent.
 --
 -- KEYS  1 results   2 flights   3 index   4 clock
--- ARGV  1 job   2 ending (JSON, as land.lua of lib/ says)   3 channel of jobs
+-- ARGV  1 job   2 ending (JSON, as land.lua of lib/ says)
 
 land({results = KEYS[1], flights = KEYS[2], index = KEYS[3], now = clock(KEYS[4]), id = ARGV[1]}, cjson.decode(ARGV[2]))
-redis.call('PUBLISH', ARGV[3], ARGV[1])

@@ -10,8 +10,8 @@ local forgotten = 0
 for i = 1, #step[2], 2 do
   local plan = step[2][i]
   if string.sub(plan, 1, #ARGV[1]) == ARGV[1] then
-    redis.call('UNLINK', KEYS[1] .. ':' .. plan)
-    forgotten = forgotten + redis.call('ZREM', KEYS[1], plan)
+    forgotten = forgotten + redis.call('UNLINK', KEYS[1] .. ':' .. plan)
+    redis.call('ZREM', KEYS[1], plan)
   end
 end
 return {step[1], forgotten}

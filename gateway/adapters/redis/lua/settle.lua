@@ -34,7 +34,8 @@ if not state and ending == 'released' then
   return 'already'
 end
 if not state and redis.call('EXISTS', KEYS[6]) == 0 then return 'empty' end
-local where = redis.call('HMGET', KEYS[1], 'day', 'month', 'second', 'minutes', 'fence', 'pointed', 'first', 'n')
+local where = redis.call('HMGET', KEYS[1], 'day', 'month', 'second', 'minutes', 'fence', 'pointed', 'first', 'n',
+  'owner')
 local remembered = where[6] and DAY or ARGV[8]
 if where[1] and (where[1] ~= ARGV[9] or where[2] ~= ARGV[10]) then return 'moved' end
 if state == 'settled' or state == ending or (state and state ~= 'held' and ending ~= 'settled') then
@@ -49,7 +50,7 @@ end
 
 local now = clock(KEYS[4])
 if ending == 'abandoned' then
-  if not state then return 'already' end
+  if not state or where[9] ~= ARGV[7] then return 'already' end
   if now < tonumber(redis.call('ZSCORE', KEYS[2], ARGV[7]) or 0) then return 'held' end
   for position = tonumber(where[7] or 0), tonumber(where[8] or 0) - 1 do
     local known = redis.call('HMGET', KEYS[1], 'paid:' .. position, 'end:' .. position)
@@ -85,7 +86,10 @@ end
 redis.call('HSET', KEYS[1], 'state', ending, 'ended', string.format('%.0f', now))
 if ARGV[12] ~= '' then
   local told = cjson.decode(ARGV[12])
-  for _, stop in ipairs(told.ends) do redis.call('HSETNX', KEYS[1], 'end:' .. stop[1], stop[2]) end
+  for _, stop in ipairs(told.ends) do
+    -- A picture that could be downloaded only after its client was told that it failed is the end for those who repeat.
+    redis.call(stop[3] and 'HSET' or 'HSETNX', KEYS[1], 'end:' .. stop[1], stop[2])
+  end
   redis.call('HSET', KEYS[1], 'replayable', told.replayable and 1 or 0)
   if told.member ~= '' then
     land({results = KEYS[7], flights = KEYS[8], index = KEYS[9], now = now, id = ARGV[1]}, told)

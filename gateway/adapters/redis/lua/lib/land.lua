@@ -20,7 +20,6 @@ local function land(at, ending)
   local over = redis.call('HLEN', at.results) - MOST_VARIANTS
   for i = 1, over do redis.call('HDEL', at.results, variants(at.results)[1].variant) end
   redis.call('ZADD', at.index, string.format('%.0f', at.now), ending.member)
-  redis.call('ZREMRANGEBYSCORE', at.index, '-inf', string.format('(%.0f', at.now - ending.lifetime))
   local out = math.min(redis.call('ZCARD', at.index) - ending.share, MOST_OUT)
   if out > 0 then
     local popped = redis.call('ZPOPMIN', at.index, out)
