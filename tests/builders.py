@@ -163,5 +163,5 @@ def a_run(order=None, **reservation):
     """A job without tasks that leads all its pictures."""
     job = a_job(order)
     leads = tuple(Lead(index=index) for index in range(job.order.n))
-    taken = {"day": "2026-11-23", "month": "2026-11", "second": 1, "leads": leads, **reservation}
+    taken = {"day": "2026-11-23", "month": "2026-11", "moment": 1000, "leads": leads, **reservation}
     return Run(job=job, reservation=Reservation(claim=job.claim(lead=True), **taken))

@@ -182,6 +182,12 @@ class FakeObserver:
     def settlements_unsaved(self, count):
         self.unsaved = count
 
+    def settlement_stuck(self, settlement, reason):
+        self.told.append(("settlement_stuck", settlement, reason))
+
+    def outage(self, what, reason):
+        self.told.append(("outage", what, reason))
+
     def settlement_lost(self, settlement):
         self.told.append(("settlement_lost", settlement))
 

@@ -4,19 +4,20 @@ import asyncio
 from collections import defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC
 from functools import partial
 from types import SimpleNamespace
 
 from gateway.domain.limits import Limit
 from gateway.domain.quota import Reservation, shard_of
-from gateway.domain.usage import RANKS, Outcome, Used
-from gateway.service.ports import LedgerUnavailable, LinesRefused, QuotaUnavailable, Settlement
+from gateway.domain.usage import RANKS, Outcome, Tally, Used
+from gateway.service.outbox import Outbox
+from gateway.service.ports import LedgerUnavailable, LinesRefused, QuotaUnavailable
 from gateway.service.ports_flights import NotLed
+from gateway.service.refill import Refill
+from gateway.service.settlements import Settlements
 from tests.fakes import FakeClock
 from tests.quota_memory import Memory
-
-RECENT = timedelta(minutes=5)  # what was settled longer ago is in the ledger
 
 
 class FakeQuotas:
@@ -41,7 +42,6 @@ class FakeQuotas:
         self.refills = []
         self._mine = set()
         self._open = {}
-        self._recent = []
         self.endings = {}
 
     async def reserve(self, claim):
@@ -61,10 +61,9 @@ class FakeQuotas:
     async def settle(self, reservation, charged, event, ending=None):
         self.endings[event.event_id] = ending
         self.asked.append(("settle", event.event_id))
-        self._answer(self._shard(event.project_id).settle, reservation, charged, event)
+        line = replace(event, time=reservation.time)
+        self._answer(self._shard(event.project_id).settle, reservation, charged, line)
         self._open.pop(event.event_id, None)
-        settlement = Settlement(reservation=reservation, charged=charged, event=event)
-        self._recent.append((self.memory.clock.now(), settlement))
 
     async def release(self, claim):
         self.asked.append(("release", claim.request_id))
@@ -74,8 +73,11 @@ class FakeQuotas:
     def assumed(self, claim):
         return self._shard(claim.project_id).assumed(claim)
 
-    async def refill(self, shard, calendar, counts, *, fresh):
-        self._answer(partial(self.memory.shards[shard].refill, calendar, counts, fresh=fresh))
+    async def now(self, shard):
+        return self._answer(self.memory.shards[shard].now)
+
+    async def refill(self, shard, calendar, counts, counted=(), *, fresh):
+        self._answer(partial(self.memory.shards[shard].refill, calendar, counts, counted, fresh=fresh))
         self.refills.append((shard, calendar, dict(counts), fresh))
 
     async def losses(self):
@@ -87,13 +89,13 @@ class FakeQuotas:
         self._answer(self._shard(claim.project_id).take_again, claim, self.owner, self.lease)
 
     def held(self, shard):
-        since = self.memory.clock.now() - RECENT
-        self._recent = [(time, settlement) for time, settlement in self._recent if time >= since]
-        settled = [settlement for _, settlement in self._recent]
-        return (
-            [claim for claim in self._open.values() if shard_of(claim.project_id) == shard],
-            [settlement for settlement in settled if shard_of(settlement.event.project_id) == shard],
-        )
+        return [claim for claim in self._open.values() if shard_of(claim.project_id) == shard]
+
+    async def lost(self, settlements):
+        return self._answer(lambda: [one for one in settlements if self._state(one.event) != "settled"])
+
+    def _state(self, event):
+        return self._shard(event.project_id).state(event.event_id)
 
     @property
     def holding(self):
@@ -171,7 +173,16 @@ class FakeLedger:
 
     async def known(self, event_ids):
         self._reach()
-        return {event_id for event_id in event_ids if event_id in self.lines}
+        return {event_id: self.lines[event_id].outcome for event_id in event_ids if event_id in self.lines}
+
+    async def tally(self, day, month, ended):
+        self._reach()
+        known = [line for line in self.lines.values() if RANKS[line.outcome] == RANKS[Outcome.DELIVERED]]
+        return Tally(
+            today=await self.used_since(day),
+            month=await self.used_since(month),
+            ended=[(line.event_id, line.project_id) for line in known if line.ended >= ended],
+        )
 
     async def used_since(self, start):
         self._reach()
@@ -237,3 +248,23 @@ class FakeUsageStream:
     def _reach(self, shard):
         if shard in self.down:
             raise QuotaUnavailable("the store is down")
+
+
+class Books:
+    """A replica's settlements, outbox and refill, over a quota store, a ledger and a stream. `most` are in memory."""
+
+    def __init__(self, store, spool, backlog, observer, *, zone=UTC, most=1000):
+        self.ledger, self.stream = FakeLedger(), FakeUsageStream()
+        self.clock = store.memory.clock if isinstance(store, FakeQuotas) else FakeClock()
+        self.first = False
+        self.outbox = Outbox(store, self.ledger, self.stream, spool, self.clock, most=most)
+        self.refill = Refill(store, self.ledger, self.outbox, self.clock, zone, self._is_first)
+        self.settlements = Settlements(store, spool, backlog, observer, self.outbox, self.refill)
+
+    async def _is_first(self):
+        return self.first
+
+
+def settlements_on(store, spool, backlog, observer):
+    """The settlements of a test that is about something else."""
+    return Books(store, spool, backlog, observer).settlements

@@ -20,6 +20,7 @@ class Fleet:
     redis_url: str
     database: Path
     redis: object
+    settings: dict
 
     def key(self, *limits):
         """Make a key; give its id and secret."""
@@ -75,4 +76,4 @@ def fleet_on(url, redis, tmp_path, simulator, size, **settings):
             folder = tmp_path / str(number)
             folder.mkdir()
             gateways.append(stack.enter_context(servers.gateway(folder, simulator, **env)))
-        yield Fleet(gateways, url, database, redis)
+        yield Fleet(gateways, url, database, redis, env)

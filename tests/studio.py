@@ -17,12 +17,11 @@ from gateway.service.leaving import Leaving
 from gateway.service.making import Bounds, Making
 from gateway.service.plan import Planner
 from gateway.service.reserve import Reservations
-from gateway.service.settlements import Settlements
 from gateway.settings.models import load_catalog
 from tests.builders import PEPPER, PRICE, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
 from tests.fakes import FakeClock, FakeKeys, Workshop
 from tests.fakes_flights import FakeFlights
-from tests.fakes_quota import FakeQuotas, FakeSpool
+from tests.fakes_quota import FakeQuotas, FakeSpool, settlements_on
 from tests.quota_memory import Memory
 
 BOOKS = Books(answer_of=answer_of, hash_prompt=lambda prompt: f"hash of {len(prompt)}")
@@ -38,7 +37,7 @@ class Studio:
         self.quotas = FakeQuotas(Memory(self.shop.clock))
         self.spool = FakeSpool()
         self.refilled = []
-        self.settlements = Settlements(
+        self.settlements = settlements_on(
             self.quotas, self.spool, Backlog(max_backlog, self.shop.observer), self.shop.observer
         )
         self.reservations = Reservations(

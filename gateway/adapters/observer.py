@@ -1,5 +1,6 @@
 """What the use cases report, as metrics and log events. Prompts never reach the log."""
 
+import time
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -11,6 +12,8 @@ from gateway.domain.limits import Room
 from gateway.domain.upstream import Account, Fault
 from gateway.service.ports import Settlement
 
+OUTAGE_SECONDS = 10.0  # between two lines of the log about the same part: background work comes by twice a second
+
 
 class MetricsAndLog:
     """The observer ports."""
@@ -18,6 +21,7 @@ class MetricsAndLog:
     def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
         self._metrics = metrics
         self._log = log
+        self._outages: dict[str, float] = {}  # when an outage of each part was logged last
 
     def call_failed(self, account: Account, plan: ImagePlan, fault: Fault, detail: str) -> None:
         """Count and log a call that gave no picture, with the upstream's own text."""
@@ -62,6 +66,11 @@ class MetricsAndLog:
         """Follow how many settlements are in memory only."""
         self._metrics.settlements_unsaved.set(count)
 
+    def settlement_stuck(self, settlement: Settlement, reason: str) -> None:
+        """Count and log that the disk does not let go of a settlement."""
+        self._metrics.outages.labels("spool").inc()
+        self._log.error("settlement_stuck", event_id=settlement.event.event_id, reason=reason)
+
     def settlement_lost(self, settlement: Settlement) -> None:
         """Log the whole line that the ledger lacks, by its columns."""
         self._log.error("settlement_lost", charged=settlement.charged, line=msgspec.to_builtins(settlement.event))
@@ -75,9 +84,12 @@ class MetricsAndLog:
         self._log.error("job_crashed", exc_info=failure)
 
     def outage(self, what: str, reason: str) -> None:
-        """Count and log that a part could not be reached."""
+        """Count that a part could not be reached, and log it now and then."""
         self._metrics.outages.labels(what).inc()
-        self._log.warning("part_unreachable", part=what, reason=reason)
+        now = time.monotonic()
+        if now - self._outages.get(what, -OUTAGE_SECONDS) >= OUTAGE_SECONDS:
+            self._outages[what] = now
+            self._log.warning("part_unreachable", part=what, reason=reason)
 
     def shadowed(self, room: Room) -> None:
         """Count and log what a limit would have refused if it did more than to count and report."""

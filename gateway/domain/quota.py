@@ -1,7 +1,7 @@
 """Limits of keys and projects, the windows that they are counted in, and what a reservation takes. Pure."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from gateway.domain.caching import Sought
 from gateway.domain.errors import InvalidValue
@@ -139,7 +139,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """What was taken, and from which windows: refunds go back there. `second` is since 1970, by the store's clock.
+    """What was taken, and from which windows: refunds go back there. `moment`: ms since 1970 by the store's clock.
 
     With `claim.sought`, `parts` says where each picture comes from; only what leads was taken from the limits. With
     `replay` the request repeats another job, and nothing leads: `follows` are the pictures of that job while it runs.
@@ -149,7 +149,7 @@ class Reservation:
     claim: Claim
     day: str
     month: str
-    second: int
+    moment: int
     rooms: tuple[Room, ...] = ()
     shadowed: tuple[Room, ...] = ()
     hits: tuple[Hit, ...] = ()
@@ -158,6 +158,16 @@ class Reservation:
     replay: Replay | None = None
     settled: bool = False
     fence: int = 1
+
+    @property
+    def second(self) -> int:
+        """The second that it counts in, since 1970."""
+        return self.moment // 1000
+
+    @property
+    def time(self) -> datetime:
+        """The time of its line in the ledger: what is summed by it must be what was counted by the store's clock."""
+        return datetime.fromtimestamp(self.moment / 1000, UTC)
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -11,7 +11,8 @@ from cachetools import LRUCache
 from gateway.domain.addresses import Address, is_within
 from gateway.domain.errors import AddressNotAllowed, DatabaseUnavailable, InvalidKey, MissingKey
 from gateway.domain.keys import Caller, KeyState, StoredKey, caller_of, digest, id_of
-from gateway.service.ports import Clock, KeyStore
+from gateway.service.ports import Clock
+from gateway.service.ports_keys import KeyStore
 
 MEMORY_SECONDS = 30.0  # a change is felt by every replica within this time, told or not
 STALE_SECONDS = 3600.0  # while SQL cannot be reached, keys are known for this long: nothing can change without SQL

@@ -53,4 +53,4 @@ class Books:
 
 
 def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)
+    return max(0, int(seconds * 1000))  # a job that was taken over began by another clock

@@ -6,16 +6,24 @@ from collections.abc import Sequence
 from gateway.domain.quota import SHARDS
 from gateway.domain.usage import UsageEvent
 from gateway.service.backlog import Backlog
-from gateway.service.ports import Ledger, LedgerUnavailable, LinesRefused, QuotaUnavailable, UsageStream
+from gateway.service.ports import (
+    Ledger,
+    LedgerUnavailable,
+    LinesRefused,
+    MeteringObserver,
+    QuotaUnavailable,
+    UsageStream,
+)
 
 
 class Metering:
     """Carries lines from the streams into the ledger: one replica a shard at a time, and two would be harmless."""
 
-    def __init__(self, stream: UsageStream, ledger: Ledger, backlog: Backlog) -> None:
+    def __init__(self, stream: UsageStream, ledger: Ledger, backlog: Backlog, observer: MeteringObserver) -> None:
         self._stream = stream
         self._ledger = ledger
         self._backlog = backlog
+        self._observer = observer
         self._due = asyncio.Event()
 
     async def measure(self) -> None:
@@ -58,7 +66,8 @@ class Metering:
                     await self._stream.put_aside(shard, refused)
                     await self._stream.remove(shard, [position for position, _ in lines if position not in refused])
                     carried += len(lines)
-        except (QuotaUnavailable, LedgerUnavailable):
+        except (QuotaUnavailable, LedgerUnavailable) as failure:
+            self._observer.outage(type(failure).__name__, str(failure))
             return carried
         self._backlog.note(shard, max(0, self._backlog.of(shard) - carried))
         return carried

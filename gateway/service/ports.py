@@ -1,6 +1,9 @@
-"""What the use cases need from the world; gateway.adapters implements each of these. Of pictures: picture_ports.py."""
+"""What the use cases need from the world; gateway.adapters implements each of these.
 
-from collections.abc import Mapping, Sequence
+Of pictures: picture_ports.py; of flights: ports_flights.py; of keys and projects: ports_keys.py.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,12 +11,11 @@ from typing import Protocol
 
 from gateway.domain.flights import Ending
 from gateway.domain.image import ImagePlan, PaidPicture
-from gateway.domain.keys import StoredKey
-from gateway.domain.projects import Project
 from gateway.domain.quota import Calendar, Claim, Counts, Refusal, Reservation
-from gateway.domain.terms import Changes
 from gateway.domain.upstream import Account, CallFailure, Fault
-from gateway.domain.usage import UsageEvent, Used
+from gateway.domain.usage import Outcome, Tally, UsageEvent, Used
+
+KNOWN_SECONDS = 600.0  # how long the quota store knows a request after its end
 
 
 class Clock(Protocol):
@@ -48,55 +50,6 @@ class CallFailed(Exception):
         self.failure = failure
 
 
-class KeyStore(Protocol):
-    """The durable list of keys. Every method raises DatabaseUnavailable when it cannot be reached."""
-
-    async def get(self, key_id: str) -> StoredKey | None: ...
-
-    async def add(self, key: StoredKey) -> None:
-        """Store a new key; NameTaken when a key of its project that is not revoked has its name."""
-
-    async def list(self, project_id: str | None = None) -> list[StoredKey]:
-        """Give all keys, or those of a project, oldest first."""
-
-    async def change(self, key_id: str, changes: Changes) -> bool:
-        """Set the named fields in one step; False when there is no key of this id, NameTaken as above."""
-
-    async def replace_secret(self, key_id: str, digest: bytes, last_four: str, old_until: datetime | None) -> bool:
-        """Exchange the secret; the old one opens until `old_until`. False when no such key is in use."""
-
-    async def revoke(self, key_id: str, at: datetime) -> bool:
-        """Revoke a key; False when there is none of this id. Revoking twice keeps the first time."""
-
-    async def touch(self, used: Mapping[str, datetime]) -> None:
-        """Note when keys were last used; times do not run back."""
-
-
-class ProjectStore(Protocol):
-    """The durable list of projects; the default one is in it from the start. Raises as KeyStore does."""
-
-    async def find(self, id_or_name: str) -> Project | None: ...
-
-    async def add(self, project: Project) -> None:
-        """Store a new project; NameTaken when there is one of its name."""
-
-    async def list(self) -> list[Project]:
-        """Give all projects, oldest first."""
-
-    async def change(self, project_id: str, changes: Changes) -> bool:
-        """Set the named fields in one step; False when there is no project of this id, NameTaken as above."""
-
-    async def archive(self, project_id: str, at: datetime) -> bool:
-        """Archive a project; False when there is none of this id. Archiving twice keeps the first time."""
-
-
-class Announcer(Protocol):
-    """The way to every running gateway."""
-
-    async def announce(self, subject_id: str) -> None:
-        """Say that a key or project has changed. Never fails: who is not told notices by itself within 30 seconds."""
-
-
 class Observer(Protocol):
     """What the operator is told: metrics and log events. Nothing here may fail or wait."""
 
@@ -117,12 +70,18 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """What is to be charged for a reservation."""
+    """What is to be charged for a reservation.
+
+    `since`: when that was first tried, by this replica's clock. `confirmed`: the store had it, and what is waited for
+    is the ledger's line.
+    """
 
     reservation: Reservation
     charged: int
     event: UsageEvent
     ending: Ending | None = None
+    since: datetime | None = None
+    confirmed: bool = False
 
 
 class MeteringObserver(Protocol):
@@ -136,6 +95,12 @@ class MeteringObserver(Protocol):
 
     def settlements_unsaved(self, count: int) -> None:
         """So many settlements are in memory only now."""
+
+    def settlement_stuck(self, settlement: Settlement, reason: str) -> None:
+        """A settlement was made, and the disk does not let go of it."""
+
+    def outage(self, what: str, reason: str) -> None:
+        """A part could not be reached."""
 
     def settlement_lost(self, settlement: Settlement) -> None:
         """The process ends, and nothing took the settlement: the operator has to write its line."""
@@ -162,11 +127,13 @@ class QuotaStore(Protocol):
     ) -> None:
         """Charge `charged` pictures, give the others back, append the event, in one step. Idempotent.
 
-        With `ending`, tell all who follow, remember what may be, and keep the ends for who repeats the request. What
-        leads and has no end is withdrawn.
+        The line's time becomes that of the reservation. With `ending`, tell all who follow, remember what may be, and
+        keep the ends for who repeats the request. What leads and has no end is withdrawn. It is idempotent for
+        KNOWN_SECONDS after its end; later the ledger has to be asked before.
 
         Raises:
             QuotaUnavailable: no answer in time; repeat it later.
+            QuotaEmptied: as above.
         """
 
     def assumed(self, claim: Claim) -> Reservation:
@@ -179,8 +146,22 @@ class QuotaStore(Protocol):
             QuotaUnavailable: no answer in time; repeat it later.
         """
 
-    async def refill(self, shard: int, calendar: Calendar, counts: Mapping[str, Counts], *, fresh: bool) -> None:
+    async def now(self, shard: int) -> int:
+        """Give the store's time in ms since 1970, by which windows are chosen; QuotaUnavailable as above."""
+
+    async def refill(
+        self,
+        shard: int,
+        calendar: Calendar,
+        counts: Mapping[str, Counts],
+        counted: Collection[str] = (),
+        *,
+        fresh: bool,
+    ) -> None:
         """Give an emptied shard its counts back, by subject; QuotaUnavailable as above.
+
+        `counted` are the requests of the last KNOWN_SECONDS that are in the counts: who settles one of them or takes it
+        again changes nothing. Counts of a day that is over are not taken.
 
         Grants begin when the replicas had time to tell what they hold; at once when the store is `fresh`, so that
         nobody can hold anything.
@@ -189,8 +170,11 @@ class QuotaStore(Protocol):
     async def losses(self) -> list[tuple[int, str]]:
         """Name the shards that are being refilled, each with the name of that refill. QuotaUnavailable as above."""
 
-    def held(self, shard: int) -> tuple[list[Claim], list[Settlement]]:
-        """Tell what this replica has not settled yet, and what it settled so lately that the ledger may lack it."""
+    def held(self, shard: int) -> list[Claim]:
+        """Tell what this replica has not settled yet."""
+
+    async def lost(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Give those of the last KNOWN_SECONDS that the store took and does not have; QuotaUnavailable as above."""
 
     async def take_again(self, claim: Claim) -> None:
         """Take what was lost with the store, over a limit if need be; idempotent. QuotaUnavailable as above."""
@@ -208,7 +192,7 @@ class QuotaRestoring(Exception):
         self.wait = wait
 
 
-class QuotaEmptied(Exception):
+class QuotaEmptied(QuotaUnavailable):
     """The quota store has lost the counts of a shard."""
 
     def __init__(self, shard: int) -> None:
@@ -238,11 +222,17 @@ class Ledger(Protocol):
             LinesRefused: it can never hold some of them; all others are there.
         """
 
-    async def known(self, event_ids: Sequence[str]) -> set[str]:
-        """Tell which lines are there; LedgerUnavailable when it cannot be read."""
+    async def known(self, event_ids: Sequence[str]) -> Mapping[str, Outcome]:
+        """Tell which lines are there, and their outcomes; LedgerUnavailable when it cannot be read."""
 
     async def used_since(self, start: datetime) -> list[Used]:
         """Sum what every key was charged for since a moment; LedgerUnavailable when it cannot be read."""
+
+    async def tally(self, day: datetime, month: datetime, ended: datetime) -> Tally:
+        """Sum since two moments, and name what is in the sums and ended after a third one, all as of one instant.
+
+        LedgerUnavailable when it cannot be read.
+        """
 
 
 class LedgerUnavailable(Exception):

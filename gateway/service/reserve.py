@@ -79,7 +79,9 @@ class Reservations:
         self, reservation: Reservation, charged: int, event: UsageEvent, ending: Ending | None = None
     ) -> None:
         """Charge what was delivered and write the ledger's line; without an answer, that is done later."""
-        settlement = Settlement(reservation=reservation, charged=charged, event=event, ending=ending)
+        settlement = Settlement(
+            reservation=reservation, charged=charged, event=event, ending=ending, since=self._clock.now()
+        )
         await self._settlements.settle(settlement)
 
     async def _reserve(self, claim: Claim) -> Reservation | Refusal:

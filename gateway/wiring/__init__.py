@@ -45,6 +45,8 @@ from gateway.wiring.generation import open_flow, planner_of
 from gateway.wiring.quotas import collecting, open_quotas
 from gateway.wiring.upstreams import open_upstreams
 
+PROBE_SECONDS = 1.5  # for each part when a probe asks whether all are well
+
 
 @dataclass(frozen=True, slots=True)
 class Peppers:
@@ -150,9 +152,10 @@ async def _shut_down(jobs: Jobs, slots: Slots, seconds: float) -> None:
 
 
 async def _readiness(redis: RedisClient, engine: AsyncEngine, outage: QuotaOutage, jobs: Jobs) -> Readiness:
-    # A server that stands still is given up after 5 s only: too late for a probe that is to answer 200.
-    well = not outage.away if outage.allow else await redis.answers()
-    parts = {"redis": well, "sql": await sql.answers(engine), "accepting": not jobs.closing}
+    """Ask all parts at once. A Redis may answer and take no writes: the collector meets that every second."""
+    answers, known = await asyncio.gather(redis.answers(PROBE_SECONDS), sql.answers(engine, PROBE_SECONDS))
+    well = not outage.away and (answers or outage.allow)
+    parts = {"redis": well, "sql": known, "accepting": not jobs.closing}
     return Readiness(parts=parts, limits_off=outage.limits_off)
 
 

@@ -16,8 +16,9 @@ from gateway.adapters.system import SystemClock, random_text
 from gateway.domain.errors import Misconfigured
 from gateway.service.administer import AdministerKeys, Administration, KeyForge
 from gateway.service.administer_projects import AdministerProjects
-from gateway.service.ports import Announcer, QuotaUnavailable
+from gateway.service.ports import QuotaUnavailable
 from gateway.service.ports_flights import JobBoard
+from gateway.service.ports_keys import Announcer
 from gateway.settings import Settings
 from gateway.wiring import open_database, prepare_data_dir, read_peppers
 

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,16 +17,22 @@ from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.heartbeat import Heartbeat
 from gateway.adapters.redis.quota import RedisQuotas
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
+from gateway.adapters.spool import DiskSpool
+from gateway.adapters.sql.installation import is_first_to_open
 from gateway.adapters.sql.ledger import SqlLedger
+from gateway.service.backlog import Backlog
 from gateway.service.jobs import Jobs
+from gateway.service.metering import Metering
 from gateway.service.outage import QuotaOutage
+from gateway.service.outbox import Outbox
 from gateway.service.ports import Clock, LedgerUnavailable, QuotaUnavailable
 from gateway.service.refill import Refill
 from gateway.service.rescue import Rescue
 from gateway.service.reserve import Reservations
+from gateway.service.settlements import Settlements
 from gateway.settings import Settings
 from gateway.wiring.background import EXPECTED, every
-from gateway.wiring.metering import open_settlements
+from gateway.wiring.metering import settling
 
 DEADLINE, FAILOVER_DEADLINE = 0.9, 4.0  # design.md section 6, "Outages"
 COLLECT_SECONDS = 1.0
@@ -61,13 +68,18 @@ async def open_quotas(
         wait_replicas=settings.redis.wait_replicas if settings.redis.wait_replicas >= 0 else int(topology.replicated),
     )
     observer.follow_unconfirmed(lambda: store.unconfirmed)
-    ledger, stream = SqlLedger(engine), RedisUsageStream(scripts, owner, set_aside=observer.line_set_aside)
-    refill, errands = Refill(store, ledger, clock, zone), Jobs(observer.crashed)
+    ledger, spool = SqlLedger(engine), DiskSpool(settings.data_dir / "spool")
+    stream = RedisUsageStream(scripts, owner, set_aside=observer.line_set_aside)
+    outbox = Outbox(store, ledger, stream, spool, clock)
+    refill = Refill(store, ledger, outbox, clock, zone, partial(is_first_to_open, engine))
+    errands = Jobs(observer.crashed)
     with suppress(*EXPECTED):
         await refill.begin()
     url, lease = settings.redis.url.reveal(), settings.quota.lease
-    with Heartbeat(url, owner, lambda: store.shards, lease=lease):
-        async with open_settlements(settings, store, stream, ledger, observer) as settlements:
+    with Heartbeat(url, owner, lambda: store.shards, observer.crashed, lease=lease):
+        backlog = Backlog(settings.ledger.max_backlog, observer)
+        settlements = Settlements(store, spool, backlog, observer, outbox, refill)
+        async with settling(settlements, Metering(stream, ledger, backlog, observer), outbox, observer):
             on_outage = settings.quota.on_outage
             reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
             reservations.watch_shadows(observer.shadowed)

@@ -10,10 +10,9 @@ from gateway.domain.quota import Limits, Reservation
 from gateway.service.backlog import Backlog
 from gateway.service.jobs import Jobs
 from gateway.service.reserve import Reservations
-from gateway.service.settlements import Settlements
 from tests import redis_servers
 from tests.fakes import FakeClock, FakeObserver
-from tests.fakes_quota import FakeSpool
+from tests.fakes_quota import FakeSpool, settlements_on
 from tests.ports.quota_shop import real_shop
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +31,7 @@ class Desk:
     def __init__(self, at):
         self.at, self.crashes = at, []
         self.jobs = Jobs(self.crashes.append)
-        settlements = Settlements(at.quotas, FakeSpool(), Backlog(10, FakeObserver()), FakeObserver())
+        settlements = settlements_on(at.quotas, FakeSpool(), Backlog(10, FakeObserver()), FakeObserver())
         self.reservations = Reservations(
             at.quotas, settlements, self.refill, self.jobs, FakeClock(), on_outage="refuse"
         )
@@ -48,7 +47,7 @@ class Desk:
         assert self.crashes == []
         for limit in (Limit.IMAGES_PER_MINUTE, Limit.IMAGES_PER_DAY, Limit.CONCURRENT, Limit.SPEND_PER_MONTH):
             assert await self.at.used(limit) == 0
-        assert self.at.quotas.held(self.at.shard) == ([], [])
+        assert self.at.quotas.held(self.at.shard) == []
 
 
 async def test_whenever_it_is_cancelled(server):

@@ -265,7 +265,7 @@ async def test_what_a_dead_replica_had_paid_is_rescued_under_its_own_job(server,
         assert orphan.receipts == {0: receipt("fox0"), 1: receipt("fox1")}
         assert orphan.ends == {0: picture("fox0")}
         assert orphan.sent == {0, 1, 2}
-        assert orphan.reservation.claim.abandoned == replace(lost.claim.abandoned, cost=3 * PRICE)
+        assert orphan.reservation.claim.abandoned == replace(lost.claim.abandoned, cost=3 * PRICE, time=lost.time)
         assert await at.lines() == []
         assert not await at.at.flights.paid(lost, 2, receipt("fox2"))
         await at.settle(lost, picture("fox0"), picture("fox1"), picture("fox2"))  # the dead has no say any more
@@ -388,7 +388,7 @@ async def test_a_lost_store_takes_pointers_along_and_counts_on(server):
         job = await at.ask(wanted, n=2)
         for name in await keys_of(at):
             await at.at.client.call("DEL", name)
-        claims, _ = at.at.quotas.held(at.names.shard)
+        claims = at.at.quotas.held(at.names.shard)
         for claim in claims:
             await at.at.quotas.take_again(claim)
         assert await at.images() == (2, 2 * PRICE, 1)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from gateway.adapters.sql import ledger as ledger_module
 from gateway.adapters.sql.engine import migrate, open_engine
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.tables import usage_events
@@ -54,7 +55,7 @@ async def ledger(request, tmp_path):
 async def test_lines_that_were_written_are_known(ledger):
     await ledger.write([])
     await ledger.write([a_line("a"), a_line("b")])
-    assert await ledger.known(["a", "b", "c"]) == {"a", "b"}
+    assert set(await ledger.known(["a", "b", "c"])) == {"a", "b"}
 
 
 async def test_writing_again_changes_nothing_and_better_knowledge_does(ledger):
@@ -83,6 +84,60 @@ async def test_what_was_used_is_summed_by_key_in_plain_integers(ledger):
     assert {type(number) for one in used for number in (one.pictures, one.price)} == {int}
 
 
+async def test_what_ended_of_late_is_named_with_its_outcome_known(ledger):
+    """A job may have begun long before: a paid picture is tried to be downloaded for a day."""
+    hour, half = timedelta(hours=1), timedelta(minutes=30)
+    await ledger.write(
+        [
+            a_line("now"),
+            a_line("before", time=NOW - hour),
+            a_line("ended late", time=NOW - hour, latency_ms=3_600_000, project_id="other"),
+            a_line("took a day", time=NOW - 24 * hour, latency_ms=24 * 3_600_000),
+            a_line("just ended", time=NOW - half, latency_ms=60_000),
+            a_line("just not", time=NOW - half, latency_ms=59_999),
+            a_line("abandoned", Outcome.ABANDONED),
+            a_line("unknown", Outcome.UNKNOWN),
+        ]
+    )
+    tally = await ledger.tally(NOW, NOW, NOW - half + timedelta(minutes=1))
+    project = a_line().project_id
+    of_project = {(name, project) for name in ("now", "took a day", "just ended")}
+    assert {*tally.ended} == of_project | {("ended late", "other")}
+
+
+async def test_a_tally_sums_two_periods(ledger):
+    early = NOW - timedelta(days=1)
+    await ledger.write([a_line("a", **DELIVERED), a_line("b", time=early, **DELIVERED)])
+    tally = await ledger.tally(NOW, early, NOW)
+    assert [(used.pictures, used.price) for used in tally.today] == [(2, 200_000)]
+    assert [(used.pictures, used.price) for used in tally.month] == [(4, 400_000)]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_a_tally_is_of_one_instant(request, tmp_path, monkeypatch, kind):
+    """A line that is committed while it is made is in all of it or in nothing."""
+    url = f"sqlite:///{tmp_path}/gateway.db" if kind == "sqlite" else request.getfixturevalue("postgres")
+    async with sql_ledger(url) as ledger:
+        await ledger.write([a_line("before", **DELIVERED)])
+        ended_since = ledger_module._ended_since
+
+        async def while_a_line_is_written(*words):
+            await ledger.write([a_line("meanwhile", **DELIVERED)])
+            return await ended_since(*words)
+
+        monkeypatch.setattr(ledger_module, "_ended_since", while_a_line_is_written)
+        tally = await ledger.tally(NOW, NOW, NOW)
+        assert [used.pictures for used in tally.today] == [2]
+        assert tally.ended == [("before", a_line().project_id)]
+        assert len(await ledger.known(["before", "meanwhile"])) == 2
+
+
+async def test_what_is_known_has_its_outcome_also_of_many(ledger):
+    await ledger.write([a_line("a", Outcome.ABANDONED), a_line("b")])
+    names = ["a", "b", *(f"no-{number}" for number in range(2500))]
+    assert await ledger.known(names) == {"a": Outcome.ABANDONED, "b": Outcome.DELIVERED}
+
+
 async def test_a_line_that_cannot_be_held_is_named_and_holds_up_no_other(ledger):
     lines = [a_line(f"line-{number}") for number in range(9)]
     lines[4] = replace(lines[4], cost=TOO_LARGE)
@@ -91,7 +146,7 @@ async def test_a_line_that_cannot_be_held_is_named_and_holds_up_no_other(ledger)
         await ledger.write(lines)
     assert set(failure.value.reasons) == {"line-4", "line-7"}
     assert all(failure.value.reasons.values())
-    assert await ledger.known([line.event_id for line in lines]) == {
+    assert set(await ledger.known([line.event_id for line in lines])) == {
         f"line-{number}" for number in (0, 1, 2, 3, 5, 6, 8)
     }
 
@@ -102,12 +157,12 @@ async def test_text_that_postgresql_cannot_hold_is_refused_there(postgres):
             with pytest.raises(LinesRefused) as failure:
                 await ledger.write([a_line("good"), a_line("bad", requested_model=text)])
             assert set(failure.value.reasons) == {"bad"}
-        assert await ledger.known(["good", "bad"]) == {"good"}
+        assert set(await ledger.known(["good", "bad"])) == {"good"}
 
 
 async def test_a_database_that_is_away_refuses_no_line(tmp_path):
     ledger = SqlLedger(open_engine(f"postgresql://nobody@127.0.0.1:{servers.free_port()}/none"))
-    for asked in (ledger.write([a_line()]), ledger.known(["a"]), ledger.used_since(NOW)):
+    for asked in (ledger.write([a_line()]), ledger.known(["a"]), ledger.used_since(NOW), ledger.tally(NOW, NOW, NOW)):
         with pytest.raises(LedgerUnavailable):
             await asked
 

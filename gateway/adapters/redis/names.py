@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -44,5 +45,13 @@ def encode_event(event: UsageEvent) -> bytes:
 
 
 def decode_event(content: bytes) -> UsageEvent:
-    """Read a ledger line; msgspec.DecodeError or ValidationError when it is none."""
-    return msgspec.json.decode(content, type=UsageEvent)
+    """Read a ledger line; msgspec.DecodeError or ValidationError when it is none.
+
+    Scripts write times as numbers, in seconds: they know no calendar.
+    """
+    return msgspec.json.decode(content, type=UsageEvent, strict=False)
+
+
+def milliseconds_of(moment: datetime) -> int:
+    """Give a moment in ms since 1970."""
+    return round(moment.timestamp() * 1000)

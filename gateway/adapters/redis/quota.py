@@ -2,28 +2,25 @@
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import tzinfo
 
 from gateway.adapters.redis.links import Confirmed
-from gateway.adapters.redis.names import Names, encode_event
+from gateway.adapters.redis.names import Names, decode_event, encode_event, milliseconds_of
 from gateway.adapters.redis.plans import Place, SharedPlans, Told, place_of, told_of
 from gateway.adapters.redis.replies import Reply, asked, reply_decoder, understood
 from gateway.adapters.redis.reserving import reserve_arguments, reserve_keys
 from gateway.adapters.redis.scripts import Scripts
-from gateway.adapters.redis.settling import Settling
+from gateway.adapters.redis.settling import REMEMBERED, Settling
 from gateway.domain.flights import Ending, Lead
 from gateway.domain.quota import Calendar, Claim, Counts, Refusal, Reservation, calendar_of, shard_of
 from gateway.domain.usage import UsageEvent
-from gateway.service.ports import QuotaUnavailable, Settlement
+from gateway.service.ports import QuotaEmptied, QuotaUnavailable, Settlement
 
 # After a loss: time for every replica to notice (each looks once a second) and to take again what it holds.
 RESTORE_MILLISECONDS = 3_000
-# The drain carries lines to the ledger within a second; what was settled longer ago is there, unless SQL is down.
-RECENT_SECONDS, MOST_RECENT = 300.0, 20_000
 SETTLE_SECONDS = 5.0  # design.md section 6, "Outages"
 
 
@@ -53,7 +50,6 @@ class RedisQuotas:
         self._wait_replicas = wait_replicas
         self.unconfirmed = 0
         self._open: dict[str, Claim] = {}
-        self._recent: deque[tuple[float, Settlement]] = deque(maxlen=MOST_RECENT)
         self._clock_ahead = 0  # ms: the store's clock minus ours, learned when the calendars disagree
         self.shards: set[int] = set()  # where this replica has taken something, so where its lease must be renewed
 
@@ -86,14 +82,13 @@ class RedisQuotas:
     ) -> None:
         """Charge some of the pictures, give the rest back, append the event, tell those who wait."""
         settlement = Settlement(reservation=reservation, charged=charged, event=event, ending=ending)
-        await self._end("settled", settlement, encode_event(event))
+        await self._end("settled", settlement)
         self._open.pop(event.event_id, None)
-        self._recent.append((time.monotonic(), settlement))
 
     async def release(self, claim: Claim) -> None:
         """Give back everything but the request, or keep a reserve that is still under way from taking anything."""
         released = Settlement(reservation=self.assumed(claim), charged=0, event=claim.abandoned)
-        await self._end("released", released, b"")
+        await self._end("released", released)
         self._open.pop(claim.request_id, None)
 
     def assumed(self, claim: Claim) -> Reservation:
@@ -104,15 +99,29 @@ class RedisQuotas:
             claim=claim,
             day=calendar.days[0].name,
             month=calendar.months[0].name,
-            second=now // 1000,
+            moment=now,
             leads=tuple(Lead(index=index) for index in range(claim.pictures)) if claim.sought else (),
         )
 
-    async def refill(self, shard: int, calendar: Calendar, counts: Mapping[str, Counts], *, fresh: bool) -> None:
+    async def now(self, shard: int) -> int:
+        """Give the store's time in ms since 1970."""
+        moment: int = await asked(self._scripts.run("moment", [Names(shard).of("clock")], (), self._deadline))
+        return moment
+
+    async def refill(
+        self,
+        shard: int,
+        calendar: Calendar,
+        counts: Mapping[str, Counts],
+        counted: Collection[str] = (),
+        *,
+        fresh: bool,
+    ) -> None:
         """Give an emptied shard its counts back."""
         names, (day, month) = Names(shard), (calendar.days[0], calendar.months[0])
-        keys = [names.of("epoch"), names.of("clock")]
-        arguments: list[object] = [0 if fresh else RESTORE_MILLISECONDS, day.ends, month.ends]
+        keys = [names.of("epoch"), names.of("clock"), names.of("counted")]
+        wait = 0 if fresh else RESTORE_MILLISECONDS
+        arguments: list[object] = [wait, day.ends, month.ends, REMEMBERED, len(counted), *counted]
         for subject, count in counts.items():
             keys += names.windows(subject, (day.name,), (month.name,))[1:3]
             arguments += (count.images_today, count.images_this_month, count.spend)
@@ -126,13 +135,15 @@ class RedisQuotas:
         pairs = zip(shards, found, strict=True)
         return [(shard, epoch.decode()) for shard, epoch in pairs if epoch not in {None, b"ready"}]
 
-    def held(self, shard: int) -> tuple[list[Claim], list[Settlement]]:
-        """Tell what this replica has not settled yet, and what it settled so lately that the ledger may lack it."""
-        while self._recent and time.monotonic() - self._recent[0][0] > RECENT_SECONDS:
-            self._recent.popleft()
-        claims = [claim for claim in self._open.values() if shard_of(claim.project_id) == shard]
-        recent = [settled for _, settled in self._recent if shard_of(settled.event.project_id) == shard]
-        return claims, recent
+    def held(self, shard: int) -> list[Claim]:
+        """Tell what this replica has not settled yet."""
+        return [claim for claim in self._open.values() if shard_of(claim.project_id) == shard]
+
+    async def lost(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Give those settlements that the store does not have."""
+        states = (self._scripts.call("HGET", _record(settlement.reservation), "state") for settlement in settlements)
+        found = await asked(asyncio.gather(*states))
+        return [settled for settled, state in zip(settlements, found, strict=True) if state != b"settled"]
 
     async def take_again(self, claim: Claim) -> None:
         """Take what was lost with the store, over a limit if need be."""
@@ -156,11 +167,11 @@ class RedisQuotas:
         self.unconfirmed += reply.granted is not None and done.replicas < self._wait_replicas
         return reply
 
-    async def _end(self, how: str, settlement: Settlement, event: bytes) -> None:
+    async def _end(self, how: str, settlement: Settlement) -> None:
         """End a reservation, and its flights where they lie in another slot."""
-        if (ended := await self._ended(settlement, how, event)) == b"moved":
+        if (ended := await self._ended(settlement, how)) == b"moved":
             moved = await self._moved(settlement.reservation)
-            ended = await self._ended(replace(settlement, reservation=moved), how, event)
+            ended = await self._ended(replace(settlement, reservation=moved), how)
         if ended != b"fenced":
             await self._end_flights(settlement)
 
@@ -171,17 +182,19 @@ class RedisQuotas:
 
     async def _moved(self, reservation: Reservation) -> Reservation:
         """Ask from which windows a reservation took, when not from those assumed."""
-        record = Names(shard_of(reservation.claim.project_id)).of("reservation", reservation.claim.request_id)
-        where = await asked(self._scripts.call("HMGET", record, "day", "month", "second"))
-        return replace(reservation, day=where[0].decode(), month=where[1].decode(), second=int(where[2]))
+        where = await asked(self._scripts.call("HMGET", _record(reservation), "day", "month", "record"))
+        moment = milliseconds_of(decode_event(where[2]).time)
+        return replace(reservation, day=where[0].decode(), month=where[1].decode(), moment=moment)
 
-    async def _ended(self, settlement: Settlement, how: str, event: bytes) -> bytes:
-        settling = Settling(reservation=settlement.reservation, owner=self._owner, told=_told(settlement))
-        arguments = settling.arguments(how, settlement.charged, event)
+    async def _ended(self, settlement: Settlement, how: str) -> bytes:
+        reservation = settlement.reservation
+        line = encode_event(replace(settlement.event, time=reservation.time)) if how == "settled" else b""
+        settling = Settling(reservation=reservation, owner=self._owner, told=_told(settlement))
+        arguments = settling.arguments(how, settlement.charged, line)
         done = await self._run("settle", settling.keys(), arguments, SETTLE_SECONDS)
         ended: bytes = done.reply
         if ended == b"empty":
-            raise QuotaUnavailable("the store was emptied and is not refilled yet")
+            raise QuotaEmptied(shard_of(reservation.claim.project_id))
         if ended != b"moved" and done.replicas < self._wait_replicas:
             raise QuotaUnavailable(f"{how}, but only {done.replicas} replicas of the store know it yet")
         return ended
@@ -190,6 +203,10 @@ class RedisQuotas:
         running = self._scripts.run_confirmed(name, keys, arguments, deadline, self._wait_replicas)
         confirmed: Confirmed = await asked(running)
         return confirmed
+
+
+def _record(reservation: Reservation) -> str:
+    return Names(shard_of(reservation.claim.project_id)).of("reservation", reservation.claim.request_id)
 
 
 def _told(settlement: Settlement) -> Told | None:

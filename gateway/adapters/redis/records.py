@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.adapters.redis.names import decode_event
+from gateway.adapters.redis.names import decode_event, milliseconds_of
 from gateway.adapters.redis.plans import decode_sought
 from gateway.adapters.redis.replies import decode_end
 from gateway.adapters.redis.scripts import Scripts
@@ -13,7 +13,7 @@ from gateway.domain.flights import Lead, Receipt
 from gateway.domain.quota import Claim, Limits, Reservation, Subject, subject_names
 from gateway.service.ports_flights import Orphan
 
-FIELDS = ("record", "day", "month", "second", "price", "sought", "n", "first", "fence")
+FIELDS = ("record", "day", "month", "price", "sought", "n", "first", "fence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Record:
 async def read_record(scripts: Scripts, key: str) -> Record | None:
     """Read a record; None when there is none, or only the mark of a release. StoreUnavailable without an answer."""
     fields: Sequence[bytes | None] = await scripts.call("HMGET", key, *FIELDS)
-    line, day, month, second, price, *job = fields
+    line, day, month, price, *job = fields
     if line is None or day is None or month is None:
         return None
     event = decode_event(line)
@@ -44,7 +44,7 @@ async def read_record(scripts: Scripts, key: str) -> Record | None:
         claim=claim,
         day=day.decode(),
         month=month.decode(),
-        second=int(second or 0),
+        moment=milliseconds_of(event.time),
         leads=tuple(Lead(index=index) for index in range(int(first or 0), int(n or 0))),
         fence=int(fence or 1),
     )

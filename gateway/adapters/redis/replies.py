@@ -31,7 +31,7 @@ class Granted(msgspec.Struct):
 
     day: str
     month: str
-    second: int
+    moment: int
     rooms: list[RoomWords] = []
     shadowed: list[RoomWords] = []
     hits: list[tuple[str, int, str]] = []
@@ -105,7 +105,7 @@ def _reservation(claim: Claim, granted: Granted) -> Reservation:
         claim=claim,
         day=granted.day,
         month=granted.month,
-        second=granted.second,
+        moment=granted.moment,
         rooms=tuple(_room(words, claim.subjects) for words in granted.rooms),
         shadowed=tuple(_room(words, claim.subjects) for words in granted.shadowed),
         hits=hits,

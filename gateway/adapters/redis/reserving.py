@@ -2,7 +2,6 @@
 
 import msgspec
 
-from gateway.adapters.redis.names import encode_event
 from gateway.adapters.redis.plans import Place, encode_sought
 from gateway.adapters.redis.replies import LIMITS
 from gateway.adapters.redis.settling import common_keys
@@ -24,6 +23,7 @@ def reserve_keys(claim: Claim, place: Place, owner: str, calendar: Calendar) -> 
         names.of("idempotency", key_id, sought.idempotency_key if sought else ""),
         names.of("bodies", key_id, sought.body if sought else ""),
         names.of("events"),
+        names.of("counted"),
     ]
     for subject in claim.subjects:
         days, months = ((period.name for period in periods) for periods in (calendar.days, calendar.months))
@@ -50,8 +50,7 @@ def reserve_arguments(
 
 
 def _record(claim: Claim) -> bytes:
-    """Write the line that stands if the owner dies; with `sought`, without what reserve.lua puts into it."""
-    if claim.sought is None:
-        return encode_event(claim.abandoned)
+    """Write the line that stands if the owner dies, without what reserve.lua puts into it."""
     line = msgspec.to_builtins(claim.abandoned)
-    return msgspec.json.encode({name: value for name, value in line.items() if name not in FOUND_LATER})
+    put_in = {"time", *(FOUND_LATER if claim.sought else ())}
+    return msgspec.json.encode({name: value for name, value in line.items() if name not in put_in})

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from gateway.adapters.redis.names import JOBS
 from gateway.adapters.redis.plans import Place, Told, encode_told, place_of
 from gateway.domain.quota import Claim, Reservation
+from gateway.service.ports import KNOWN_SECONDS
 
-REMEMBERED = 600_000  # ms: how long a request id is known after its end
+REMEMBERED = round(KNOWN_SECONDS * 1000)  # ms
 
 
 def common_keys(claim: Claim, place: Place, owner: str) -> list[str]:
@@ -32,7 +33,7 @@ class Settling:
         reservation, place = self.reservation, place_of(self.reservation.claim).at_home()
         names = place.home
         keys = [*common_keys(reservation.claim, place, self.owner), names.of("events"), names.of("epoch")]
-        keys += place.results, place.flights, place.index
+        keys += place.results, place.flights, place.index, names.of("counted")
         for subject in reservation.claim.subjects:
             keys += names.windows(subject.name, (reservation.day,), (reservation.month,))
         return keys

@@ -1,23 +1,25 @@
 """The ledger: one row per job, written in batches, changed only by better knowledge of the same job."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.adapters.sql.engine import READING, SECONDS, reaching, reason_of, refuses_data
 from gateway.adapters.sql.tables import usage_events
 from gateway.domain.errors import DatabaseUnavailable
-from gateway.domain.usage import RANKS, UsageEvent, Used
+from gateway.domain.usage import RANKS, Outcome, Tally, UsageEvent, Used
 from gateway.service.ports import LedgerUnavailable, LinesRefused
 
 SUM_SECONDS = 60.0  # a month of a large installation
+BATCH = 1000  # ids in one question
+LONG, LONGEST = timedelta(minutes=30), timedelta(hours=25)  # jobs that take long; paid pictures are tried for a day
 
 _KNOWN = max(RANKS.values())
 _UNCERTAIN = {outcome.value: rank for outcome, rank in RANKS.items() if rank < _KNOWN}
@@ -29,6 +31,9 @@ class SqlLedger:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._reading = engine.execution_options(**{READING: True})
+        # SQLite's transactions see one instant by themselves.
+        postgres = engine.dialect.name == "postgresql"
+        self._snapshot = {"isolation_level": "REPEATABLE READ"} if postgres else dict[str, str]()
 
     async def write(self, events: Sequence[UsageEvent]) -> None:
         """Add or improve lines; writing the same events again changes nothing.
@@ -47,21 +52,35 @@ class SqlLedger:
 
     async def used_since(self, start: datetime) -> list[Used]:
         """Sum what each key was charged for since a moment, for refilling counters; LedgerUnavailable as above."""
-        table = usage_events.c
-        query = (
-            sa.select(table.project_id, table.key_id, _sum(table.pictures_delivered), _sum(table.price))
-            .where(table.time >= start, table.pictures_delivered > 0)
-            .group_by(table.project_id, table.key_id)
-        )
-        async with _answering(SUM_SECONDS), asyncio.timeout(SECONDS) as first, self._reading.connect() as connection:
-            first.reschedule(None)  # it answers, so that the sum may take its time
-            return [Used(*row) for row in await connection.execute(query)]
+        async with self._summing() as connection:
+            return await _used_since(connection, start)
 
-    async def known(self, event_ids: Sequence[str]) -> set[str]:
-        """Tell which lines are there; LedgerUnavailable as above."""
-        query = sa.select(usage_events.c.event_id).where(usage_events.c.event_id.in_(event_ids))
-        async with _answering(), self._reading.connect() as connection:
-            return set((await connection.execute(query)).scalars())
+    async def tally(self, day: datetime, month: datetime, ended: datetime) -> Tally:
+        """Sum, and name what ended lately with a known outcome, as of one instant; LedgerUnavailable as above."""
+        async with self._summing() as fresh:
+            connection = await fresh.execution_options(**self._snapshot)
+            return Tally(
+                today=await _used_since(connection, day),
+                month=await _used_since(connection, month),
+                ended=await _ended_since(connection, ended),
+            )
+
+    async def known(self, event_ids: Sequence[str]) -> Mapping[str, Outcome]:
+        """Tell which lines are there, and their outcomes; LedgerUnavailable as above."""
+        table, found = usage_events.c, dict[str, Outcome]()
+        async with self._summing() as connection:
+            for start in range(0, len(event_ids), BATCH):
+                some = event_ids[start : start + BATCH]
+                query = sa.select(table.event_id, table.outcome).where(table.event_id.in_(some))
+                found |= {name: Outcome(outcome) for name, outcome in await connection.execute(query)}
+        return found
+
+    @asynccontextmanager
+    async def _summing(self) -> AsyncGenerator[AsyncConnection]:
+        """Give a connection for a question that may take its time once the database answers."""
+        async with _answering(SUM_SECONDS), asyncio.timeout(SECONDS) as first, self._reading.connect() as connection:
+            first.reschedule(None)
+            yield connection
 
     async def _write(self, rows: list[dict[str, Any]]) -> dict[str, str]:
         """Write rows and give those that are refused: a batch that is refused for its data is halved to find them."""
@@ -85,6 +104,27 @@ class SqlLedger:
         changed = {column.name: insert.excluded[column.name] for column in usage_events.columns}
         better = _rank(insert.excluded.outcome) > _rank(usage_events.c.outcome)
         return insert.on_conflict_do_update(index_elements=["event_id"], set_=changed, where=better)
+
+
+async def _used_since(connection: AsyncConnection, start: datetime) -> list[Used]:
+    table = usage_events.c
+    query = (
+        sa.select(table.project_id, table.key_id, _sum(table.pictures_delivered), _sum(table.price))
+        .where(table.time >= start, table.pictures_delivered > 0)
+        .group_by(table.project_id, table.key_id)
+    )
+    return [Used(*row) for row in await connection.execute(query)]
+
+
+async def _ended_since(connection: AsyncConnection, start: datetime) -> list[tuple[str, str]]:
+    """Give jobs that ended since a moment: lines have the time at which a job began, and how long it took."""
+    table = usage_events.c
+    lately, long = table.time >= start - LONG, table.latency_ms >= int(LONG / timedelta(milliseconds=1))
+    query = sa.select(table.event_id, table.project_id, table.time, table.latency_ms).where(
+        table.time >= start - LONGEST, sa.or_(lately, long), table.outcome.not_in(_UNCERTAIN)
+    )
+    rows = await connection.execute(query)
+    return [(row[0], row[1]) for row in rows if row[2] + timedelta(milliseconds=row[3]) >= start]
 
 
 @asynccontextmanager

@@ -25,7 +25,7 @@ class Office:
     def __init__(self, *lines):
         self.stream, self.ledger, self.observer = FakeUsageStream(*lines), FakeLedger(), FakeObserver()
         self.backlog = Backlog(5, self.observer)
-        self.metering = Metering(self.stream, self.ledger, self.backlog)
+        self.metering = Metering(self.stream, self.ledger, self.backlog, self.observer)
 
     def written(self):
         return sorted(self.ledger.lines)
@@ -153,3 +153,10 @@ async def test_a_shard_that_gives_no_answer_counts_as_before():
     office.stream.down = {shard_of(line.project_id) for line in LINES}
     await office.metering.measure()
     assert office.backlog.lines == len(LINES)
+
+
+async def test_a_database_that_is_away_is_told():
+    office = Office(*LINES)
+    office.ledger.down = True
+    await office.metering.drain()
+    assert ["LedgerUnavailable", "the database is down"] in office.observer.all("outage")

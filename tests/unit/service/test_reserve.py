@@ -13,10 +13,9 @@ from gateway.service.backlog import Backlog
 from gateway.service.jobs import Jobs
 from gateway.service.ports import QuotaEmptied, QuotaRestoring
 from gateway.service.reserve import RELEASE_PAUSE, Reservations
-from gateway.service.settlements import Settlements
 from tests.builders import NOW, PRICE, a_claim, a_line
 from tests.fakes import FakeClock, FakeObserver, settle
-from tests.fakes_quota import FakeQuotas, FakeSpool
+from tests.fakes_quota import FakeQuotas, FakeSpool, settlements_on
 from tests.quota_memory import Memory
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +28,7 @@ class Desk:
         self.clock, self.spool, self.crashes = FakeClock(), FakeSpool(), []
         self.store = FakeQuotas(Memory(self.clock))
         self.backlog = Backlog(10, FakeObserver())
-        settlements = Settlements(self.store, self.spool, self.backlog, FakeObserver())
+        settlements = settlements_on(self.store, self.spool, self.backlog, FakeObserver())
         self.jobs = Jobs(self.crashes.append)
         self.refilled, self.shadowed = [], []
         self.reservations = Reservations(

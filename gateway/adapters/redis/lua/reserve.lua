@@ -10,17 +10,18 @@
 --       4 clock (ms)   5 epoch ('ready', or until when the store is being refilled, ms; absent: it was emptied)
 --       6 results   7 flights   8 handed (of the plan, as lib/look.lua says)
 --       9 Idempotency-Key ('<digest of the body> <job>')   10 jobs of this key and body (list, the newest first)
---       11 usage stream   then for each subject: minute (hash), day A, day B (counters), month A, month B (hashes),
+--       11 usage stream   12 counted (as refill.lua says)   then for each subject: minute (hash), day A, day B (counters), month A, month B (hashes),
 --       running (set)
 -- ARGV  1 request id   2 owner   3 lease, ms   4 pictures   5 price of one, millionths
---       6 record: the event if its owner dies; with `sought` without outcome, cost, cost_uncertain and cache
+--       6 record: the event if its owner dies, without time; with `sought` also without outcome, cost,
+--       cost_uncertain and cache
 --       7-9 start of day A, its end (= start of day B), end of day B, ms   10-12 the same of the months
 --       13, 14 names of the days   15, 16 names of the months   17 1: taken again after a loss of the store
 --       18 sought (JSON of gateway.domain.caching.Sought; '' for none)   19 what claim.lua found ('' to look here)
 --       20 created, s   21 key id   22 shard   23 the most that all pictures may cost
 --       then for each subject: requests/minute, images/minute, images/day, images/month, concurrent, spend/month
 --       (-1: none), shadow (0 or 1)
--- Gives JSON: {granted: {day, month, second, rooms, shadowed, hits, follows, replay, settled}} | {refused: room}
+-- Gives JSON: {granted: {day, month, moment (ms), rooms, shadowed, hits, follows, replay, settled}} | {refused: room}
 --       | {empty: true} | {clock: ms} | {restoring: ms} | {reused: true} | {notled: true}
 --       hits, follows: as lib/look.lua says   replay: {job, created, ended: ends, '' for a withdrawal}
 --       room: [subject index, limit index, limit, used, ms until some of it is free]
@@ -46,6 +47,7 @@ redis.call('SET', KEYS[4], string.format('%.0f', now))
 -- After a loss the replicas take again what they hold, with ARGV 17 set; until they had time to, nothing is granted.
 local epoch = redis.call('GET', KEYS[5])
 if not epoch then return '{"empty":true}' end
+if ARGV[17] == '1' and redis.call('SISMEMBER', KEYS[12], ARGV[1]) == 1 then return '{"released":true}' end
 if epoch ~= 'ready' and ARGV[17] ~= '1' then
   if now < tonumber(epoch) then return string.format('{"restoring":%.0f}', tonumber(epoch) - now) end
   redis.call('SET', KEYS[5], 'ready')
@@ -148,10 +150,10 @@ local function minute(buckets, kind, limit, needed)
 end
 
 local rooms, shadowed, refused = {}, {}, nil
-local subjects = (#KEYS - 11) / 6
+local subjects = (#KEYS - 12) / 6
 local expired = {}
 for s = 1, subjects do
-  local k, a = 11 + (s - 1) * 6, 23 + (s - 1) * 7
+  local k, a = 12 + (s - 1) * 6, 23 + (s - 1) * 7
   local shadow = arg(a + 7) == 1
   local function measure(index, used, needed, wait)
     local limit = arg(a + index)
@@ -160,6 +162,7 @@ for s = 1, subjects do
     if used + needed > limit and (needed > 0 or not sought) then
       if shadow then shadowed[#shadowed + 1] = room else refused = refused or room end
     end
+    if wait == 0 and needed > 0 and room ~= refused then room[5] = (second + WINDOW) * 1000 - now end -- it is the oldest
     room[4] = used + needed
     rooms[#rooms + 1] = room
   end
@@ -195,7 +198,7 @@ end
 
 local minutes = '' -- indexes of the subjects whose minute counts this request
 for s = 1, subjects do
-  local k, a = 11 + (s - 1) * 6, 23 + (s - 1) * 7
+  local k, a = 12 + (s - 1) * 6, 23 + (s - 1) * 7
   if expired[s] then
     minutes = minutes .. s
     if #expired[s] > 0 then redis.call('HDEL', KEYS[k + 1], unpack(expired[s])) end
@@ -214,7 +217,7 @@ for s = 1, subjects do
   end
 end
 
-local granted = {day = ARGV[12 + day], month = ARGV[14 + month], second = second}
+local granted = {day = ARGV[12 + day], month = ARGV[14 + month], moment = now}
 if #rooms > 0 then granted.rooms = listed(rooms) end
 if #shadowed > 0 then granted.shadowed = shadowed end
 if #found.hits > 0 then granted.hits = found.hits end
@@ -232,12 +235,14 @@ if replay then
 end
 local encoded = cjson.encode({granted = granted})
 
--- Gives the ledger's line, with what the adapter left out because it depends on what was found.
+-- Gives the ledger's line, with what the adapter left out: by the time of a line it is summed what was counted in
+-- which window, so that it has to be the time by which that was chosen; the rest depends on what was found.
+local function timed(rest) return string.format('{"time":%.3f,', now / 1000) .. rest .. string.sub(ARGV[6], 2) end
 local function line(outcome, cost, cache)
-  return string.format('{"outcome":"%s","cost":%.0f,"cost_uncertain":%s,"cache":"%s",',
-    outcome, cost, tostring(cost > 0), cache) .. string.sub(ARGV[6], 2)
+  return timed(string.format('"outcome":"%s","cost":%.0f,"cost_uncertain":%s,"cache":"%s",',
+    outcome, cost, tostring(cost > 0), cache))
 end
-local record = ARGV[6]
+local record = timed('')
 if sought then
   record = line('abandoned', arg(23) * pictures / math.max(asked, 1), pictures > 0 and 'MISS' or 'COALESCED')
 end

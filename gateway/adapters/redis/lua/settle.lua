@@ -2,12 +2,13 @@
 -- With: clock, variants, land
 -- Ends a reservation: what was not charged goes back to the windows it came from, the request stays counted, and the
 -- ledger's line is appended. Idempotent per request id. A settle after the lease was collected is accepted: what is
--- charged is taken again, over a limit if need be, since the pictures exist.
+-- charged is taken again, over a limit if need be, since the pictures exist. What a refill has counted is not.
 --
 -- A reservation that was made with `sought` is a job: its flights end with it, and all who wait are told.
 --
 -- KEYS  1 reservation   2 owners   3 held by the reservation's owner   4 clock   5 usage stream   6 epoch
---       7 results   8 flights   9 index of plans (as lib/land.lua says)   then for each subject: minute, day, month, running
+--       7 results   8 flights   9 index of plans (as lib/land.lua says)   10 counted (as refill.lua says)
+--       then for each subject: minute, day, month, running
 -- ARGV  1 request id   2 settled | released | abandoned   3 pictures charged   4 event ('' for none)
 --       5 price of one, millionths   6 second of the reservation   7 owner   8 ms to remember the request id
 --       9, 10 day and month whose windows the keys name   11 fence of who asks
@@ -59,12 +60,13 @@ end
 
 -- A reservation that was collected, or lost with the whole store, holds nothing any more.
 local held = state == 'held' and tonumber(redis.call('HGET', KEYS[1], 'pictures')) or 0
-local change = tonumber(ARGV[3]) - held
+local counted = not state and redis.call('SISMEMBER', KEYS[10], ARGV[1]) == 1
+local change = counted and 0 or tonumber(ARGV[3]) - held
 -- A release knows neither the second of its reserve, nor whose minute was counted then: limits may have changed since.
 local bucket, minutes = 'i' .. (where[3] or ARGV[6]), where[4] or ''
 local spend = string.format('%.0f', change * tonumber(ARGV[5]))
-for s = 0, (#KEYS - 9) / 4 - 1 do
-  local k = 9 + s * 4
+for s = 0, (#KEYS - 10) / 4 - 1 do
+  local k = 10 + s * 4
   if change ~= 0 then
     if string.find(minutes, s + 1, 1, true) and redis.call('HEXISTS', KEYS[k + 1], bucket) == 1 then
       redis.call('HINCRBY', KEYS[k + 1], bucket, change)
@@ -100,5 +102,5 @@ if ARGV[12] ~= '' then
 end
 redis.call('PEXPIRE', KEYS[1], remembered)
 redis.call('SREM', KEYS[3], ARGV[1])
-if ARGV[4] ~= '' then redis.call('XADD', KEYS[5], '*', 'event', ARGV[4]) end
+if ARGV[4] ~= '' and not counted then redis.call('XADD', KEYS[5], '*', 'event', ARGV[4]) end
 return state == 'held' and 'settled' or 'late'
