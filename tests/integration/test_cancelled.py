@@ -13,7 +13,7 @@ from gateway.service.reserve import Reservations
 from tests import redis_servers
 from tests.fakes import FakeClock, FakeObserver
 from tests.fakes_quota import FakeSpool, settlements_on
-from tests.ports.test_quota_store import shop
+from tests.ports.quota_shop import real_shop
 
 pytestmark = pytest.mark.anyio
 LIMITS = Limits(images_per_minute=9, images_per_day=9, concurrent=1, spend_per_month=10**9)
@@ -47,12 +47,12 @@ class Desk:
         assert self.crashes == []
         for limit in (Limit.IMAGES_PER_MINUTE, Limit.IMAGES_PER_DAY, Limit.CONCURRENT, Limit.SPEND_PER_MONTH):
             assert await self.at.used(limit) == 0
-        assert self.at.quotas.held(self.at.names.shard) == []
+        assert self.at.quotas.held(self.at.shard) == []
 
 
 async def test_whenever_it_is_cancelled(server):
     """After every number of turns of the loop that a reserve takes: before it is sent, under way, just answered."""
-    async with shop(server[0]) as at:
+    async with real_shop(server[0]) as at:
         desk, granted, ticks = Desk(at), False, 0
         while not granted:
             taking = desk.take()
@@ -72,7 +72,7 @@ async def test_whenever_it_is_cancelled(server):
 async def test_while_the_server_stands_still(server):
     """What was sent is done when the server goes on, long after its client has gone."""
     url, node = server
-    async with shop(url) as at:
+    async with real_shop(url) as at:
         desk = Desk(at)
         await at.client.ping()
         node.send(redis_servers.STOP)
