@@ -74,7 +74,7 @@ async def test_while_the_server_stands_still(server):
     url, node = server
     async with real_shop(url) as at:
         desk = Desk(at)
-        await at.client.ping()
+        await at.store.client.ping()
         node.send(redis_servers.STOP)
         try:
             taking = desk.take()
