@@ -7,9 +7,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from gateway.adapters.redis.names import Names
+from gateway.domain.projects import DEFAULT_ID
+from gateway.domain.quota import shard_of
 from tests import redis_servers, servers
 from tests.fleet import fleet_on
 from tests.servers import wait_until
+
+LINES = Names(shard_of(DEFAULT_ID)).of("events")
 
 
 @pytest.fixture
@@ -53,6 +58,8 @@ def test_a_settlement_that_redis_has_lost_is_made_again(fragile, carried):
             assert lost.result()[0] == 200
             if carried:
                 wait_until(lambda: running.charged(key_id) == 2, what="the ledger")
+            else:
+                wait_until(lambda: running.redis.ask("XLEN", LINES) == 1, what="the settlement")
         if not carried:
             database.execute("COMMIT")
         wait_until(lambda: running.charged(key_id) == 2, what="the ledger")
