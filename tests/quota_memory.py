@@ -186,7 +186,9 @@ class Shard:
             if value is not None:
                 used = self.used(subject.name, limit)
                 wait = self._resets_in(subject.name, limit, value - used, needed)
-                if wait == 0 and needed and used + needed <= value:  # it is the oldest itself
+                if (
+                    wait == 0 and needed and (subject.limits.shadow or used + needed <= value)
+                ):  # it is the oldest itself
                     wait = (self.now() // 1000 + WINDOW) * 1000 - self.now()
                 yield Room(subject=subject.name, limit=limit, value=value, used=used + needed, resets_in=wait)
 
