@@ -5,10 +5,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from litestar import Litestar
+from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
-from gateway.api import images, models, openapi, ops
+from gateway.api import files, images, models, openapi, ops
 from gateway.api.errors import on_defect, on_failure, on_http_exception
 from gateway.api.middleware import Edge
 from gateway.api.services import Services
@@ -16,10 +17,18 @@ from gateway.domain.errors import GatewayError
 from gateway.settings import Settings
 
 OpenServices = Callable[[Settings], AbstractAsyncContextManager[Services]]
+# What a page may read of an answer (design.md section 5).
+EXPOSED = [
+    *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", "x-should-retry", "etag"),
+    *("content-range", "x-glm-size", "x-glm-changed", "x-ratelimit-limit-requests", "x-ratelimit-limit-images"),
+    *("x-ratelimit-remaining-requests", "x-ratelimit-remaining-images", "x-ratelimit-reset-requests"),
+    "x-ratelimit-reset-images",
+]
 ROUTES = (
     images.generations,
     images.edits,
     images.variations,
+    files.picture,
     models.list_models,
     models.retrieve_model,
     ops.healthz,
@@ -42,6 +51,7 @@ def create_app(settings: Settings, open_services: OpenServices) -> ASGIApp:
         lifespan=[lifespan],
         exception_handlers={GatewayError: on_failure, HTTPException: on_http_exception, Exception: on_defect},
         request_max_body_size=settings.server.max_body,
+        cors_config=_cors(settings.server.cors_origins),
         openapi_config=None,  # its pages would answer unknown paths in HTML
         logging_config=None,
     )
@@ -51,6 +61,13 @@ def create_app(settings: Settings, open_services: OpenServices) -> ASGIApp:
         services.request_finished(route, status, seconds)
 
     return Edge(app, new_request_id, finished)
+
+
+def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
+    """Let pages of these origins call us and read our headers. They bring a key of their own, so no cookies."""
+    if not origins:
+        return None
+    return CORSConfig(allow_origins=list(origins), expose_headers=EXPOSED)
 
 
 def new_request_id() -> str:

@@ -6,14 +6,21 @@ from datetime import UTC, datetime
 
 from PIL import Image
 
-from gateway.domain.image import ImageOrder, ImagePlan, ImageRequest, PaidPicture, Picture, PictureBytes
+from gateway.domain.billing import Tariff
+from gateway.domain.caching import Sought, plan_name
+from gateway.domain.flights import Lead
+from gateway.domain.image import ImageOrder, ImagePlan, ImageRef, ImageRequest, PaidPicture, Picture
+from gateway.domain.job import Job
 from gateway.domain.keys import PREFIX, Caller, StoredKey, compose, digest
 from gateway.domain.limits import Limit, Room
 from gateway.domain.mapping import MappingRules
+from gateway.domain.picture_urls import PictureFile
 from gateway.domain.projects import DEFAULT_ID, DEFAULT_NAME, Project
-from gateway.domain.quota import Claim, Limits, Subject, subject_names
+from gateway.domain.quota import Claim, Limits, Reservation, Subject, subject_names
 from gateway.domain.upstream import Account, CallFailure, Fault
 from gateway.domain.usage import Outcome, UsageEvent
+from gateway.service.deliver import Delivery, InMemory
+from gateway.service.generation import Run
 from gateway.service.ports import CallFailed
 
 PEPPER = b"a pepper for tests"
@@ -51,8 +58,20 @@ def a_paid_picture(name="1", **changes):
 
 
 def a_picture(content=b"bytes", media="png", size=(1280, 1280), account="main", **changes):
-    image = PictureBytes(content=content, media=media, width=size[0], height=size[1])
+    image = an_image(content, media, size)
     return Picture(paid=a_paid_picture(**changes), account=account, image=image)
+
+
+def an_image(content=b"bytes", media="png", size=(1280, 1280)):
+    name = hashlib.sha256(content).hexdigest()
+    return ImageRef(name=name, media=media, width=size[0], height=size[1], bytes=len(content))
+
+
+def a_delivery(content=b"bytes", *, origin="http://gateway", **changes):
+    """A picture that is ready to be handed over."""
+    picture = a_picture(content, **changes)
+    file = PictureFile.of(picture.image, None)
+    return Delivery(picture=picture, url=f"{origin}/{file}", content=InMemory(file=file, held=content))
 
 
 def failed(fault=Fault.INTERNAL, code="500", status=500, **more):
@@ -125,3 +144,24 @@ def a_room(limit=Limit.IMAGES_PER_MINUTE, **changes):
     return Room(
         **{"subject": "key.abcDEF012345", "limit": limit, "value": 10, "used": 4, "resets_in": 30_000, **changes}
     )
+
+
+def a_job(order=None, **changes):
+    order = order or an_order()
+    ordinary = {
+        "caller": a_caller(),
+        "order": order,
+        "tariff": Tariff(price=PRICE, currency="CNY"),
+        "sought": Sought(plan=plan_name(order.plan), scope="project"),
+        "line": a_line("request-1", Outcome.ABANDONED, pictures_requested=order.n, cost=order.n * PRICE),
+        "came": NOW,
+    }
+    return Job(**{**ordinary, **changes})
+
+
+def a_run(order=None, **reservation):
+    """A job without tasks that leads all its pictures."""
+    job = a_job(order)
+    leads = tuple(Lead(index=index) for index in range(job.order.n))
+    taken = {"day": "2026-11-23", "month": "2026-11", "moment": 1000, "leads": leads, **reservation}
+    return Run(job=job, reservation=Reservation(claim=job.claim(lead=True), **taken))

@@ -7,10 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from gateway.domain.errors import DatabaseUnavailable, NameTaken
-from gateway.domain.image import PictureBytes
 from gateway.domain.terms import with_changes
 from gateway.service.dispatch import Dispatch, Slots
-from tests.builders import NOW, a_paid_picture, a_plan, an_account
+from gateway.service.keeping import Keeping
+from tests.builders import NOW, a_paid_picture, a_plan, an_account, an_order
+from tests.fakes_store import FakeDownload, FakePictureStore
 
 
 class FakeClock:
@@ -73,13 +74,14 @@ class FakeSource:
         self.gate = asyncio.Event()
         self.gate.set()
 
+    @asynccontextmanager
     async def fetch(self, url):
         self.urls.append(url)
         await self.gate.wait()
         end = self.ends.pop(0) if self.ends else None
         if isinstance(end, BaseException):
             raise end
-        return end or PictureBytes(content=url.encode(), media="png", width=1280, height=1280)
+        yield end or FakeDownload(url.encode())
 
 
 class FakeKeys:
@@ -164,6 +166,9 @@ class FakeObserver:
     def picture_delivered(self, plan):
         self.told.append(("picture_delivered", plan.model))
 
+    def store_failed(self, operation, reason):
+        self.told.append(("store_failed", operation, reason))
+
     def queued(self, change):
         self.waiting += change
         self.most_waiting = max(self.most_waiting, self.waiting)
@@ -177,6 +182,12 @@ class FakeObserver:
     def settlements_unsaved(self, count):
         self.unsaved = count
 
+    def settlement_stuck(self, settlement, reason):
+        self.told.append(("settlement_stuck", settlement, reason))
+
+    def outage(self, what, reason):
+        self.told.append(("outage", what, reason))
+
     def settlement_lost(self, settlement):
         self.told.append(("settlement_lost", settlement))
 
@@ -185,20 +196,40 @@ class FakeObserver:
         return [said for name, *said in self.told if name == event]
 
 
+class FakeProgress:
+    """Notes how far a picture is."""
+
+    def __init__(self):
+        self.waits = []
+        self.times_sent = 0
+        self.receipts = []
+
+    def waited(self, seconds):
+        self.waits.append(seconds)
+
+    def sent(self):
+        self.times_sent += 1
+
+    async def paid(self, receipt):
+        self.receipts.append(receipt)
+
+
 class Workshop:
     """A Dispatch on fakes of everything that it needs."""
 
     def __init__(self, *ends, accounts=None, max_wait=30.0, max_length=1000):
         self.upstream = FakeUpstream(*ends)
         self.source = FakeSource()
+        self.store = FakePictureStore()
         self.clock = FakeClock()
         self.observer = FakeObserver()
-        self.waits = []
+        self.progress = FakeProgress()
         self.slots = Slots(accounts or [an_account()], max_wait=max_wait, max_length=max_length)
-        self.dispatch = Dispatch(self.upstream, self.source, self.slots, self.clock, self.observer)
+        self.keeping = Keeping(self.source, self.store, self.clock, self.observer)
+        self.dispatch = Dispatch(self.upstream, self.keeping, self.slots, self.clock, self.observer)
 
-    def make(self, **plan):
-        return self.dispatch.make(a_plan(**plan), self.waits.append)
+    def make(self, *, linked=False, **plan):
+        return self.dispatch.make(an_order(plan=a_plan(**plan), linked=linked), self.progress)
 
 
 class Queue:

@@ -3,18 +3,21 @@
 import asyncio
 from collections import defaultdict
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC
 from functools import partial
 from types import SimpleNamespace
 
 from gateway.domain.limits import Limit
 from gateway.domain.quota import Reservation, shard_of
-from gateway.domain.usage import RANKS, Outcome, Used
-from gateway.service.ports import LedgerUnavailable, QuotaUnavailable, Settlement
+from gateway.domain.usage import RANKS, Outcome, Tally, Used
+from gateway.service.outbox import Outbox
+from gateway.service.ports import LedgerUnavailable, LinesRefused, QuotaUnavailable
+from gateway.service.ports_flights import NotLed
+from gateway.service.refill import Refill
+from gateway.service.settlements import Settlements
 from tests.fakes import FakeClock
 from tests.quota_memory import Memory
-
-RECENT = timedelta(minutes=5)  # what was settled longer ago is in the ledger
 
 
 class FakeQuotas:
@@ -22,7 +25,8 @@ class FakeQuotas:
 
     While it is `down` nothing is done; while it is `mute` everything is done and no answer is seen; in both cases
     QuotaUnavailable is raised. While `gate` is not set, a reserve hangs before it takes anything. `troubles` are raised
-    by the next reserves. `asked` is all that was asked for, `refills` what the store was refilled with.
+    by the next reserves. `found` is what requests attach to, by their ids: fields of their Reservation. `asked` is all
+    that was asked for, `refills` what the store was refilled with.
     """
 
     def __init__(self, memory=None, owner="owner", lease=30.0):
@@ -34,28 +38,32 @@ class FakeQuotas:
         self.gate = asyncio.Event()
         self.gate.set()
         self.troubles = []
+        self.found = {}
         self.refills = []
         self._mine = set()
         self._open = {}
-        self._recent = []
+        self.endings = {}
 
     async def reserve(self, claim):
         self.asked.append(("reserve", claim.request_id))
         await self.gate.wait()
         if self.troubles:
             raise self.troubles.pop(0)
+        if claim.sought is not None and not claim.sought.lead:
+            raise NotLed
         self._mine.add(shard_of(claim.project_id))
         answer = self._answer(self._shard(claim.project_id).reserve, claim, self.owner, self.lease)
         if isinstance(answer, Reservation):
             self._open[claim.request_id] = claim
+            answer = replace(answer, **self.found.pop(claim.request_id, {}))
         return answer
 
-    async def settle(self, reservation, charged, event):
+    async def settle(self, reservation, charged, event, ending=None):
+        self.endings[event.event_id] = ending
         self.asked.append(("settle", event.event_id))
-        self._answer(self._shard(event.project_id).settle, reservation, charged, event)
+        line = replace(event, time=reservation.time)
+        self._answer(self._shard(event.project_id).settle, reservation, charged, line)
         self._open.pop(event.event_id, None)
-        settlement = Settlement(reservation=reservation, charged=charged, event=event)
-        self._recent.append((self.memory.clock.now(), settlement))
 
     async def release(self, claim):
         self.asked.append(("release", claim.request_id))
@@ -65,8 +73,11 @@ class FakeQuotas:
     def assumed(self, claim):
         return self._shard(claim.project_id).assumed(claim)
 
-    async def refill(self, shard, calendar, counts, *, fresh):
-        self._answer(partial(self.memory.shards[shard].refill, calendar, counts, fresh=fresh))
+    async def now(self, shard):
+        return self._answer(self.memory.shards[shard].now)
+
+    async def refill(self, shard, calendar, counts, counted=(), *, fresh):
+        self._answer(partial(self.memory.shards[shard].refill, calendar, counts, counted, fresh=fresh))
         self.refills.append((shard, calendar, dict(counts), fresh))
 
     async def losses(self):
@@ -78,13 +89,13 @@ class FakeQuotas:
         self._answer(self._shard(claim.project_id).take_again, claim, self.owner, self.lease)
 
     def held(self, shard):
-        since = self.memory.clock.now() - RECENT
-        self._recent = [(time, settlement) for time, settlement in self._recent if time >= since]
-        settled = [settlement for _, settlement in self._recent]
-        return (
-            [claim for claim in self._open.values() if shard_of(claim.project_id) == shard],
-            [settlement for settlement in settled if shard_of(settlement.event.project_id) == shard],
-        )
+        return [claim for claim in self._open.values() if shard_of(claim.project_id) == shard]
+
+    async def lost(self, settlements):
+        return self._answer(lambda: [one for one in settlements if self._state(one.event) != "settled"])
+
+    def _state(self, event):
+        return self._shard(event.project_id).state(event.event_id)
 
     @property
     def holding(self):
@@ -131,8 +142,8 @@ class FakeSpool:
     def __init__(self, *settlements):
         self.settlements = list(settlements)
 
-    async def put(self, reservation, charged, event):
-        self.settlements.append(Settlement(reservation=reservation, charged=charged, event=event))
+    async def put(self, settlement):
+        self.settlements.append(settlement)
 
     async def waiting(self):
         return list(self.settlements)
@@ -143,7 +154,7 @@ class FakeSpool:
 
 
 class FakeLedger:
-    """Lines by their id. While it is `down`, nothing can be read or written."""
+    """Lines by their id; numbers as large as SQL's. While it is `down`, nothing can be read or written."""
 
     def __init__(self, *lines):
         self.lines = {line.event_id: line for line in lines}
@@ -152,14 +163,26 @@ class FakeLedger:
 
     async def write(self, events):
         self._reach()
-        for event in events:
+        refused = {line.event_id: "too large" for line in events if max(line.cost, abs(line.latency_ms)) >= 2**63}
+        for event in (line for line in events if line.event_id not in refused):
             known = self.lines.get(event.event_id)
             if known is None or RANKS[event.outcome] > RANKS[known.outcome]:
                 self.lines[event.event_id] = event
+        if refused:
+            raise LinesRefused(refused)
 
     async def known(self, event_ids):
         self._reach()
-        return {event_id for event_id in event_ids if event_id in self.lines}
+        return {event_id: self.lines[event_id].outcome for event_id in event_ids if event_id in self.lines}
+
+    async def tally(self, day, month, ended):
+        self._reach()
+        known = [line for line in self.lines.values() if RANKS[line.outcome] == RANKS[Outcome.DELIVERED]]
+        return Tally(
+            today=await self.used_since(day),
+            month=await self.used_since(month),
+            ended=[(line.event_id, line.project_id) for line in known if line.ended >= ended],
+        )
 
     async def used_since(self, start):
         self._reach()
@@ -179,7 +202,8 @@ class FakeLedger:
 class FakeUsageStream:
     """The lines of each shard by their positions; a look gives at most `most`. `down` shards give no answer.
 
-    Another replica has its turn at those that are `elsewhere`.
+    Another replica has its turn at those that are `elsewhere`. `apart` are those that were put aside, by their
+    ids, with the reasons.
     """
 
     def __init__(self, *lines, most=2):
@@ -187,6 +211,7 @@ class FakeUsageStream:
         self.most = most
         self.down = set()
         self.elsewhere = set()
+        self.apart = {}
         self.forgets = True
         for number, line in enumerate(lines):
             self.lines[shard_of(line.project_id)][f"{number}-0"] = line
@@ -211,6 +236,11 @@ class FakeUsageStream:
         for position in positions:
             del self.lines[shard][position]
 
+    async def put_aside(self, shard, reasons):
+        self._reach(shard)
+        for position, reason in reasons.items():
+            self.apart[self.lines[shard].pop(position).event_id] = reason
+
     def all(self):
         """Every line that is not forgotten."""
         return [line for lines in self.lines.values() for line in lines.values()]
@@ -218,3 +248,23 @@ class FakeUsageStream:
     def _reach(self, shard):
         if shard in self.down:
             raise QuotaUnavailable("the store is down")
+
+
+class Books:
+    """A replica's settlements, outbox and refill, over a quota store, a ledger and a stream. `most` are in memory."""
+
+    def __init__(self, store, spool, backlog, observer, *, zone=UTC, most=1000):
+        self.ledger, self.stream = FakeLedger(), FakeUsageStream()
+        self.clock = store.memory.clock if isinstance(store, FakeQuotas) else FakeClock()
+        self.first = False
+        self.outbox = Outbox(store, self.ledger, self.stream, spool, self.clock, most=most)
+        self.refill = Refill(store, self.ledger, self.outbox, self.clock, zone, self._is_first)
+        self.settlements = Settlements(store, spool, backlog, observer, self.outbox, self.refill)
+
+    async def _is_first(self):
+        return self.first
+
+
+def settlements_on(store, spool, backlog, observer):
+    """The settlements of a test that is about something else."""
+    return Books(store, spool, backlog, observer).settlements

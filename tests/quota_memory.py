@@ -63,6 +63,7 @@ class Shard:
     leases: dict = field(default_factory=dict)
     lines: list = field(default_factory=list)
     refilled: Counter = field(default_factory=Counter)
+    counted: frozenset = frozenset()
     collected: int | None = None
 
     def now(self):
@@ -89,20 +90,25 @@ class Shard:
     def assumed(self, claim):
         """Say what a reserve would take from now."""
         day, month = self._period(Limit.IMAGES_PER_DAY).name, self._period(Limit.IMAGES_PER_MONTH).name
-        return Reservation(claim=claim, day=day, month=month, second=self.now() // 1000)
+        return Reservation(claim=claim, day=day, month=month, moment=self.now())
 
     def take_again(self, claim, owner, lease):
         """Take what was lost with the store, over a limit if need be."""
-        if self.epoch is not None and self._find(claim.request_id) is None:
+        lost = self._find(claim.request_id) is None and claim.request_id not in self.counted
+        if self.epoch is not None and lost:
             self.reserve(claim, owner, lease, again=True)
 
     def settle(self, reservation, charged, line):
         """Charge what was delivered, also for what was given back before or is not known: the pictures exist."""
         taken = self._find(reservation.claim.request_id)
         if taken is None and self.epoch is None:
-            raise QuotaUnavailable("the store was emptied and is not refilled yet")
+            raise QuotaEmptied(self.number)
+        if taken is None and reservation.claim.request_id in self.counted:
+            taken = self._remember(Taken(reservation.claim, state="settled"))
         taken = taken or self._remember(Taken(reservation.claim))
         if taken.state != "settled":
+            if taken.grant and (taken.day, taken.month) != (reservation.day, reservation.month):
+                line = replace(line, time=taken.grant.time)
             taken.day, taken.month = taken.day or reservation.day, taken.month or reservation.month
             taken.state, taken.pictures = "settled", charged
             self.lines.append(line)
@@ -129,19 +135,25 @@ class Shard:
         dead = [taken for taken in self.log if taken.state == "held" and self.leases[taken.owner] < now]
         for taken in dead:
             taken.state, taken.pictures, taken.forgotten = "abandoned", 0, now + REMEMBERED
-            self.lines.append(taken.claim.abandoned)
+            self.lines.append(replace(taken.claim.abandoned, time=taken.grant.time))
         return len(dead)
 
-    def refill(self, calendar, counts, *, fresh):
-        """Take the counts of an emptied shard, once."""
-        if self.epoch is not None:
+    def refill(self, calendar, counts, counted=(), *, fresh):
+        """Take the counts of an emptied shard, once, and what is in them."""
+        if self.epoch is not None or (counts and self.now() >= calendar.days[0].ends):
             return
+        self.counted = frozenset(counted)
         self.epoch = READY if fresh else self.now() + RESTORE
         day, month = calendar.days[0].name, calendar.months[0].name
         for subject, count in counts.items():
             self.refilled[subject, day, "pictures"] = count.images_today
             self.refilled[subject, month, "pictures"] = count.images_this_month
             self.refilled[subject, month, "spend"] = count.spend
+
+    def state(self, request_id):
+        """What is known of a request."""
+        taken = self._find(request_id)
+        return taken.state if taken else None
 
     def used(self, subject, limit):
         """How much of a limit is used now."""
@@ -174,6 +186,10 @@ class Shard:
             if value is not None:
                 used = self.used(subject.name, limit)
                 wait = self._resets_in(subject.name, limit, value - used, needed)
+                if (
+                    wait == 0 and needed and (subject.limits.shadow or used + needed <= value)
+                ):  # it is the oldest itself
+                    wait = (self.now() // 1000 + WINDOW) * 1000 - self.now()
                 yield Room(subject=subject.name, limit=limit, value=value, used=used + needed, resets_in=wait)
 
     def _take(self, claim, owner, rooms, shadowed):

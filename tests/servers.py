@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -171,7 +171,10 @@ def glm_gateway(*arguments, env, timeout=60.0):
 
 @contextmanager
 def gateway(tmp_path, upstream, **env):
-    """Run `glm-gateway serve` in front of a simulator; the embedded parts unless env names others."""
+    """Run `glm-gateway serve` in front of a simulator; the embedded parts unless env names others.
+
+    It remembers nothing unless told to, so that tests may use the same prompts.
+    """
     data_dir = tmp_path / "data"
     port = free_port()
     settings = environment(
@@ -180,6 +183,7 @@ def gateway(tmp_path, upstream, **env):
         ZHIPUAI_API_KEY=UPSTREAM_KEY,
         ZHIPUAI_BASE_URL=upstream.base_url,
         ZHIPUAI_CONCURRENCY="50",
+        GLM_GATEWAY_CACHE__SCOPE="off",
     ) | {name: value for name, value in env.items() if value is not None}
     made = glm_gateway("keys", "create", "--name", f"tests {port}", env=settings)
     assert made.returncode == 0, made.stderr
@@ -221,6 +225,31 @@ def redis_command(url, *words):
 def _listens(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def standing_still(tmp_path):
+    """Stop every process of postgres_server(tmp_path) while the block runs: it takes connections and never answers."""
+    postmaster = int((tmp_path / "pg" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(postmaster, signal.SIGSTOP)  # first, so that it makes no further ones
+    stopped = [postmaster, *_children(postmaster)]
+    try:
+        for child in stopped[1:]:
+            os.kill(child, signal.SIGSTOP)
+        yield
+    finally:
+        for process in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+
+
+def _children(parent):
+    """The processes that another one has started, by the kernel's list of all."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            number, _, rest = stat.read_text().partition(" ")
+            if int(rest.rpartition(")")[2].split()[1]) == parent:
+                yield int(number)
 
 
 @contextmanager

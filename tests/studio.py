@@ -3,21 +3,25 @@
 from datetime import UTC
 
 from gateway.api.errors import answer_of
+from gateway.domain.asked import Asked
 from gateway.domain.billing import Tariff
 from gateway.domain.errors import InvalidKey
+from gateway.domain.job import CacheRules
 from gateway.domain.quota import calendar_of
 from gateway.service.authenticate import Authenticate
 from gateway.service.backlog import Backlog
 from gateway.service.books import Books
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
+from gateway.service.leaving import Leaving
+from gateway.service.making import Bounds, Making
 from gateway.service.plan import Planner
 from gateway.service.reserve import Reservations
-from gateway.service.settlements import Settlements
 from gateway.settings.models import load_catalog
 from tests.builders import PEPPER, PRICE, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
 from tests.fakes import FakeClock, FakeKeys, Workshop
-from tests.fakes_quota import FakeQuotas, FakeSpool
+from tests.fakes_flights import FakeFlights
+from tests.fakes_quota import FakeQuotas, FakeSpool, settlements_on
 from tests.quota_memory import Memory
 
 BOOKS = Books(answer_of=answer_of, hash_prompt=lambda prompt: f"hash of {len(prompt)}")
@@ -26,14 +30,14 @@ BOOKS = Books(answer_of=answer_of, hash_prompt=lambda prompt: f"hash of {len(pro
 class Studio:
     """The flow of a request; `concurrency` calls may be in flight, and every model costs PRICE."""
 
-    def __init__(self, *ends, concurrency=10, on_outage="refuse", max_backlog=100, **rules):
+    def __init__(self, *ends, concurrency=10, on_outage="refuse", max_backlog=100, scope="off", most=100, **rules):
         self.shop = Workshop(*ends, accounts=[an_account(concurrency=concurrency)])
         self.crashes = []
         self.jobs = Jobs(self.crashes.append)
         self.quotas = FakeQuotas(Memory(self.shop.clock))
         self.spool = FakeSpool()
         self.refilled = []
-        self.settlements = Settlements(
+        self.settlements = settlements_on(
             self.quotas, self.spool, Backlog(max_backlog, self.shop.observer), self.shop.observer
         )
         self.reservations = Reservations(
@@ -41,22 +45,29 @@ class Studio:
         )
         catalog = load_catalog()
         tariffs = {name: Tariff(price=PRICE, currency="CNY") for name in catalog.models}
-        planner = Planner(catalog, mapping_rules(**rules), tariffs)
-        self.generate = GenerateImages(
-            planner, self.reservations, self.shop.dispatch, self.jobs, self.shop.clock, BOOKS
+        planner = Planner(catalog, mapping_rules(**rules), tariffs, CacheRules(scope=scope), BOOKS)
+        self.flights, self.errands = FakeFlights(), Jobs(self.crashes.append)
+        leaving = Leaving(self.flights, self.errands, self.shop.clock, abandon_after=30.0)
+        making = Making(
+            self.shop.dispatch,
+            self.shop.keeping,
+            self.flights,
+            self.errands,
+            leaving,
+            Bounds(jobs=most, patience=180.0),
         )
+        self.generate = GenerateImages(planner, self.reservations, making, BOOKS, self.jobs, self.shop.clock)
         self.requests = 0
 
     async def start(self, *, strict=False, caller=None, **parameters):
         """Ask as a client does; the requests are request-1, request-2 ..."""
         self.requests += 1
-        more = {"strict": True} if strict else {}
-        request = a_request(**parameters)
-        return await self.generate(caller or a_caller(), request, request_id=f"request-{self.requests}", **more)
+        asked = Asked(request_id=f"request-{self.requests}", strict=strict)
+        return await self.generate(caller or a_caller(), a_request(**parameters), asked)
 
     async def line(self):
         """Wait for the end of everything, and give the only line that was settled."""
-        assert await self.jobs.drain(5) == 0
+        assert await self.jobs.drain(5) == await self.errands.drain(5) == 0
         [line] = self.quotas.events
         return line
 

@@ -35,6 +35,9 @@ class Metrics:
         self.fetch_failures = Counter(
             "glm_gateway_fetch_failures", "Downloads that failed.", ["given_up"], registry=registry
         )
+        self.store_failures = Counter(
+            "glm_gateway_store_failures", "What the picture store could not do.", ["operation"], registry=registry
+        )
         self.queued = Gauge("glm_gateway_queued_pictures", "Pictures that wait for a slot.", registry=registry)
         self.ledger_backlog = Gauge(
             "glm_gateway_ledger_backlog", "Usage records that wait for the database.", registry=registry
@@ -44,6 +47,12 @@ class Metrics:
         )
         self.outages = Counter(
             "glm_gateway_outages", "Rounds of background work that a part did not answer.", ["part"], registry=registry
+        )
+        self.shadow_refusals = Counter(
+            "glm_gateway_shadow_refusals", "Requests that a shadow limit would refuse.", ["limit"], registry=registry
+        )
+        self.lines_set_aside = Counter(
+            "glm_gateway_ledger_lines_set_aside", "Usage records that SQL refused.", ["why"], registry=registry
         )
         self.limits_off = Gauge(
             "glm_gateway_limits_off", "1 while requests are served without limits, else 0.", registry=registry

@@ -1,14 +1,18 @@
 """What the use cases report, as metrics and log events. Prompts never reach the log."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from gateway.adapters.metrics import Metrics
 from gateway.domain.image import ImagePlan, PaidPicture
+from gateway.domain.limits import Room
 from gateway.domain.upstream import Account, Fault
 from gateway.service.ports import Settlement
+
+OUTAGE_SECONDS = 10.0  # between two lines of the log about the same part: background work comes by twice a second
 
 
 class MetricsAndLog:
@@ -17,6 +21,7 @@ class MetricsAndLog:
     def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
         self._metrics = metrics
         self._log = log
+        self._outages: dict[str, float] = {}  # when an outage of each part was logged last
 
     def call_failed(self, account: Account, plan: ImagePlan, fault: Fault, detail: str) -> None:
         """Count and log a call that gave no picture, with the upstream's own text."""
@@ -40,6 +45,11 @@ class MetricsAndLog:
         """Count a picture whose bytes are here."""
         self._metrics.pictures_delivered.labels(plan.model).inc()
 
+    def store_failed(self, operation: str, reason: str) -> None:
+        """Count and log what the store of pictures could not do."""
+        self._metrics.store_failures.labels(operation).inc()
+        self._log.error("picture_store_failed", operation=operation, reason=reason)
+
     def queued(self, change: int) -> None:
         """Follow the length of the queue."""
         self._metrics.queued.inc(change)
@@ -56,6 +66,11 @@ class MetricsAndLog:
         """Follow how many settlements are in memory only."""
         self._metrics.settlements_unsaved.set(count)
 
+    def settlement_stuck(self, settlement: Settlement, reason: str) -> None:
+        """Count and log that the disk does not let go of a settlement."""
+        self._metrics.outages.labels("spool").inc()
+        self._log.error("settlement_stuck", event_id=settlement.event.event_id, reason=reason)
+
     def settlement_lost(self, settlement: Settlement) -> None:
         """Log the whole line that the ledger lacks, by its columns."""
         self._log.error("settlement_lost", charged=settlement.charged, line=msgspec.to_builtins(settlement.event))
@@ -69,9 +84,29 @@ class MetricsAndLog:
         self._log.error("job_crashed", exc_info=failure)
 
     def outage(self, what: str, reason: str) -> None:
-        """Count and log that a part could not be reached."""
+        """Count that a part could not be reached, and log it now and then."""
         self._metrics.outages.labels(what).inc()
-        self._log.warning("part_unreachable", part=what, reason=reason)
+        now = time.monotonic()
+        if now - self._outages.get(what, -OUTAGE_SECONDS) >= OUTAGE_SECONDS:
+            self._outages[what] = now
+            self._log.warning("part_unreachable", part=what, reason=reason)
+
+    def shadowed(self, room: Room) -> None:
+        """Count and log what a limit would have refused if it did more than to count and report."""
+        self._metrics.shadow_refusals.labels(room.limit.value).inc()
+        whose, _, identity = room.subject.partition(".")
+        event = {whose: identity, "limit": room.limit.value, "value": room.value, "used": room.used}
+        self._log.warning("shadow_limit_reached", **event)
+
+    def line_set_aside(self, why: str, position: str, reason: str) -> None:
+        """Count and log a line of usage that will not come into the ledger by itself."""
+        self._metrics.lines_set_aside.labels(why).inc()
+        self._log.error("ledger_line_set_aside", why=why, position=position, reason=reason)
+
+    def redis_concerns(self, concerns: Iterable[str]) -> None:
+        """Log what in the quota store's configuration endangers the counts."""
+        for concern in concerns:
+            self._log.warning("redis_may_lose_counts", concern=concern)
 
     def limits_switched(self, off: bool) -> None:  # noqa: FBT001 - a callback
         """Show that requests are served without limits, or with them again."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.domain.quota import Reservation
 from gateway.domain.usage import UsageEvent
 from gateway.service.ports import Settlement
 
@@ -19,10 +18,9 @@ class DiskSpool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def put(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
+    async def put(self, settlement: Settlement) -> None:
         """Keep a settlement; OSError when the disk refuses."""
-        settlement = Settlement(reservation=reservation, charged=charged, event=event)
-        await asyncio.to_thread(self._write, self._path(event), msgspec.json.encode(settlement))
+        await asyncio.to_thread(self._write, self._path(settlement.event), msgspec.json.encode(settlement))
 
     async def waiting(self) -> list[Settlement]:
         """Give what waits, the oldest first."""

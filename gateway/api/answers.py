@@ -1,15 +1,17 @@
 """Pictures -> OpenAI's answer: JSON (openai-images-api.md section 1.3) or server-sent events (section 1.4)."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 import pybase64
 
-from gateway.domain.image import Change, ContentWarning, ImageOrder, Picture
+from gateway.domain.image import Change, ContentWarning, ImageOrder
 from gateway.domain.mapping import ANSWER_QUALITY
+from gateway.service.deliver import Delivery
+from gateway.service.picture_ports import StoredPicture
 
 # GLM reports no tokens: zeros are honest, and clients fail without the whole object (section 8, trap 6).
 USAGE: dict[str, Any] = {
@@ -27,11 +29,11 @@ _NOT_A_WORD = re.compile(r"[^A-Za-z0-9_.x-]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonAnswer:
-    """The body of a finished generation, written in pieces so that one picture at a time is in base64."""
+    """The body of a finished generation, written in pieces: memory holds no more than one of a picture."""
 
     order: ImageOrder
     created: int
-    pictures: Sequence[Picture]
+    pictures: Sequence[Delivery]
     echo: dict[str, str]
 
     def headers(self) -> dict[str, str]:
@@ -41,18 +43,20 @@ class JsonAnswer:
         lost = (Change(name="n", before=str(order.n), after=str(made)),) if made < order.n else ()
         return {
             "content-length": str(length),
-            **change_headers(replace(order, changes=(*order.changes, *lost))),
-            "x-glm-size": self.pictures[0].size,
+            **change_headers(replace(order, changes=(*order.changes, *lost, *_unconverted(order, self.pictures)))),
+            "x-glm-size": size_of(order, self.pictures[0]),
         }
 
-    def pieces(self) -> Iterator[bytes]:
+    async def pieces(self) -> AsyncIterator[bytes]:
         """Write the body."""
         head, tail = self._frame()
         yield head
         for number, picture in enumerate(self.pictures):
             yield b"," * bool(number) + self._opening(picture)
-            if self.order.response_format == "b64_json":
-                yield pybase64.b64encode(picture.image.content)
+            content = self._inline(picture)
+            if content is not None:
+                async for piece in encoded(content):
+                    yield piece
             yield b'"}'
         yield tail
 
@@ -62,41 +66,53 @@ class JsonAnswer:
             **described(self.order, self.pictures[0]),
             "usage": USAGE,
             **self.echo,
-            **content_filter([warning for picture in self.pictures for warning in picture.paid.warnings]),
+            **content_filter([warning for one in self.pictures for warning in one.picture.paid.warnings]),
         }
         return b'{"created":%d,"data":[' % self.created, b"]," + msgspec.json.encode(tail)[1:]
 
-    def _opening(self, picture: Picture) -> bytes:
+    def _opening(self, picture: Delivery) -> bytes:
         """Write an item up to the end of its text: exactly one of the two keys (section 8, trap 1)."""
-        if self.order.response_format == "b64_json":
+        if self._inline(picture) is not None:
             return b'{"b64_json":"'
-        return b'{"url":' + msgspec.json.encode(picture.paid.url)[:-1]
+        return b'{"url":' + msgspec.json.encode(picture.url)[:-1]
 
-    def _length_of(self, picture: Picture) -> int:
-        closing = len(b'"}')
-        encoded = -(-len(picture.image.content) // 3) * 4 if self.order.response_format == "b64_json" else 0
-        return len(self._opening(picture)) + encoded + closing
+    def _inline(self, picture: Delivery) -> StoredPicture | None:
+        """Give what is written into the body; None for a picture of which the URL is."""
+        return picture.content if self.order.response_format == "b64_json" else None
+
+    def _length_of(self, picture: Delivery) -> int:
+        content, closing = self._inline(picture), len(b'"}')
+        return len(self._opening(picture)) + (encoded_length(content) if content else 0) + closing
 
 
-def completed_event(order: ImageOrder, created: int, picture: Picture, echo: dict[str, str]) -> bytes:
+async def completed_event(
+    order: ImageOrder, created: int, picture: Delivery, echo: dict[str, str]
+) -> AsyncIterator[bytes]:
     """Write one `image_generation.completed`; it carries b64_json whatever was asked (section 8, trap 11)."""
     about = {
         "created_at": created,
         **described(order, picture),
         "usage": USAGE,
         **echo,
-        **content_filter(picture.paid.warnings),
+        **content_filter(picture.picture.paid.warnings),
     }
     kind = b"image_generation.completed"
-    return b"".join(
-        (
-            b"event: %b\ndata: " % kind,
-            b'{"type":"%b","b64_json":"' % kind,
-            pybase64.b64encode(picture.image.content),
-            b'",' + msgspec.json.encode(about)[1:],
-            b"\n\n",
-        )
-    )
+    yield b'event: %b\ndata: {"type":"%b","b64_json":"' % (kind, kind)
+    if picture.content is not None:  # a stream is never only linked
+        async for piece in encoded(picture.content):
+            yield piece
+    yield b'",' + msgspec.json.encode(about)[1:] + b"\n\n"
+
+
+async def encoded(content: StoredPicture) -> AsyncIterator[bytes]:
+    """Write base64; 3 divides the length of every piece but the last, so each has one of its own."""
+    async for piece in content.chunks():
+        yield pybase64.b64encode(piece)
+
+
+def encoded_length(content: StoredPicture) -> int:
+    """Count the characters of the base64."""
+    return -(-content.length // 3) * 4
 
 
 def comment(text: str) -> bytes:
@@ -109,14 +125,18 @@ def error_event(error: dict[str, Any]) -> bytes:
     return b"event: error\ndata: " + msgspec.json.encode({"type": "error", **error}) + b"\n\n"
 
 
-def described(order: ImageOrder, picture: Picture) -> dict[str, str]:
-    """Say what was made in resolved values, never `auto` (section 8, trap 25); size and type come from the bytes."""
-    return {
-        "background": "opaque",
-        "output_format": picture.image.media,
-        "quality": ANSWER_QUALITY[order.plan.quality],
-        "size": picture.size,
-    }
+def described(order: ImageOrder, picture: Delivery) -> dict[str, str]:
+    """Say what was made in resolved values, never `auto` (section 8, trap 25); size and type come from the bytes.
+
+    Of a picture that was only passed on the type is not known, and the size is the one that was ordered.
+    """
+    said = {"background": "opaque", "quality": ANSWER_QUALITY[order.plan.quality], "size": size_of(order, picture)}
+    return said | ({"output_format": picture.content.file.media} if picture.content else {})
+
+
+def size_of(order: ImageOrder, picture: Delivery) -> str:
+    """Give `WxH` as it was measured, or as it was ordered where nobody has measured."""
+    return picture.picture.size or order.plan.size
 
 
 def content_filter(warnings: Sequence[ContentWarning]) -> dict[str, Any]:
@@ -130,6 +150,13 @@ def change_headers(order: ImageOrder) -> dict[str, str]:
     mapped_first = sorted(order.changes, key=lambda change: not change.after)
     words = list(dict.fromkeys(map(_change, mapped_first)))[:MOST_CHANGES]
     return {"x-glm-changed": ",".join(sorted(words))} if words else {}
+
+
+def _unconverted(order: ImageOrder, pictures: Sequence[Delivery]) -> list[Change]:
+    """Name the format that a picture has which could not be converted."""
+    asked = order.rendition.media if order.rendition else None
+    given = [picture.content.file.media for picture in pictures if picture.content]
+    return [Change(name="output_format", before=asked, after=media) for media in given if asked and media != asked]
 
 
 def _change(change: Change) -> str:

@@ -46,6 +46,7 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.UnsupportedParameter: Wire(400, code="unsupported_parameter"),
     failures.UnsupportedEndpoint: Wire(400, code="unsupported_endpoint"),
     failures.RetiredEndpoint: Wire(410),
+    failures.IdempotencyKeyReused: Wire(400, code="idempotency_key_reuse", headers=NO_RETRY),
     failures.ModelNotFound: Wire(404, code="model_not_found"),
     failures.ContentRefused: Wire(400, "image_generation_user_error", "content_policy_violation"),
     failures.UpstreamRejected: Wire(400, code="invalid_value"),
@@ -61,7 +62,10 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.QuotaExhausted: Wire(429, "insufficient_quota", "insufficient_quota", NO_RETRY),
     failures.QuotaStoreDown: Wire(503, "server_error", "quota_store_unavailable", {"retry-after": "2"}),
     failures.LedgerBehind: Wire(503, "server_error", "ledger_behind", {"retry-after": "30"}),
+    failures.PictureStoreUnavailable: Wire(503, "server_error", "picture_store_unavailable", {"retry-after": "10"}),
     failures.ShuttingDown: Wire(503, "server_error", "shutting_down", {"retry-after": "1"}),
+    failures.ReplicaFull: Wire(503, "service_unavailable_error", "server_is_overloaded", {"retry-after": "5"}),
+    failures.JobCancelled: Wire(503, "server_error", "job_cancelled", NO_RETRY),
     failures.QueueTimedOut: Wire(429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "30"}),
     failures.UpstreamFailed: Wire(503, "server_error", "server_error", {"retry-after": "5"}),
     failures.AccountUnusable: Wire(503, "server_error", "upstream_unavailable", {"retry-after": "60", **NO_RETRY}),
@@ -71,6 +75,11 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.UpstreamUnreachable: Wire(503, "server_error", "upstream_unavailable", {"retry-after": "10"}),
     failures.OutcomeUnknown: Wire(504, "server_error", "upstream_outcome_unknown", NO_RETRY),
     failures.ImageDownloadFailed: Wire(502, "server_error", "image_download_failed", NO_RETRY),
+    failures.ClientLeft: Wire(499, code="client_left"),  # nginx's status for it; nobody reads the answer
+    failures.PictureLost: Wire(502, "server_error", "image_lost", NO_RETRY),
+    failures.InvalidPictureUrl: Wire(403, code="invalid_signature"),
+    failures.PictureUrlExpired: Wire(403, code="url_expired"),
+    failures.PictureNotFound: Wire(404, code="image_not_found"),
 }
 
 # What the framework itself refuses.
@@ -114,11 +123,17 @@ def encode_unreadable(message: str) -> bytes:
     return msgspec.json.encode(_object(message, INVALID, None, None))
 
 
-def on_failure(_: Request[Any, Any, Any], failure: GatewayError) -> Response[bytes]:
-    """Answer an expected failure."""
+def on_failure(request: Request[Any, Any, Any], failure: GatewayError) -> Response[bytes]:
+    """Answer an expected failure; `rooms` in the request's state are the limits that it had taken from."""
     wire = wire_of(failure)
-    headers = {**wire.headers, **_limit_headers(failure)}
+    headers = {**wire.headers, **limit_headers(getattr(request.state, "rooms", ())), **_limit_headers(failure)}
     return _json(wire.status, msgspec.json.encode(error_object(failure)), headers)
+
+
+def range_refused(length: int) -> Response[bytes]:
+    """Answer a Range that lies outside of a file."""
+    content = msgspec.json.encode(_object(f"The range lies outside of the {length} bytes.", INVALID, None, None))
+    return _json(416, content, {"content-range": f"bytes */{length}"})
 
 
 def on_http_exception(request: Request[Any, Any, Any], failure: HTTPException) -> Response[bytes]:

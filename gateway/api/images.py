@@ -1,53 +1,63 @@
 """/v1/images/*: OpenAI's words in, OpenAI's words out."""
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from litestar import Request, Response, post
 from litestar.response import Stream
 
 from gateway.api import answers
+from gateway.api.asked import asked_of
 from gateway.api.auth import require_key
+from gateway.api.clients import while_connected
 from gateway.api.errors import error_object
-from gateway.api.limits import limit_headers
-from gateway.api.middleware import request_id_of
+from gateway.api.files import origin_of
+from gateway.api.limits import given_back, limit_headers
 from gateway.api.schema import errors, image_request, read_body
 from gateway.api.services import Services
-from gateway.domain.errors import GatewayError, RetiredEndpoint, UnsupportedEndpoint
-from gateway.domain.image import Picture
-from gateway.service.generate import Generation
+from gateway.domain.errors import ClientLeft, GatewayError, RetiredEndpoint, UnsupportedEndpoint
+from gateway.service.deliver import Delivery, Handover
+from gateway.service.generation import Generation
 
 REFUSALS = errors(400, 401, 404, 413, 429, 500, 502, 503, 504)
 
 # Headers go out with the first event or after this time, and a comment after each further such time.
 HEARTBEAT_SECONDS = 10.0
-_STRICT = re.compile(r'(^|[,;\s])handling="?strict"?($|[,;\s])', re.IGNORECASE)
 
 
 @post("/v1/images/generations", status_code=200, guards=[require_key], responses=REFUSALS)
 async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
     """Create pictures from a prompt."""
     services: Services = request.app.state.services
-    body = read_body(await request.body())
-    generation = await services.generate(
-        request.state.caller,
-        image_request(body),
-        request_id=request_id_of(request),
-        strict=asks_for_strict(request),
-    )
+    content = await request.body()
+    body = read_body(content)
+    asked = asked_of(request, content)
+    generation = await services.generate(request.state.caller, image_request(body), asked)
+    request.state.rooms = given_back(generation.rooms, generation.order.n)  # for the answer if no picture comes
     echo = {name: body[name] for name in ("safety_identifier",) if name in body}
-    if generation.order.stream:
-        return await event_stream(generation, echo)
+    handover = Handover(services.deliver, generation, origin_of(request))
+    try:
+        answer = event_stream if generation.order.stream else json_answer
+        return await while_connected(request, answer(handover, echo))
+    except ClientLeft:
+        generation.left()
+        raise
+
+
+async def json_answer(handover: Handover, echo: dict[str, str]) -> Stream:
+    """Answer when every picture is there."""
+    generation = handover.generation
     answer = answers.JsonAnswer(
         order=generation.order,
         created=generation.created,
-        pictures=await generation.all(),
+        pictures=await handover.all(),
         echo=echo,
     )
-    headers = {**answer.headers(), **limit_headers(generation.rooms)}
-    return Stream(_each(answer.pieces()), media_type="application/json", headers=headers)
+    lost = generation.order.n - len(answer.pictures)
+    limits = limit_headers(given_back(generation.rooms, lost))
+    headers = {**answer.headers(), **cache_headers(generation), **limits}
+    return Stream(answer.pieces(), media_type="application/json", headers=headers)
 
 
 @post("/v1/images/edits", status_code=200, guards=[require_key], responses=errors(400, 401))
@@ -64,31 +74,41 @@ async def variations() -> None:
     raise RetiredEndpoint("This endpoint has been retired. Use POST /v1/images/generations.")
 
 
-def asks_for_strict(request: Request[Any, Any, Any]) -> bool:
-    """Tell whether the client sent `Prefer: handling=strict` (RFC 7240)."""
-    return any(_STRICT.search(value) for value in request.headers.getall("prefer", []))
+def cache_headers(generation: Generation) -> dict[str, str]:
+    """Say where the pictures come from (design.md section 5, "Response headers")."""
+    headers: dict[str, str] = {"x-glm-cache": generation.cache}
+    if generation.age is not None:
+        headers["age"] = str(generation.age)
+    if generation.replayed:
+        headers["idempotent-replayed"] = "true"
+    return headers
 
 
-async def event_stream(generation: Generation, echo: dict[str, str]) -> Stream:
+async def event_stream(handover: Handover, echo: dict[str, str]) -> Stream:
     """Answer with events; a failure before the first event or heartbeat is a plain HTTP error."""
-    pictures = generation.each()
+    generation, pictures = handover.generation, handover.each()
     first = asyncio.ensure_future(anext(pictures))
-    done, _ = await asyncio.wait({first}, timeout=HEARTBEAT_SECONDS)
+    try:
+        done, _ = await asyncio.wait({first}, timeout=HEARTBEAT_SECONDS)
+    except asyncio.CancelledError:
+        first.cancel()  # nobody would hear of its failure
+        raise
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **answers.change_headers(generation.order)}
     headers |= limit_headers(generation.rooms)
     if done:
-        headers["x-glm-size"] = first.result().size
-    events = _events(generation, echo, first, pictures)
+        headers |= cache_headers(generation)
+        headers["x-glm-size"] = answers.size_of(generation.order, first.result())
+    events = _events(handover, echo, first, pictures)
     return Stream(events, media_type="text/event-stream", headers=headers)
 
 
 async def _events(
-    generation: Generation,
+    handover: Handover,
     echo: dict[str, str],
-    first: asyncio.Future[Picture],
-    pictures: AsyncIterator[Picture],
+    first: asyncio.Future[Delivery],
+    pictures: AsyncIterator[Delivery],
 ) -> AsyncGenerator[bytes]:
-    upcoming = first
+    generation, upcoming = handover.generation, first
     wait = 0.0  # the headers have waited for the first event already
     try:
         while True:
@@ -97,17 +117,14 @@ async def _events(
             if not done:
                 yield answers.HEARTBEAT
                 continue
-            yield answers.completed_event(generation.order, generation.created, upcoming.result(), echo)
+            async for piece in answers.completed_event(generation.order, generation.created, upcoming.result(), echo):
+                yield piece
             upcoming = asyncio.ensure_future(anext(pictures))
     except StopAsyncIteration:
-        for failure in generation.failures():
+        for failure in handover.failures():
             yield answers.comment(f"a picture failed: {failure.message}")
     except GatewayError as failure:
         yield answers.error_event(error_object(failure))
     finally:
-        upcoming.cancel()
-
-
-async def _each(pieces: Iterable[bytes]) -> AsyncGenerator[bytes]:
-    for piece in pieces:
-        yield piece
+        if upcoming.cancel():
+            generation.left()

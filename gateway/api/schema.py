@@ -8,7 +8,7 @@ from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Reference, Requ
 
 from gateway.domain.errors import InvalidType, MalformedBody
 from gateway.domain.image import ImageRequest
-from gateway.domain.mapping import BACKGROUNDS, MAX_PICTURES, QUALITIES
+from gateway.domain.mapping import BACKGROUNDS, MAX_COMPRESSION, MAX_PICTURES, OUTPUT_FORMATS, QUALITIES
 
 # What the gateway acts upon, with the JSON type of each.
 TYPES: dict[str, type] = {
@@ -19,6 +19,8 @@ TYPES: dict[str, type] = {
     "quality": str,
     "response_format": str,
     "background": str,
+    "output_format": str,
+    "output_compression": int,
     "stream": bool,
     "user": str,
     "safety_identifier": str,
@@ -26,8 +28,7 @@ TYPES: dict[str, type] = {
 }
 # The rest of OpenAI's parameters (openai-images-api.md section 1.1): no upstream model has them.
 UNSUPPORTED = frozenset(
-    {"style", "moderation", "output_compression", "complexity", "partial_images", "frame_count"}
-    | {"frame_duration_ms", "svg"},
+    {"style", "moderation", "complexity", "partial_images", "frame_count", "frame_duration_ms", "svg"},
 )
 _NAMES = {str: "a string", int: "an integer", bool: "a boolean"}
 _NAMES |= {float: "a decimal number", list: "an array", dict: "an object"}
@@ -58,11 +59,10 @@ def image_request(body: dict[str, Any]) -> ImageRequest:
             )
     known = {name: body[name] for name in TYPES if name in body}
     user = (known.pop("safety_identifier", None), known.pop("user", None))
-    others = [name for name in body if name not in TYPES and name != "output_format"]
+    others = [name for name in body if name not in TYPES]
     return ImageRequest(
         **known,
         user=user[0] or user[1],
-        output_format=str(body["output_format"]) if "output_format" in body else None,
         unsupported=tuple(name for name in others if name in UNSUPPORTED),
         unknown=tuple(name for name in others if name not in UNSUPPORTED),
     )
@@ -96,7 +96,13 @@ _PROPERTIES: dict[str, Schema | Reference] = {
         description="`false` only where the operator allows it.",
         enum=[True, None],
     ),
-    "output_format": _text("Other formats than png are ignored and named in `x-glm-changed`."),
+    "output_format": _text("`png` is the picture as it was made.", enum=[*OUTPUT_FORMATS, None]),
+    "output_compression": Schema(
+        type=[OpenAPIType.INTEGER, OpenAPIType.NULL],
+        minimum=0,
+        maximum=MAX_COMPRESSION,
+        description="The quality of a jpeg or webp; 100 is the best.",
+    ),
 }
 
 

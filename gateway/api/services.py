@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.domain.addresses import Address, Networks
+from gateway.domain.asked import Asked
 from gateway.domain.catalog import Catalog
 from gateway.domain.image import ImageRequest
 from gateway.domain.keys import Caller
-from gateway.service.generate import Generation
+from gateway.service.deliver import Deliver
+from gateway.service.generation import Generation
 
 
 class Authenticated(Protocol):
@@ -22,9 +24,7 @@ class Authenticated(Protocol):
 class Generate(Protocol):
     """The use case behind POST /v1/images/generations."""
 
-    async def __call__(
-        self, caller: Caller, request: ImageRequest, *, request_id: str, strict: bool = False
-    ) -> Generation:
+    async def __call__(self, caller: Caller, request: ImageRequest, asked: Asked) -> Generation:
         """Start a generation."""
         ...
 
@@ -53,6 +53,7 @@ class Services:
 
     authenticate: Authenticated
     generate: Generate
+    deliver: Deliver
     catalog: Catalog
     readiness: Callable[[], Awaitable[Readiness]]
     render_metrics: Callable[[], bytes]

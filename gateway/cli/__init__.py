@@ -3,7 +3,9 @@
 import rich_click as click
 
 from gateway import __version__
+from gateway.cli.cache import cache
 from gateway.cli.demo import demo
+from gateway.cli.jobs import jobs
 from gateway.cli.keys import keys
 from gateway.cli.migrate import migrate
 from gateway.cli.projects import projects
@@ -17,5 +19,5 @@ def main() -> None:
     """An OpenAI-compatible gateway to Zhipu's GLM-Image."""
 
 
-for _command in (serve, demo, projects, keys, migrate, simulate):
+for _command in (serve, demo, projects, keys, jobs, cache, migrate, simulate):
     main.add_command(_command)

@@ -21,9 +21,11 @@ from gateway.cli.serve import gateway_on
 from gateway.cli.terms import warn
 from gateway.domain.errors import Misconfigured
 from gateway.domain.secret import Secret
-from gateway.settings import Settings, UpstreamAccount
+from gateway.settings import Settings
+from gateway.settings.sections import UpstreamAccount
 from gateway.simulator import SimulatorOptions, create_simulator
-from gateway.wiring import open_administration, prepared
+from gateway.wiring import prepared
+from gateway.wiring.administration import open_administration
 
 KEY_LIFETIME = timedelta(days=7)  # long enough to try things, short enough to leave nothing behind
 PROMPT = "一只橘猫坐在窗台上看雨 窗外是霓虹闪烁的城市夜景 胶片质感"

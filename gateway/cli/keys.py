@@ -6,7 +6,7 @@ from typing import Any
 
 import rich_click as click
 
-from gateway.cli.options import clear_failures, config_option
+from gateway.cli.options import clear_failures, config_option, text_option
 from gateway.cli.presenting import key_facts, limits_said, moment, print_facts, print_json, print_table
 from gateway.cli.terms import administer, json_option, key_options, project_option, read_terms
 from gateway.domain.keys import StoredKey
@@ -22,7 +22,7 @@ def keys() -> None:
 
 @keys.command()
 @config_option
-@click.option("--name", required=True, help="Who or what the key is for.")
+@text_option("--name", required=True, help="Who or what the key is for.")
 @project_option
 @key_options
 @json_option
@@ -72,7 +72,7 @@ def show(config: Path | None, key_id: str, *, as_json: bool) -> None:
 @keys.command()
 @config_option
 @click.argument("key_id", metavar="ID")
-@click.option("--overlap", default="24h", show_default=True, help="For how long the old secret works too; 0: no more.")
+@text_option("--overlap", default="24h", show_default=True, help="For how long the old secret works too; 0: no more.")
 @json_option
 def rotate(config: Path | None, key_id: str, overlap: str, *, as_json: bool) -> None:
     """Give a key a new secret and print it: this once."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import rich_click as click
 
-from gateway.cli.options import clear_failures, config_option
+from gateway.cli.options import clear_failures, config_option, text_option
 from gateway.cli.presenting import limits_said, moment, print_facts, print_json, print_table, project_facts
 from gateway.cli.terms import administer, json_option, limit_options, read_terms
 from gateway.domain.projects import Project
@@ -21,7 +21,7 @@ def projects() -> None:
 
 @projects.command()
 @config_option
-@click.option("--name", required=True, help="The name; no two projects have the same.")
+@text_option("--name", required=True, help="The name; no two projects have the same.")
 @limit_options
 @json_option
 def create(config: Path | None, name: str, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's options

@@ -4,13 +4,13 @@ from socket import socket
 
 import rich_click as click
 
-from gateway.cli.options import clear_failures
+from gateway.cli.options import clear_failures, text_option
 from gateway.cli.running import bind, run, serving, until_signalled
 from gateway.simulator import SimulatorOptions, create_simulator
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@text_option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="The port; 0: a free one.")
 @click.option("--latency", type=click.FloatRange(0), default=20.0, show_default=True, help="Seconds a picture takes.")
 @click.option(

@@ -6,12 +6,12 @@ from typing import Any
 
 import rich_click as click
 
-from gateway.cli.options import Command, clear_failures, read_settings
+from gateway.cli.options import Command, clear_failures, read_settings, text_option
 from gateway.cli.running import run
 from gateway.domain.terms import Changes, parse_terms
 from gateway.service.administer import Administration
 from gateway.settings.models import load_catalog
-from gateway.wiring import open_administration
+from gateway.wiring.administration import open_administration
 
 Work = Callable[[Administration], Any]
 
@@ -24,23 +24,23 @@ _LIMITS = {
     "--spend-per-month": "Money in a calendar month, for example 100 or 12.50.",
 }
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-project_option = click.option("--project", help="A project, by name or id.")
+project_option = text_option("--project", help="A project, by name or id.")
 
 
 def limit_options(command: Command) -> Command:
     """Add the options that projects and keys share; `none` clears each."""
     shadow = click.option("--shadow/--no-shadow", default=None, help="Count and report, but do not refuse.")
-    models = click.option("--models", help="The models that may be used: a comma list.")
+    models = text_option("--models", help="The models that may be used: a comma list.")
     command = shadow(models(command))
     for name, text in reversed(_LIMITS.items()):
-        command = click.option(name, metavar="LIMIT", help=text)(command)
+        command = text_option(name, metavar="LIMIT", help=text)(command)
     return command
 
 
 def key_options(command: Command) -> Command:
     """Add the options that only keys have."""
     for option in (
-        click.option(
+        text_option(
             "--metadata",
             multiple=True,
             metavar="NAME=VALUE",
@@ -52,9 +52,9 @@ def key_options(command: Command) -> Command:
             default=None,
             help="Let clients ask for pictures without watermark.",
         ),
-        click.option("--cache", "cache_scope", help="Who shares remembered pictures: key, project, shared or off."),
-        click.option("--ips", help="Addresses and networks that the key may be used from: a comma list."),
-        click.option("--expires", "expires_in", metavar="TIME", help="The time until the key stops: 30d, 12h, 90m."),
+        text_option("--cache", "cache_scope", help="Who shares remembered pictures: key, project, shared or off."),
+        text_option("--ips", help="Addresses and networks that the key may be used from: a comma list."),
+        text_option("--expires", "expires_in", metavar="TIME", help="The time until the key stops: 30d, 12h, 90m."),
     ):
         command = option(command)
     return limit_options(command)

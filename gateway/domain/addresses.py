@@ -9,10 +9,11 @@ from gateway.domain.errors import InvalidValue
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Networks = tuple[Network, ...]
+_MAPPED_BITS = 96  # of ::ffff:0:0, behind which an address of version 4 stands
 
 
 def parse_networks(words: Iterable[str], param: str = "ips") -> Networks:
-    """Read addresses and networks in CIDR form.
+    """Read addresses and networks in CIDR form; ::ffff:1.2.3.0/120 is 1.2.3.0/24, as parse_address reads clients.
 
     Raises:
         InvalidValue: one of them is neither, or has bits set outside its mask.
@@ -49,7 +50,7 @@ def client_address(peer: str | None, forwarded: Sequence[str], trusted: Networks
     nearest = parse_address(peer) if peer else None
     if nearest is None or not is_within(nearest, trusted):
         return nearest
-    for entry in reversed(forwarded):
+    for entry in reversed([entry for entry in forwarded if entry.strip()]):
         nearest = parse_address(entry)
         if nearest is None or not is_within(nearest, trusted):
             return nearest
@@ -67,8 +68,15 @@ def is_loopback(url: str) -> bool:
 
 def _network(word: str, param: str) -> Network:
     try:
-        return ip_network(word)
+        return _unmapped(ip_network(word))
     except ValueError:
         raise InvalidValue(
             f"'{word[:100]}' is no address or network; write them like 192.0.2.7 or 10.0.0.0/8.", param=param
         ) from None
+
+
+def _unmapped(network: Network) -> Network:
+    """Give the network of version 4 that one of mapped addresses stands for."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    bits = network.prefixlen - _MAPPED_BITS
+    return IPv4Network((mapped, bits)) if mapped is not None and bits >= 0 else network

@@ -54,7 +54,10 @@ def opened(
 def closed(
     line: UsageEvent, ends: Sequence[End], tariff: Tariff, *, latency_ms: int, queue_ms: int, answer: Answer
 ) -> UsageEvent:
-    """Write the line of a job that has ended: what was delivered is charged, what was paid or may be is cost."""
+    """Write the line of a job that has ended: what was delivered is charged, what was paid or may be is cost.
+
+    `ends` are those of the pictures that the job made itself; without any, others made all that it gave.
+    """
     pictures = [end for end in ends if isinstance(end, Picture)]
     lost = sum(isinstance(end, ImageDownloadFailed) for end in ends)
     unknown = sum(isinstance(end, OutcomeUnknown) for end in ends)
@@ -62,7 +65,7 @@ def closed(
     return replace(
         line,
         outcome=_outcome(len(pictures), unknown, len(ends)),
-        size=pictures[0].size if pictures else line.size,
+        size=(pictures[0].size if pictures else "") or line.size,
         upstream_account=",".join(dict.fromkeys(picture.account for picture in pictures)),
         pictures_delivered=len(pictures),
         pictures_paid=paid,
@@ -77,6 +80,8 @@ def closed(
 
 
 def _outcome(delivered: int, unknown: int, asked: int) -> Outcome:
+    if not asked:
+        return Outcome.JOINED
     if delivered:
         return Outcome.DELIVERED if delivered == asked else Outcome.PARTIAL
     return Outcome.UNKNOWN if unknown else Outcome.FAILED

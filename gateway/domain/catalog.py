@@ -11,6 +11,7 @@ from math import floor, isqrt
 from gateway.domain.errors import ModelNotFound
 from gateway.domain.image import Quality, ResponseFormat
 
+LONGEST_NAME = 100
 WIDEST_RATIO = Fraction(4)  # design.md section 6, "Sizes"
 
 # Zhipu's documentation prints U+00D7 and clients copy it (glm-image-api.md section 11, trap 10).
@@ -150,7 +151,9 @@ class Catalog:
         return self.models[alias.model]
 
     def alias_of(self, name: str) -> Alias | None:
-        """Give the first alias whose pattern matches the name."""
+        """Give the first alias whose pattern matches the name; it stands in the ledger, so it has to be fit for one."""
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            return None
         return next((alias for alias in self.aliases if fnmatchcase(name, alias.pattern)), None)
 
     def listed(self) -> list[ListedModel]:
@@ -166,7 +169,8 @@ class Catalog:
 
 def no_such_model(name: str) -> ModelNotFound:
     """Say that there is no model or alias of this name."""
+    shown = "".join(char if char.isprintable() else "?" for char in name[:LONGEST_NAME])
     return ModelNotFound(
-        f"The model '{name[:100]}' does not exist. GET /v1/models lists the models and their aliases.",
+        f"The model '{shown}' does not exist. GET /v1/models lists the models and their aliases.",
         param="model",
     )

@@ -6,6 +6,7 @@ GatewayError
     MalformedBody  MissingParameter  InvalidType  InvalidValue  EmptyText  TextTooLong
     NumberTooSmall  NumberTooLarge  UnknownParameter  UnsupportedParameter
     UnsupportedEndpoint  RetiredEndpoint
+    IdempotencyKeyReused
     ModelNotFound
     ContentRefused          the upstream's safety system said no
     UpstreamRejected        the upstream refused a parameter that we let pass
@@ -19,12 +20,20 @@ GatewayError
     QuotaExhausted          of a day, a month or an amount of money
   QuotaStoreDown            limits cannot be checked
   LedgerBehind              too many lines wait for the ledger
+  PictureStoreUnavailable   pictures cannot be kept, so none is paid
   ShuttingDown              this replica takes nothing new any more
+  ReplicaFull               this replica runs as many jobs as it may
+  JobCancelled              the operator dropped the job before its picture was made
   QueueTimedOut             no upstream slot came free in time
   UpstreamFailed            the upstream's or its account's fault; nothing was made
     AccountUnusable  UpstreamRateLimited  UpstreamOverloaded  UpstreamBroken  UpstreamUnreachable
   OutcomeUnknown            the call was sent and its end not seen: the picture may have been made and paid
   ImageDownloadFailed       the picture was made and paid and cannot be downloaded
+    PictureLost             it was downloaded, and its bytes cannot be had any more
+  ClientLeft                nobody waits for the answer
+  InvalidPictureUrl         the URL of a picture that was not signed by this installation
+    PictureUrlExpired       it was, and its time is over
+  PictureNotFound           the URL is good and the bytes are gone
 """
 
 from dataclasses import dataclass, field
@@ -95,6 +104,10 @@ class UnsupportedEndpoint(InvalidRequest):
 
 class RetiredEndpoint(InvalidRequest):
     """OpenAI has withdrawn this endpoint."""
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """Another request of the same key came with this Idempotency-Key within a day."""
 
 
 class ModelNotFound(InvalidRequest):
@@ -176,8 +189,20 @@ class LedgerBehind(GatewayError):
     """So many lines wait for the ledger that nothing may add to them. Nothing was charged."""
 
 
+class PictureStoreUnavailable(GatewayError):
+    """Pictures cannot be kept at the moment. Nothing was sent and nothing was charged."""
+
+
 class ShuttingDown(GatewayError):
     """This replica takes nothing new any more; another one, or this one restarted, will."""
+
+
+class ReplicaFull(GatewayError):
+    """This replica runs as many jobs as it may; another one may have room."""
+
+
+class JobCancelled(GatewayError):
+    """The operator dropped the job before its picture was made. Nothing was charged."""
 
 
 class QueueTimedOut(GatewayError):
@@ -213,4 +238,28 @@ class OutcomeUnknown(GatewayError):
 
 
 class ImageDownloadFailed(GatewayError):
-    """The picture was made, but its bytes could not be had in the tries allowed."""
+    """The picture was made, but its bytes could not be had in the tries allowed; `final`: nor can they be later."""
+
+    def __init__(self, message: str, *, param: str | None = None, final: bool = True) -> None:
+        super().__init__(message, param=param)
+        self.final = final
+
+
+class ClientLeft(GatewayError):
+    """The client hung up; what was sent for it goes on all the same."""
+
+
+class PictureLost(ImageDownloadFailed):
+    """The picture was made and stored, but the store does not have it any more or cannot be read."""
+
+
+class InvalidPictureUrl(GatewayError):
+    """The URL of a picture whose signature is none of ours."""
+
+
+class PictureUrlExpired(InvalidPictureUrl):
+    """The URL of a picture that was good until some time ago."""
+
+
+class PictureNotFound(GatewayError):
+    """The URL of a picture whose bytes are gone from the store."""

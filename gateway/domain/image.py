@@ -5,6 +5,8 @@ from typing import Literal
 
 Quality = Literal["hd", "standard"]
 ResponseFormat = Literal["url", "b64_json"]
+Media = Literal["png", "jpeg", "webp"]
+Converted = Literal["jpeg", "webp"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,7 @@ class ImageRequest:
     response_format: str | None = None
     background: str | None = None
     output_format: str | None = None
+    output_compression: int | None = None
     stream: bool = False
     user: str | None = None
     watermark_enabled: bool | None = None
@@ -51,14 +54,27 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rendition:
+    """Another format than the one that was made; `compression` is OpenAI's word for a quality of 0 to 100."""
+
+    media: Converted
+    compression: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOrder:
-    """A request after mapping: `n` pictures of one plan, how they are handed over, and what was changed."""
+    """A request after mapping: `n` pictures of one plan, how they are handed over, and what was changed.
+
+    No rendition: as made. `linked`: the upstream's own URLs are the answer, and nothing is fetched or stored.
+    """
 
     plan: ImagePlan
     requested_model: str = ""
     n: int
     response_format: ResponseFormat
     stream: bool
+    rendition: Rendition | None = None
+    linked: bool = False
     changes: tuple[Change, ...] = ()
 
 
@@ -80,24 +96,30 @@ class PaidPicture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PictureBytes:
-    """Downloaded bytes; the type and the pixels are read from the bytes themselves, never from names or headers."""
+class ImageRef:
+    """A picture in the store: SHA-256 of its bytes in hex, and what was read from the bytes themselves."""
 
-    content: bytes
-    media: Literal["png", "jpeg", "webp"]
+    name: str
+    media: Media
     width: int
     height: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A picture that was made, paid and downloaded."""
+    """A picture that was made and paid.
+
+    `image` is None when the order was `linked`. `unstored` holds the bytes when the store could not take them: they
+    reach the client that waits, and nobody later.
+    """
 
     paid: PaidPicture
     account: str = ""
-    image: PictureBytes
+    image: ImageRef | None
+    unstored: bytes = b""
 
     @property
     def size(self) -> str:
-        """`WxH` in pixels, measured."""
-        return f"{self.image.width}x{self.image.height}"
+        """`WxH` in pixels, measured; empty for a picture that was never here."""
+        return f"{self.image.width}x{self.image.height}" if self.image else ""

@@ -14,12 +14,14 @@ from gateway.domain.errors import (
     UnknownParameter,
     UnsupportedParameter,
 )
-from gateway.domain.image import Change, ImageOrder, ImagePlan, ImageRequest, Quality, ResponseFormat
+from gateway.domain.image import Change, ImageOrder, ImagePlan, ImageRequest, Quality, Rendition, ResponseFormat
 
 MAX_PICTURES = 10  # openai-images-api.md section 1.1
 QUALITIES = ("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd")
 FINE_QUALITIES = ("high", "xhigh", "max", "hd")
 BACKGROUNDS = ("auto", "opaque", "transparent")
+OUTPUT_FORMATS = ("png", "jpeg", "webp")
+MAX_COMPRESSION = 100
 
 # What a resolved quality is called in an answer (design.md section 6, "Words of the answer").
 ANSWER_QUALITY: dict[Quality, str] = {"hd": "high", "standard": "medium"}
@@ -27,11 +29,15 @@ ANSWER_QUALITY: dict[Quality, str] = {"hd": "high", "standard": "medium"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappingRules:
-    """What the operator (and `Prefer: handling=strict`) decides about mapping; `hash_user` gives 32 hex digits."""
+    """What the operator (and `Prefer: handling=strict`) decides about mapping; `hash_user` gives 32 hex digits.
+
+    `upstream_urls`: an answer with URLs passes on the upstream's own.
+    """
 
     hash_user: Callable[[str], str]
     strict: bool = False
     allow_unwatermarked: bool = False
+    upstream_urls: bool = False
 
 
 def order_from(request: ImageRequest, catalog: Catalog, rules: MappingRules) -> ImageOrder:
@@ -44,7 +50,10 @@ def order_from(request: ImageRequest, catalog: Catalog, rules: MappingRules) -> 
     refuse_transparency(request)
     size = map_size(request, model)
     quality = map_quality(request, model)
-    changes = tuple(_changes(request, size, quality))
+    response_format = map_response_format(request, catalog)
+    linked = rules.upstream_urls and response_format == "url" and not request.stream
+    rendition = map_rendition(request)
+    changes = tuple(_changes(request, size, quality, None if linked else rendition))
     if rules.strict:
         refuse_changes(request, changes)
     plan = ImagePlan(
@@ -59,8 +68,10 @@ def order_from(request: ImageRequest, catalog: Catalog, rules: MappingRules) -> 
         plan=plan,
         requested_model=(request.model or model.name)[:100],
         n=map_count(request),
-        response_format=map_response_format(request, catalog),
+        response_format=response_format,
         stream=request.stream,
+        rendition=None if linked else rendition,
+        linked=linked,
         changes=changes,
     )
 
@@ -129,6 +140,23 @@ def map_response_format(request: ImageRequest, catalog: Catalog) -> ResponseForm
             raise _not_one_of("response_format", other, ("url", "b64_json"))
 
 
+def map_rendition(request: ImageRequest) -> Rendition | None:
+    """Honour `output_format` and `output_compression`; png is what the model makes, so it stays as made."""
+    compression = request.output_compression
+    if compression is not None and not 0 <= compression <= MAX_COMPRESSION:
+        raise (NumberTooSmall if compression < 0 else NumberTooLarge)(
+            f"Invalid 'output_compression': expected 0 to {MAX_COMPRESSION}, but got {compression} instead.",
+            param="output_compression",
+        )
+    match request.output_format:
+        case "jpeg" | "webp" as media:
+            return Rendition(media=media, compression=compression)
+        case None | "png":
+            return None
+        case other:
+            raise _not_one_of("output_format", other, OUTPUT_FORMATS)
+
+
 def map_watermark(request: ImageRequest, rules: MappingRules) -> bool:
     """Keep the watermark unless the client asks otherwise and the operator allows it (glm-image-api.md section 8)."""
     if request.watermark_enabled is False and not rules.allow_unwatermarked:
@@ -167,7 +195,7 @@ def refuse_changes(request: ImageRequest, changes: tuple[Change, ...]) -> None:
             raise UnsupportedParameter(f"Unsupported parameter: '{change.name}'. Leave it out.", param=change.name)
 
 
-def _changes(request: ImageRequest, size: str, quality: Quality) -> Iterator[Change]:
+def _changes(request: ImageRequest, size: str, quality: Quality, rendition: Rendition | None) -> Iterator[Change]:
     """Say what becomes of each parameter that is not honoured as it came."""
     asked = parse_size(request.size) if request.size else None
     if asked is not None and str(asked) != size:
@@ -176,8 +204,10 @@ def _changes(request: ImageRequest, size: str, quality: Quality) -> Iterator[Cha
         yield Change(name="quality", before=str(request.quality), after=quality)
     if request.stream and request.response_format == "url":
         yield Change(name="response_format", before="url", after="b64_json")  # events carry no URL
-    if request.output_format not in {None, "png"}:
-        yield Change(name="output_format")
+    if rendition is None and request.output_format not in {None, "png"}:
+        yield Change(name="output_format")  # what is only passed on cannot be converted
+    if rendition is None and request.output_compression is not None:
+        yield Change(name="output_compression")  # a PNG has no quality
     for name in (*request.unsupported, *request.unknown):
         yield Change(name=name)
 

@@ -1,9 +1,11 @@
 """Limits of keys and projects, the windows that they are counted in, and what a reservation takes. Pure."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
+from gateway.domain.caching import Sought
 from gateway.domain.errors import InvalidValue
+from gateway.domain.flights import Follow, Hit, Lead, Part, Replay
 from gateway.domain.limits import Limit, Room
 from gateway.domain.usage import UsageEvent
 
@@ -36,19 +38,18 @@ class Limits:
         """
         if self.shadow:
             return
-        costs = {
-            Limit.IMAGES_PER_MINUTE: 1,
-            Limit.IMAGES_PER_DAY: 1,
-            Limit.IMAGES_PER_MONTH: 1,
-            Limit.SPEND_PER_MONTH: price,
-        }
-        for limit, cost in costs.items():
-            value = self.value(limit)
+        for limit in (Limit.IMAGES_PER_MINUTE, Limit.IMAGES_PER_DAY, Limit.IMAGES_PER_MONTH, Limit.SPEND_PER_MONTH):
+            value, cost = self.value(limit), cost_of_one(limit, price)
             if value is not None and cost <= value < pictures * cost:
                 raise InvalidValue(
                     f"'n' is {pictures}, and {limit.value} lets {value // cost} pass. Ask for fewer pictures.",
                     param="n",
                 )
+
+
+def cost_of_one(limit: Limit, price: int) -> int:
+    """Say how much of a limit a request for one picture takes; a limit below that lets nothing pass."""
+    return price if limit is Limit.SPEND_PER_MONTH else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,8 @@ class Counts:
 class Claim:
     """What a request wants to take: `pictures` at `price` millionths each, for a key and its project, all or none.
 
-    `abandoned` is the ledger's line if the request's owner dies before it settles.
+    `abandoned` is the ledger's line if the request's owner dies before it settles. With `sought`, only those of the
+    pictures are taken that are neither remembered nor in flight, and the line is changed to say so.
     """
 
     project_id: str
@@ -127,6 +129,7 @@ class Claim:
     pictures: int
     price: int
     abandoned: UsageEvent
+    sought: Sought | None = None
 
     @property
     def request_id(self) -> str:
@@ -136,14 +139,46 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """What was taken, and from which windows: refunds go back there. `second` is since 1970, by the store's clock."""
+    """What was taken, and from which windows: refunds go back there. `moment`: ms since 1970 by the store's clock.
+
+    With `claim.sought`, `parts` says where each picture comes from; only what leads was taken from the limits. With
+    `replay` the request repeats another job, and nothing leads: `follows` are the pictures of that job while it runs.
+    `settled`: all is there already, and the ledger has its line. `fence` grows when another replica takes the job over.
+    """
 
     claim: Claim
     day: str
     month: str
-    second: int
+    moment: int
     rooms: tuple[Room, ...] = ()
     shadowed: tuple[Room, ...] = ()
+    hits: tuple[Hit, ...] = ()
+    follows: tuple[Follow, ...] = ()
+    leads: tuple[Lead, ...] = ()
+    replay: Replay | None = None
+    settled: bool = False
+    fence: int = 1
+
+    @property
+    def second(self) -> int:
+        """The second that it counts in, since 1970."""
+        return self.moment // 1000
+
+    @property
+    def time(self) -> datetime:
+        """The time of its line in the ledger: what is summed by it must be what was counted by the store's clock."""
+        return datetime.fromtimestamp(self.moment / 1000, UTC)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Give where each picture comes from, in the order of their positions."""
+        return (*self.hits, *self.follows, *self.leads)
+
+    @property
+    def enforced(self) -> tuple[Room, ...]:
+        """The rooms of limits that do more than to count and report."""
+        shadows = {subject.name for subject in self.claim.subjects if subject.limits.shadow}
+        return tuple(room for room in self.rooms if room.subject not in shadows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """UsageEvent: one line of the ledger per job (design.md section 6, "One line per job"). Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -68,6 +69,15 @@ class UsageEvent:
     end_user_hash: str = ""
     prompt_hash: str = ""
 
+    def is_told_by(self, outcome: Outcome | None) -> bool:
+        """Tell whether a line of this job with this outcome, if there is one, leaves nothing to be told by this one."""
+        return outcome is not None and RANKS[outcome] >= RANKS[self.outcome]
+
+    @property
+    def ended(self) -> datetime:
+        """When every picture had ended."""
+        return self.time + timedelta(milliseconds=self.latency_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Used:
@@ -77,3 +87,12 @@ class Used:
     key_id: str
     pictures: int
     price: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What every key was charged for in a day and in a month; `ended`: lately ended jobs in these, with projects."""
+
+    today: Sequence[Used]
+    month: Sequence[Used]
+    ended: Sequence[tuple[str, str]]

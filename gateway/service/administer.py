@@ -10,7 +10,8 @@ from gateway.domain.keys import ID_LENGTH, PREFIX, RANDOM_LENGTH, StoredKey, com
 from gateway.domain.projects import DEFAULT_NAME, Project
 from gateway.domain.terms import Changes, parse_name, with_changes
 from gateway.service.administer_projects import AdministerProjects
-from gateway.service.ports import Announcer, Clock, KeyStore
+from gateway.service.ports import Clock
+from gateway.service.ports_keys import Announcer, KeyStore
 
 
 @dataclass(frozen=True, slots=True)

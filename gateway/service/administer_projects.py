@@ -5,7 +5,8 @@ from collections.abc import Callable
 from gateway.domain.errors import InvalidValue
 from gateway.domain.projects import DEFAULT_ID, DEFAULT_NAME, PROJECT_PREFIX, Project
 from gateway.domain.terms import Changes, parse_name, with_changes
-from gateway.service.ports import Announcer, Clock, ProjectStore
+from gateway.service.ports import Clock
+from gateway.service.ports_keys import Announcer, ProjectStore
 
 ID_LENGTH = 16
 

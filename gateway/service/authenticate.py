@@ -11,10 +11,12 @@ from cachetools import LRUCache
 from gateway.domain.addresses import Address, is_within
 from gateway.domain.errors import AddressNotAllowed, DatabaseUnavailable, InvalidKey, MissingKey
 from gateway.domain.keys import Caller, KeyState, StoredKey, caller_of, digest, id_of
-from gateway.service.ports import Clock, KeyStore
+from gateway.service.ports import Clock
+from gateway.service.ports_keys import KeyStore
 
 MEMORY_SECONDS = 30.0  # a change is felt by every replica within this time, told or not
 STALE_SECONDS = 3600.0  # while SQL cannot be reached, keys are known for this long: nothing can change without SQL
+AWAY_SECONDS = 10.0  # after SQL did not answer, what is remembered counts at once for so long, and is asked beside
 MEMORY_ENTRIES = 10_000  # bounded: random well-formed keys must not fill the memory
 
 _REFUSALS: dict[KeyState, str] = {
@@ -44,6 +46,7 @@ class Authenticate:
         self._peppers = peppers
         self._clock = clock
         self._memory: LRUCache[str, _Remembered] = LRUCache(MEMORY_ENTRIES)
+        self._away_until = 0.0
         self._lookups: dict[str, asyncio.Task[_Remembered]] = {}
 
     async def __call__(self, secret: str | None, address: Address | None = None) -> Caller:
@@ -91,31 +94,36 @@ class Authenticate:
         known = self._memory.get(key_id)
         if known is not None and self._age(known) < MEMORY_SECONDS:
             return known.key
+        lookup = self._look_up(key_id)
+        if known is not None and self._clock.monotonic() < self._away_until and self._age(known) < STALE_SECONDS:
+            return known.key
         try:
-            return (await self._look_up(key_id)).key
+            return (await asyncio.shield(lookup)).key
         except DatabaseUnavailable:
             if known is None or self._age(known) >= STALE_SECONDS:
                 raise
             return known.key
 
-    async def _look_up(self, key_id: str) -> _Remembered:
+    def _look_up(self, key_id: str) -> asyncio.Task[_Remembered]:
         """Ask the store once for all that wait for the same key, even if the first of them leaves."""
         if key_id not in self._lookups:
             lookup = asyncio.create_task(self._ask(key_id))
             self._lookups[key_id] = lookup
             lookup.add_done_callback(partial(self._remember, key_id))
-        return await asyncio.shield(self._lookups[key_id])
+        return self._lookups[key_id]
 
     async def _ask(self, key_id: str) -> _Remembered:
         asked_at = self._clock.monotonic()
         return _Remembered(await self._keys.get(key_id), asked_at)
 
     def _remember(self, key_id: str, lookup: asyncio.Task[_Remembered]) -> None:
-        failed = lookup.cancelled() or lookup.exception() is not None
+        failure = asyncio.CancelledError() if lookup.cancelled() else lookup.exception()
+        if isinstance(failure, DatabaseUnavailable):
+            self._away_until = self._clock.monotonic() + AWAY_SECONDS
         if self._lookups.get(key_id) is not lookup:
             return  # something changed while it was under way
         del self._lookups[key_id]
-        if not failed:
+        if failure is None:
             self._memory[key_id] = lookup.result()
 
     def _age(self, known: _Remembered) -> float:

@@ -5,11 +5,23 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.billing import Tariff, closed, opened
-from gateway.domain.errors import GatewayError, OutcomeUnknown
+from gateway.domain.errors import GatewayError
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.keys import Caller
 from gateway.domain.usage import Answer, UsageEvent
 from gateway.service.worst import worst_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """How a job's pictures ended: all that it gave, those of them that it made itself, and their waits for slots.
+
+    Waits are in seconds, in the order in which they ended.
+    """
+
+    all: Sequence[Picture | BaseException]
+    made: Sequence[Picture | GatewayError]
+    waits: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,21 +39,18 @@ class Books:
         prompt_hash = self.hash_prompt(order.plan.prompt)
         return opened(caller, order, tariff, request_id=request_id, now=now, prompt_hash=prompt_hash)
 
-    def close(
-        self, line: UsageEvent, ends: Sequence[object], tariff: Tariff, *, now: datetime, waits: Sequence[float]
-    ) -> UsageEvent:
-        """Write the line of a job whose pictures ended so; `waits` are their waits for slots in seconds, in order."""
-        known = [end if isinstance(end, Picture | GatewayError) else OutcomeUnknown("the job crashed") for end in ends]
-        delivered = any(isinstance(end, Picture) for end in ends)
+    def close(self, line: UsageEvent, ends: Ends, tariff: Tariff, *, now: datetime) -> UsageEvent:
+        """Write the line of a job whose pictures ended so."""
+        delivered = any(isinstance(end, Picture) for end in ends.all)
         return closed(
             line,
-            known,
+            ends.made,
             tariff,
             latency_ms=_milliseconds((now - line.time).total_seconds()),
-            queue_ms=_milliseconds(waits[0]) if waits else 0,
-            answer=Answer() if delivered else self.answer_of(worst_of(ends)),
+            queue_ms=_milliseconds(ends.waits[0]) if ends.waits else 0,
+            answer=Answer() if delivered else self.answer_of(worst_of(ends.all)),
         )
 
 
 def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)
+    return max(0, int(seconds * 1000))  # a job that was taken over began by another clock

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
 
-from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, ShuttingDown, UpstreamUnreachable
-from gateway.domain.image import ImagePlan, PaidPicture, Picture, PictureBytes
+from gateway.domain.errors import GatewayError, QueueTimedOut, ShuttingDown, UpstreamUnreachable
+from gateway.domain.flights import Receipt
+from gateway.domain.image import ImageOrder, ImagePlan, Picture
 from gateway.domain.upstream import RETRY_WAITS, Account, CallFailure, Fault, outward
-from gateway.service.ports import CallFailed, Clock, FetchFailed, Observer, PictureSource, Upstream
-
-# The CDN may answer 404 for seconds after a picture was made (glm-image-api.md section 6).
-FETCH_WAITS = (1.0, 2.0, 4.0)
+from gateway.service.keeping import Keeping
+from gateway.service.ports import CallFailed, Clock, Observer, Upstream
 
 
 def shutting_down() -> ShuttingDown:
@@ -90,35 +90,47 @@ class Slots:
             self._give(waiter.result())
 
 
-class Dispatch:
-    """Makes one picture of a plan: a slot, the paid call, then the download outside the slot."""
+class Progress(Protocol):
+    """Who is told how far a picture is."""
 
-    def __init__(
-        self, upstream: Upstream, source: PictureSource, slots: Slots, clock: Clock, observer: Observer
-    ) -> None:
+    def waited(self, seconds: float) -> None:
+        """The wait for a slot is over, with one or without."""
+
+    def sent(self) -> None:
+        """The upstream call begins: from now on the picture may be paid."""
+
+    async def paid(self, receipt: Receipt) -> None:
+        """The picture is paid, and not downloaded yet."""
+
+
+class Dispatch:
+    """Makes one picture of a plan: a slot, the paid call, then the download into the store outside the slot."""
+
+    def __init__(self, upstream: Upstream, keeping: Keeping, slots: Slots, clock: Clock, observer: Observer) -> None:
         self._upstream = upstream
-        self._source = source
+        self._keeping = keeping
         self._slots = slots
         self._clock = clock
         self._observer = observer
 
-    async def make(self, plan: ImagePlan, waited: Callable[[float], None]) -> Picture:
-        """Make, pay and download one picture; `waited` is told each wait for a slot, in seconds.
+    async def make(self, order: ImageOrder, progress: Progress) -> Picture:
+        """Make, pay, download and store one picture.
 
         Raises:
             GatewayError: what became of it, in words for the client.
         """
-        account, paid = await self._pay(plan, waited)
-        image = await self._download(paid)
-        self._observer.picture_delivered(plan)
-        return Picture(paid=paid, account=account.name, image=image)
+        receipt = await self._pay(order, progress)
+        await progress.paid(receipt)
+        picture = await self._keeping.keep(receipt, linked=order.linked)
+        self._observer.picture_delivered(order.plan)
+        return picture
 
-    async def _pay(self, plan: ImagePlan, waited: Callable[[float], None]) -> tuple[Account, PaidPicture]:
+    async def _pay(self, order: ImageOrder, progress: Progress) -> Receipt:
         """Call until a picture is paid; a fault is retried only while it is certain that nothing was made."""
         tries = 0
         while True:
             try:
-                return await self._call(plan, waited)
+                return await self._call(order, progress)
             except CallFailed as failed:
                 waits = RETRY_WAITS.get(failed.failure.fault, ())
                 error: GatewayError = outward(failed.failure)
@@ -130,8 +142,12 @@ class Dispatch:
             await self._clock.sleep(waits[tries])
             tries += 1
 
-    async def _call(self, plan: ImagePlan, waited: Callable[[float], None]) -> tuple[Account, PaidPicture]:
-        async with self._slot(waited) as account:
+    async def _call(self, order: ImageOrder, progress: Progress) -> Receipt:
+        plan = order.plan
+        async with self._slot(progress) as account:
+            if obstacle := self._keeping.obstacle(order):  # it may have come while the picture waited for its slot
+                raise obstacle
+            progress.sent()
             started = self._clock.monotonic()
             try:
                 paid = await self._upstream.make(account, plan)
@@ -142,35 +158,19 @@ class Dispatch:
                 self._observer.call_failed(account, plan, Fault.INTERNAL, str(unreachable.__cause__))
                 raise
             self._observer.picture_paid(account, plan, self._clock.monotonic() - started)
-            return account, paid
+            return Receipt(paid=paid, account=account.name)
 
     @asynccontextmanager
-    async def _slot(self, waited: Callable[[float], None]) -> AsyncGenerator[Account]:
+    async def _slot(self, progress: Progress) -> AsyncGenerator[Account]:
         """Hold a slot, and tell how long it was waited for, also when none came free."""
         asked = self._clock.monotonic()
         async with AsyncExitStack() as stack:
             try:
                 account = await stack.enter_async_context(self._slots.one(self._observer))
             finally:
-                waited(self._clock.monotonic() - asked)
+                progress.waited(self._clock.monotonic() - asked)
             yield account
 
     def _tell(self, account: Account, plan: ImagePlan, failure: CallFailure) -> None:
         detail = f"code {failure.code or '-'}, status {failure.status}: {failure.detail}"
         self._observer.call_failed(account, plan, failure.fault, detail)
-
-    async def _download(self, paid: PaidPicture) -> PictureBytes:
-        """Download what is paid, waiting out the CDN's first seconds."""
-        for wait in (*FETCH_WAITS, None):
-            try:
-                return await self._source.fetch(paid.url)
-            except FetchFailed as failed:
-                given_up = wait is None or failed.final
-                self._observer.fetch_failed(paid, str(failed), given_up=given_up)
-                if wait is None or failed.final:
-                    break
-            await self._clock.sleep(wait)
-        raise ImageDownloadFailed(
-            "The picture was made and charged upstream, but it could not be downloaded. "
-            f"Give the gateway's operator the upstream's request id {paid.request_id or '(none)'}.",
-        )

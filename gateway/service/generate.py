@@ -1,133 +1,105 @@
-"""THE FLOW of one request: plan -> reserve -> make -> settle -> answer."""
+"""THE FLOW of one request: plan -> attach and reserve -> make what is missing -> settle -> answer."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
-from gateway.domain.billing import Tariff
-from gateway.domain.errors import GatewayError
-from gateway.domain.image import ImageOrder, ImageRequest, Picture
+from gateway.domain.asked import Asked
+from gateway.domain.errors import GatewayError, JobCancelled, OutcomeUnknown
+from gateway.domain.flights import End, Ending, Follow, Hit, Lead, replayable
+from gateway.domain.image import ImageRequest, Picture
+from gateway.domain.job import Job
 from gateway.domain.keys import Caller
-from gateway.domain.limits import Room
-from gateway.domain.quota import Claim, Reservation, Subject, subject_names
-from gateway.domain.usage import UsageEvent
-from gateway.service.books import Books
-from gateway.service.dispatch import Dispatch, shutting_down
+from gateway.service.books import Books, Ends
+from gateway.service.generation import Generation, Run
 from gateway.service.jobs import Jobs
+from gateway.service.making import Making
 from gateway.service.plan import Planner
 from gateway.service.ports import Clock
+from gateway.service.ports_flights import NotLed
 from gateway.service.reserve import Reservations
-from gateway.service.worst import worst_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """A generation under way: one task per picture. They run to their end, whoever waits."""
-
-    order: ImageOrder
-    created: int
-    rooms: tuple[Room, ...]
-    tasks: tuple[asyncio.Task[Picture], ...]
-    settled: asyncio.Task[None]
-
-    async def all(self) -> list[Picture]:
-        """Wait for every picture and give those that came, in order; the worst failure when none did."""
-        ends = await asyncio.gather(*map(asyncio.shield, self.tasks), return_exceptions=True)
-        pictures = [end for end in ends if isinstance(end, Picture)]
-        if len(pictures) < len(self.tasks):
-            await asyncio.shield(self.settled)  # what failed is given back before the client can ask again
-        if not pictures:
-            raise worst_of(ends)
-        return pictures
-
-    async def each(self) -> AsyncIterator[Picture]:
-        """Give each picture as soon as it is there; raise the worst failure at the end when none came."""
-        failures: list[BaseException] = []
-        pending = set(self.tasks)
-        while pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in sorted(done, key=self.tasks.index):
-                failure = asyncio.CancelledError() if task.cancelled() else task.exception()
-                if failure is None:
-                    yield task.result()
-                else:
-                    failures.append(failure)
-        if failures:
-            await asyncio.shield(self.settled)
-        if len(failures) == len(self.tasks):
-            raise worst_of(failures)
-
-    def failures(self) -> list[GatewayError]:
-        """Give what became of the pictures that did not come, as far as it is known."""
-        ends = (task.exception() for task in self.tasks if task.done() and not task.cancelled())
-        return [end for end in ends if isinstance(end, GatewayError)]
 
 
 class GenerateImages:
     """POST /v1/images/generations as a use case."""
 
     def __init__(
-        self,
-        planner: Planner,
-        reservations: Reservations,
-        dispatch: Dispatch,
-        jobs: Jobs,
-        clock: Clock,
-        books: Books,
+        self, planner: Planner, reservations: Reservations, making: Making, books: Books, jobs: Jobs, clock: Clock
     ) -> None:
         self._planner = planner
         self._reservations = reservations
-        self._dispatch = dispatch
+        self._making = making
+        self._books = books
         self._jobs = jobs
         self._clock = clock
-        self._books = books
+        self._running: dict[str, Run] = {}
 
-    async def __call__(
-        self, caller: Caller, request: ImageRequest, *, request_id: str, strict: bool = False
-    ) -> Generation:
-        """Plan the request, take what it needs from the limits, start its pictures.
+    async def __call__(self, caller: Caller, request: ImageRequest, asked: Asked) -> Generation:
+        """Plan the request, attach it to what exists, take what is missing from the limits and start to make that.
 
         Raises:
-            InvalidRequest, ShuttingDown: nothing was started and nothing is charged.
-            ModelNotAllowed, LimitReached, QuotaStoreDown: as above.
+            InvalidRequest, IdempotencyKeyReused: nothing was started and nothing is charged.
+            ModelNotAllowed, LimitReached, QuotaStoreDown, ShuttingDown, PictureStoreUnavailable: as above.
         """
-        if self._jobs.closing:
-            raise shutting_down()
-        order, tariff = self._planner.plan(caller, request, strict=strict)
-        line = self._books.open(caller, order, tariff, request_id=request_id, now=self._clock.now())
-        reservation = await self._reservations.take(claim_of(caller, order, tariff, line))
-        waits: list[float] = []  # in seconds, in the order in which the pictures got their slots
-        tasks = tuple(self._jobs.start(self._dispatch.make(order.plan, waits.append)) for _ in range(order.n))
-        settled = self._jobs.start(self._settle(reservation, line, tariff, tasks, waits))
-        return Generation(
-            order=order,
-            created=int(line.time.timestamp()),
-            rooms=reservation.rooms,
-            tasks=tasks,
-            settled=settled,
-        )
+        return await self._begin(self._planner.plan(caller, request, asked, self._clock.now()))
 
-    async def _settle(
-        self,
-        reservation: Reservation,
-        line: UsageEvent,
-        tariff: Tariff,
-        tasks: Sequence[asyncio.Task[Picture]],
-        waits: Sequence[float],
-    ) -> None:
+    async def _begin(self, job: Job) -> Generation:
+        obstacle = self._jobs.obstacle or self._making.obstacle(job.order, len(self._running))
+        try:
+            reservation = await self._reservations.take(job.claim(lead=obstacle is None))
+        except NotLed as nothing_there:
+            raise obstacle or nothing_there from None
+        run = Run(job=job, reservation=reservation)
+        tasks = [self._jobs.start(self._picture(run, *source)) for source in enumerate(run.sources())]
+        run.tasks += tasks
+        if reservation.settled:
+            run.answerable.set()
+        else:
+            self._running[job.line.event_id] = run
+            _ = self._jobs.start(self._settle(run))
+        return Generation(run=run, leave=self._making.leave)
+
+    def cancel(self, job_id: str) -> None:
+        """Drop what a job has not sent yet, because its operator says so; nothing when it does not run here."""
+        if run := self._running.get(job_id):
+            run.withdraw(JobCancelled("The gateway's operator cancelled the request before its picture was made."))
+
+    async def _picture(self, run: Run, position: int, source: Hit | Follow | Lead | End) -> Picture:
+        if isinstance(source, Lead):
+            return await self._making.lead(run, position)
+        picture = await self._making.given(run, source)
+        return picture or await self._picture_anew(run, position)
+
+    async def _picture_anew(self, run: Run, position: int) -> Picture:
+        """Attach once more for a picture that was remembered and is gone, or whose job has withdrawn or died."""
+        now = self._clock.now()
+        self._making.refuse_when_late((now - run.job.came).total_seconds())
+        generation = await self._begin(run.job.anew(position, now))
+        run.children.append(generation.run)
+        if run.left:
+            generation.left()
+        [picture] = await generation.all()
+        return picture
+
+    async def _settle(self, run: Run) -> None:
         """When every picture has ended: charge what was delivered, give the rest back, write the ledger's line."""
-        ends = await asyncio.gather(*map(asyncio.shield, tasks), return_exceptions=True)
-        done = self._books.close(line, ends, tariff, now=self._clock.now(), waits=waits)
-        await self._reservations.settle(reservation, done.pictures_delivered, done)
+        try:
+            ends = await run.wait()
+            if not self._making.postponed(run, ends, self._settle_ends):
+                await self._settle_ends(run, ends)
+        finally:
+            run.answerable.set()
+            self._running.pop(run.job.line.event_id, None)
+
+    async def _settle_ends(self, run: Run, ends: Sequence[Picture | BaseException]) -> None:
+        told = known(ends)
+        made = [told[position] for position in run.leads]
+        line = replace(run.job.line, cache=run.cache)
+        said = Ends(all=ends, made=made, waits=run.waits)
+        line = self._books.close(line, said, run.job.tariff, now=self._clock.now())
+        ending = Ending(ends={at: End.of(end) for at, end in enumerate(told)}, replayable=replayable(told))
+        await self._reservations.settle(run.reservation, line.pictures_delivered, line, ending)
 
 
-def claim_of(caller: Caller, order: ImageOrder, tariff: Tariff, line: UsageEvent) -> Claim:
-    """Say what an order takes from the limits of a key and its project."""
-    key, project = subject_names(caller.key_id, caller.project_id)
-    return Claim(
-        project_id=caller.project_id,
-        subjects=(Subject(name=key, limits=caller.key_limits), Subject(name=project, limits=caller.project_limits)),
-        pictures=order.n,
-        price=tariff.price,
-        abandoned=line,
-    )
+def known(ends: Sequence[Picture | BaseException]) -> list[Picture | GatewayError]:
+    """Give the ends that others may be told: of a defect, only that nothing is known."""
+    return [end if isinstance(end, Picture | GatewayError) else OutcomeUnknown("the job crashed") for end in ends]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, ShuttingDown
 
 Result = TypeVar("Result")
 
@@ -19,6 +19,15 @@ class Jobs:
         self._crashed = crashed
         self.closing = False  # nothing new is to be started
         self._running: set[asyncio.Task[Any]] = set()
+
+    @property
+    def obstacle(self) -> GatewayError | None:
+        """Give what keeps a new job from being started."""
+        if self.closing:
+            return ShuttingDown(
+                "The gateway is shutting down. Nothing was sent and nothing was charged; try again.",
+            )
+        return None
 
     def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """Run work to its end, whoever still waits for it."""

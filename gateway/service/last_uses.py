@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from gateway.domain.errors import DatabaseUnavailable
-from gateway.service.ports import Clock, KeyStore
+from gateway.service.ports import Clock
+from gateway.service.ports_keys import KeyStore
 
 WRITE_SECONDS = 60.0
 

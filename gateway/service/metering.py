@@ -1,19 +1,29 @@
 """Usage events -> ledger, exactly once in effect: written first, forgotten after."""
 
 import asyncio
+from collections.abc import Sequence
 
 from gateway.domain.quota import SHARDS
+from gateway.domain.usage import UsageEvent
 from gateway.service.backlog import Backlog
-from gateway.service.ports import Ledger, LedgerUnavailable, QuotaUnavailable, UsageStream
+from gateway.service.ports import (
+    Ledger,
+    LedgerUnavailable,
+    LinesRefused,
+    MeteringObserver,
+    QuotaUnavailable,
+    UsageStream,
+)
 
 
 class Metering:
     """Carries lines from the streams into the ledger: one replica a shard at a time, and two would be harmless."""
 
-    def __init__(self, stream: UsageStream, ledger: Ledger, backlog: Backlog) -> None:
+    def __init__(self, stream: UsageStream, ledger: Ledger, backlog: Backlog, observer: MeteringObserver) -> None:
         self._stream = stream
         self._ledger = ledger
         self._backlog = backlog
+        self._observer = observer
         self._due = asyncio.Event()
 
     async def measure(self) -> None:
@@ -52,10 +62,21 @@ class Metering:
             async with self._stream.turn(shard) as turn:
                 # Looked at only now: what waited before may be what the last holder of the turn has just written.
                 while turn.ours and (lines := await self._stream.pending(shard)):
-                    await self._ledger.write([event for _, event in lines])
-                    await self._stream.remove(shard, [position for position, _ in lines])
+                    refused = await self._write(lines)
+                    await self._stream.put_aside(shard, refused)
+                    await self._stream.remove(shard, [position for position, _ in lines if position not in refused])
                     carried += len(lines)
-        except (QuotaUnavailable, LedgerUnavailable):
+        except (QuotaUnavailable, LedgerUnavailable) as failure:
+            self._observer.outage(type(failure).__name__, str(failure))
             return carried
         self._backlog.note(shard, max(0, self._backlog.of(shard) - carried))
         return carried
+
+    async def _write(self, lines: Sequence[tuple[str, UsageEvent]]) -> dict[str, str]:
+        """Write lines; give the positions of those that the ledger can never hold, with the reasons."""
+        try:
+            await self._ledger.write([event for _, event in lines])
+        except LinesRefused as refused:
+            reasons = refused.reasons
+            return {position: reasons[event.event_id] for position, event in lines if event.event_id in reasons}
+        return {}

@@ -2,23 +2,36 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
+from gateway.domain.asked import Asked
 from gateway.domain.billing import Tariff
 from gateway.domain.catalog import Catalog
 from gateway.domain.image import ImageOrder, ImageRequest
+from gateway.domain.job import CacheRules, Job, sought_by
 from gateway.domain.keys import Caller
 from gateway.domain.mapping import MappingRules, order_from
+from gateway.service.books import Books
 
 
 class Planner:
-    """The catalog, the operator's rules of mapping, and the tariff of each model by its name."""
+    """The catalog, the operator's rules of mapping and caching, the tariff of each model by its name, and the books."""
 
-    def __init__(self, catalog: Catalog, rules: MappingRules, tariffs: Mapping[str, Tariff]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        rules: MappingRules,
+        tariffs: Mapping[str, Tariff],
+        caching: CacheRules,
+        books: Books,
+    ) -> None:
         self._catalog = catalog
         self._rules = rules
         self._tariffs = tariffs
+        self._caching = caching
+        self._books = books
 
-    def plan(self, caller: Caller, request: ImageRequest, *, strict: bool) -> tuple[ImageOrder, Tariff]:
+    def plan(self, caller: Caller, request: ImageRequest, asked: Asked, now: datetime) -> Job:
         """Map a request by the installation's rules and the key's.
 
         Raises:
@@ -27,9 +40,20 @@ class Planner:
         """
         model = self._catalog.find(request.model)
         caller.require(model.name, request.model or model.name)
+        order, tariff = self._order(caller, request, strict=asked.strict), self._tariffs[model.name]
+        return Job(
+            caller=caller,
+            order=order,
+            tariff=tariff,
+            sought=sought_by(caller, order, asked, self._caching),
+            line=self._books.open(caller, order, tariff, request_id=asked.request_id, now=now),
+            came=now,
+        )
+
+    def _order(self, caller: Caller, request: ImageRequest, *, strict: bool) -> ImageOrder:
         rules = replace(
             self._rules,
             strict=self._rules.strict or strict,
             allow_unwatermarked=self._rules.allow_unwatermarked or caller.unwatermarked_allowed,
         )
-        return order_from(request, self._catalog, rules), self._tariffs[model.name]
+        return order_from(request, self._catalog, rules)

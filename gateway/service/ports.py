@@ -1,18 +1,21 @@
-"""What the use cases need from the world; gateway.adapters implements each of these."""
+"""What the use cases need from the world; gateway.adapters implements each of these.
 
-from collections.abc import Mapping, Sequence
+Of pictures: picture_ports.py; of flights: ports_flights.py; of keys and projects: ports_keys.py.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from gateway.domain.image import ImagePlan, PaidPicture, PictureBytes
-from gateway.domain.keys import StoredKey
-from gateway.domain.projects import Project
+from gateway.domain.flights import Ending
+from gateway.domain.image import ImagePlan, PaidPicture
 from gateway.domain.quota import Calendar, Claim, Counts, Refusal, Reservation
-from gateway.domain.terms import Changes
 from gateway.domain.upstream import Account, CallFailure, Fault
-from gateway.domain.usage import UsageEvent, Used
+from gateway.domain.usage import Outcome, Tally, UsageEvent, Used
+
+KNOWN_SECONDS = 600.0  # how long the quota store knows a request after its end
 
 
 class Clock(Protocol):
@@ -47,74 +50,6 @@ class CallFailed(Exception):
         self.failure = failure
 
 
-class PictureSource(Protocol):
-    """Where the upstream leaves the bytes of what it made."""
-
-    async def fetch(self, url: str) -> PictureBytes:
-        """Download a picture.
-
-        Raises:
-            FetchFailed: the bytes could not be had this time.
-        """
-
-
-class FetchFailed(Exception):
-    """A download that gave no picture; `final` when another try cannot succeed."""
-
-    def __init__(self, reason: str, *, final: bool = False) -> None:
-        super().__init__(reason)
-        self.final = final
-
-
-class KeyStore(Protocol):
-    """The durable list of keys. Every method raises DatabaseUnavailable when it cannot be reached."""
-
-    async def get(self, key_id: str) -> StoredKey | None: ...
-
-    async def add(self, key: StoredKey) -> None:
-        """Store a new key; NameTaken when a key of its project that is not revoked has its name."""
-
-    async def list(self, project_id: str | None = None) -> list[StoredKey]:
-        """Give all keys, or those of a project, oldest first."""
-
-    async def change(self, key_id: str, changes: Changes) -> bool:
-        """Set the named fields in one step; False when there is no key of this id, NameTaken as above."""
-
-    async def replace_secret(self, key_id: str, digest: bytes, last_four: str, old_until: datetime | None) -> bool:
-        """Exchange the secret; the old one opens until `old_until`. False when no such key is in use."""
-
-    async def revoke(self, key_id: str, at: datetime) -> bool:
-        """Revoke a key; False when there is none of this id. Revoking twice keeps the first time."""
-
-    async def touch(self, used: Mapping[str, datetime]) -> None:
-        """Note when keys were last used; times do not run back."""
-
-
-class ProjectStore(Protocol):
-    """The durable list of projects; the default one is in it from the start. Raises as KeyStore does."""
-
-    async def find(self, id_or_name: str) -> Project | None: ...
-
-    async def add(self, project: Project) -> None:
-        """Store a new project; NameTaken when there is one of its name."""
-
-    async def list(self) -> list[Project]:
-        """Give all projects, oldest first."""
-
-    async def change(self, project_id: str, changes: Changes) -> bool:
-        """Set the named fields in one step; False when there is no project of this id, NameTaken as above."""
-
-    async def archive(self, project_id: str, at: datetime) -> bool:
-        """Archive a project; False when there is none of this id. Archiving twice keeps the first time."""
-
-
-class Announcer(Protocol):
-    """The way to every running gateway."""
-
-    async def announce(self, subject_id: str) -> None:
-        """Say that a key or project has changed. Never fails: who is not told notices by itself within 30 seconds."""
-
-
 class Observer(Protocol):
     """What the operator is told: metrics and log events. Nothing here may fail or wait."""
 
@@ -126,17 +61,27 @@ class Observer(Protocol):
 
     def picture_delivered(self, plan: ImagePlan) -> None: ...
 
+    def store_failed(self, operation: str, reason: str) -> None:
+        """The store of pictures could not do something: put, read, convert, probe, sweep."""
+
     def queued(self, change: int) -> None:
         """A picture entered (1) or left (-1) the wait for a slot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """What is to be charged for a reservation."""
+    """What is to be charged for a reservation.
+
+    `since`: when that was first tried, by this replica's clock. `confirmed`: the store had it, and what is waited for
+    is the ledger's line.
+    """
 
     reservation: Reservation
     charged: int
     event: UsageEvent
+    ending: Ending | None = None
+    since: datetime | None = None
+    confirmed: bool = False
 
 
 class MeteringObserver(Protocol):
@@ -151,6 +96,12 @@ class MeteringObserver(Protocol):
     def settlements_unsaved(self, count: int) -> None:
         """So many settlements are in memory only now."""
 
+    def settlement_stuck(self, settlement: Settlement, reason: str) -> None:
+        """A settlement was made, and the disk does not let go of it."""
+
+    def outage(self, what: str, reason: str) -> None:
+        """A part could not be reached."""
+
     def settlement_lost(self, settlement: Settlement) -> None:
         """The process ends, and nothing took the settlement: the operator has to write its line."""
 
@@ -161,16 +112,28 @@ class QuotaStore(Protocol):
     async def reserve(self, claim: Claim) -> Reservation | Refusal:
         """Take a request, its pictures and their price from all windows, or nothing. Idempotent per request id.
 
+        With `claim.sought`, attach first: to the job that the request repeats, to remembered pictures, to those in
+        flight; take only what is left to be made. When nothing has to be waited for, settle in the same step.
+
         Raises:
             QuotaUnavailable: no answer in time; something may have been taken, so release must follow.
             QuotaEmptied: the store has lost its counts and must be refilled first.
+            IdempotencyKeyReused: the key came with another body before. Nothing was taken.
+            NotLed: as ports_flights says.
         """
 
-    async def settle(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
+    async def settle(
+        self, reservation: Reservation, charged: int, event: UsageEvent, ending: Ending | None = None
+    ) -> None:
         """Charge `charged` pictures, give the others back, append the event, in one step. Idempotent.
+
+        The line's time becomes that of the reservation. With `ending`, tell all who follow, remember what may be, and
+        keep the ends for who repeats the request. What leads and has no end is withdrawn. It is idempotent for
+        KNOWN_SECONDS after its end; later the ledger has to be asked before.
 
         Raises:
             QuotaUnavailable: no answer in time; repeat it later.
+            QuotaEmptied: as above.
         """
 
     def assumed(self, claim: Claim) -> Reservation:
@@ -183,8 +146,22 @@ class QuotaStore(Protocol):
             QuotaUnavailable: no answer in time; repeat it later.
         """
 
-    async def refill(self, shard: int, calendar: Calendar, counts: Mapping[str, Counts], *, fresh: bool) -> None:
+    async def now(self, shard: int) -> int:
+        """Give the store's time in ms since 1970, by which windows are chosen; QuotaUnavailable as above."""
+
+    async def refill(
+        self,
+        shard: int,
+        calendar: Calendar,
+        counts: Mapping[str, Counts],
+        counted: Collection[str] = (),
+        *,
+        fresh: bool,
+    ) -> None:
         """Give an emptied shard its counts back, by subject; QuotaUnavailable as above.
+
+        `counted` are the requests of the last KNOWN_SECONDS that are in the counts: who settles one of them or takes it
+        again changes nothing. Counts of a day that is over are not taken.
 
         Grants begin when the replicas had time to tell what they hold; at once when the store is `fresh`, so that
         nobody can hold anything.
@@ -193,8 +170,11 @@ class QuotaStore(Protocol):
     async def losses(self) -> list[tuple[int, str]]:
         """Name the shards that are being refilled, each with the name of that refill. QuotaUnavailable as above."""
 
-    def held(self, shard: int) -> tuple[list[Claim], list[Settlement]]:
-        """Tell what this replica has not settled yet, and what it settled so lately that the ledger may lack it."""
+    def held(self, shard: int) -> list[Claim]:
+        """Tell what this replica has not settled yet."""
+
+    async def lost(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Give those of the last KNOWN_SECONDS that the store took and does not have; QuotaUnavailable as above."""
 
     async def take_again(self, claim: Claim) -> None:
         """Take what was lost with the store, over a limit if need be; idempotent. QuotaUnavailable as above."""
@@ -212,7 +192,7 @@ class QuotaRestoring(Exception):
         self.wait = wait
 
 
-class QuotaEmptied(Exception):
+class QuotaEmptied(QuotaUnavailable):
     """The quota store has lost the counts of a shard."""
 
     def __init__(self, shard: int) -> None:
@@ -223,7 +203,7 @@ class QuotaEmptied(Exception):
 class Spool(Protocol):
     """Where settlements wait on disk while the quota store cannot be reached."""
 
-    async def put(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
+    async def put(self, settlement: Settlement) -> None:
         """Keep a settlement; it survives the process and the machine's power. OSError when the disk refuses."""
 
     async def waiting(self) -> list[Settlement]: ...
@@ -235,17 +215,36 @@ class Ledger(Protocol):
     """The durable list of what was done: one line per job."""
 
     async def write(self, events: Sequence[UsageEvent]) -> None:
-        """Add lines, or improve those of the same job; idempotent. LedgerUnavailable when it cannot be written."""
+        """Add lines, or improve those of the same job; idempotent.
 
-    async def known(self, event_ids: Sequence[str]) -> set[str]:
-        """Tell which lines are there; LedgerUnavailable when it cannot be read."""
+        Raises:
+            LedgerUnavailable: it cannot be written; some may be there.
+            LinesRefused: it can never hold some of them; all others are there.
+        """
+
+    async def known(self, event_ids: Sequence[str]) -> Mapping[str, Outcome]:
+        """Tell which lines are there, and their outcomes; LedgerUnavailable when it cannot be read."""
 
     async def used_since(self, start: datetime) -> list[Used]:
         """Sum what every key was charged for since a moment; LedgerUnavailable when it cannot be read."""
 
+    async def tally(self, day: datetime, month: datetime, ended: datetime) -> Tally:
+        """Sum since two moments, and name what is in the sums and ended after a third one, all as of one instant.
+
+        LedgerUnavailable when it cannot be read.
+        """
+
 
 class LedgerUnavailable(Exception):
     """The ledger's database cannot be reached."""
+
+
+class LinesRefused(Exception):
+    """Lines that the ledger can never hold, by their event ids, each with the reason."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__(f"{len(reasons)} lines")
+        self.reasons = reasons
 
 
 class Turn(Protocol):
@@ -272,3 +271,6 @@ class UsageStream(Protocol):
 
     async def remove(self, shard: int, positions: Sequence[str]) -> None:
         """Forget lines that the ledger has; QuotaUnavailable when there is no answer."""
+
+    async def put_aside(self, shard: int, reasons: Mapping[str, str]) -> None:
+        """Keep lines that the ledger can never hold apart for the operator, and tell it; QuotaUnavailable as above."""

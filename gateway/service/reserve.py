@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
 from gateway.domain.errors import LimitReached, QuotaExhausted, QuotaStoreDown, RateLimitReached
+from gateway.domain.flights import Ending
 from gateway.domain.limits import SHORT, Limit, Room
-from gateway.domain.quota import MICROS, Claim, Refusal, Reservation
+from gateway.domain.quota import Claim, Refusal, Reservation, cost_of_one
+from gateway.domain.terms import money_text
 from gateway.domain.usage import UsageEvent
 from gateway.service.jobs import Jobs
-from gateway.service.ports import Clock, QuotaEmptied, QuotaRestoring, QuotaStore, QuotaUnavailable
+from gateway.service.ports import Clock, QuotaEmptied, QuotaRestoring, QuotaStore, QuotaUnavailable, Settlement
 from gateway.service.settlements import Settlements
 
 RELEASE_PAUSE = 1.0  # seconds between tries to give back what a reserve without an answer may have taken
@@ -38,6 +41,11 @@ class Reservations:
         self._jobs = jobs
         self._clock = clock
         self._on_outage = on_outage
+        self._shadow_watchers: list[Callable[[Room], None]] = []
+
+    def watch_shadows(self, watcher: Callable[[Room], None]) -> None:
+        """Tell of each limit that would have refused if it did not count and report only."""
+        self._shadow_watchers.append(watcher)
 
     async def take(self, claim: Claim) -> Reservation:
         """Take the request, its pictures and their price, or nothing.
@@ -49,8 +57,6 @@ class Reservations:
             LedgerBehind: too many lines wait for the ledger.
         """
         self._settlements.refuse_when_behind()
-        for subject in claim.subjects:
-            subject.limits.refuse_too_many(claim.pictures, claim.price)
         try:
             answer = await self._reserve(claim)
         except asyncio.CancelledError:
@@ -64,12 +70,19 @@ class Reservations:
                 "The gateway cannot check limits now. Nothing was charged; try again after a short wait.",
             ) from failure
         if isinstance(answer, Refusal):
-            raise self._reached(answer.room)
-        return answer
+            for subject in claim.subjects:
+                subject.limits.refuse_too_many(claim.pictures, claim.price)
+            raise self._reached(claim, answer.room)
+        return self._reported(answer)
 
-    async def settle(self, reservation: Reservation, charged: int, event: UsageEvent) -> None:
+    async def settle(
+        self, reservation: Reservation, charged: int, event: UsageEvent, ending: Ending | None = None
+    ) -> None:
         """Charge what was delivered and write the ledger's line; without an answer, that is done later."""
-        await self._settlements.settle(reservation, charged, event)
+        settlement = Settlement(
+            reservation=reservation, charged=charged, event=event, ending=ending, since=self._clock.now()
+        )
+        await self._settlements.settle(settlement)
 
     async def _reserve(self, claim: Claim) -> Reservation | Refusal:
         """Reserve; when the store has lost its counts, wait until they are back."""
@@ -91,10 +104,20 @@ class Reservations:
             else:
                 return
 
-    def _reached(self, room: Room) -> LimitReached:
-        """Say which limit, its value, and when it frees."""
-        whose = room.subject.partition(".")[0]
-        said = f"{room.limit.value} of this {whose}: limit {_amount(room, room.value)}, used {_amount(room, room.used)}"
+    def _reported(self, reservation: Reservation) -> Reservation:
+        """Tell of limits that count and report only; they are none to the client."""
+        for room in reservation.shadowed:
+            for watcher in self._shadow_watchers:
+                watcher(room)
+        return replace(reservation, rooms=reservation.enforced)
+
+    def _reached(self, claim: Claim, room: Room) -> LimitReached:
+        """Say which limit, its value, and when it frees, if ever."""
+        whose, currency = room.subject.partition(".")[0], claim.abandoned.currency
+        said = f"{room.limit.value} of this {whose}: limit {_amount(room.limit, room.value, currency)}"
+        if room.value < cost_of_one(room.limit, claim.price):
+            return QuotaExhausted(f"{said} lets no picture pass. Ask the gateway's operator for a higher one.", room)
+        said += f", used {_amount(room.limit, room.used, currency)}"
         if room.limit in SHORT:
             seconds = max(room.resets_in, 1000) / 1000
             return RateLimitReached(f"Rate limit reached: {said}. Please try again in {seconds:.1f}s.", room)
@@ -102,5 +125,5 @@ class Reservations:
         return QuotaExhausted(f"You exceeded your quota: {said}. It resets at {resets_at:%Y-%m-%d %H:%M} UTC.", room)
 
 
-def _amount(room: Room, value: int) -> str:
-    return f"{value / MICROS:.2f}" if room.limit is Limit.SPEND_PER_MONTH else str(value)
+def _amount(limit: Limit, value: int, currency: str) -> str:
+    return f"{money_text(value)} {currency}" if limit is Limit.SPEND_PER_MONTH else str(value)

@@ -2,114 +2,36 @@
 
 import os
 from collections.abc import Mapping
-from math import inf
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Any, get_origin
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import msgspec
 from platformdirs import user_data_path
 
-from gateway.domain.addresses import Networks, is_loopback, parse_networks
-from gateway.domain.errors import InvalidValue, Misconfigured
+from gateway.domain.addresses import is_loopback
+from gateway.domain.errors import Misconfigured
 from gateway.domain.secret import Secret
 from gateway.settings.files import Section, read_toml
+from gateway.settings.sections import (
+    BIGMODEL,
+    Billing,
+    Database,
+    Images,
+    Ledger,
+    Log,
+    Queue,
+    Quota,
+    Redis,
+    Server,
+    Upstream,
+    UpstreamAccount,
+)
+from gateway.settings.store import Cache, Store, check_store
 
-LARGEST_PORT = 65535
 PREFIX = "GLM_GATEWAY_"
-BIGMODEL = "https://open.bigmodel.cn/api/paas/v4"
 ZAI = "https://api.z.ai/api/paas/v4"
-
-
-class Server(Section, frozen=True, kw_only=True):
-    """[server]."""
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    drain_seconds: float = 200.0
-    strict: bool = False
-    max_body: int = 1024 * 1024
-    trusted_proxies: tuple[str, ...] = ()
-
-    def trusted_networks(self) -> Networks:
-        """Give the proxies that X-Forwarded-For is believed from; Misconfigured when one is no address or network."""
-        try:
-            return parse_networks(self.trusted_proxies)
-        except InvalidValue as failure:
-            raise Misconfigured(f"server.trusted_proxies: {failure.message}") from failure
-
-
-class Upstream(Section, frozen=True, kw_only=True):
-    """[upstream]."""
-
-    timeout: float = 200.0
-    image_hosts: tuple[str, ...] = ("ufileos.com", "bigmodel.cn", "z.ai")
-    image_timeout: float = 60.0
-    image_max_bytes: int = 32 * 1024 * 1024
-
-
-class UpstreamAccount(Section, frozen=True, kw_only=True):
-    """[[upstreams]]."""
-
-    name: str
-    api_key: Secret
-    base_url: str = BIGMODEL
-    concurrency: int = 1
-
-
-class Queue(Section, frozen=True, kw_only=True):
-    """[queue]."""
-
-    max_wait: float = 180.0
-    max_length: int = 1000
-
-
-class Images(Section, frozen=True, kw_only=True):
-    """[images]."""
-
-    allow_unwatermarked: bool = False
-
-
-class Redis(Section, frozen=True, kw_only=True):
-    """[redis]."""
-
-    url: Secret = Secret("")
-    reserve_deadline: float = 0.0
-    wait_replicas: int = -1
-
-
-class Database(Section, frozen=True, kw_only=True):
-    """[database]."""
-
-    url: Secret = Secret("")
-
-
-class Quota(Section, frozen=True, kw_only=True):
-    """[quota]."""
-
-    on_outage: Literal["refuse", "allow"] = "refuse"
-    timezone: str = "UTC"
-    lease: float = 30.0
-
-
-class Billing(Section, frozen=True, kw_only=True):
-    """[billing]."""
-
-    currency: str = "CNY"
-
-
-class Ledger(Section, frozen=True, kw_only=True):
-    """[ledger]."""
-
-    max_backlog: int = 100_000
-
-
-class Log(Section, frozen=True, kw_only=True):
-    """[log]."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "text"] = "auto"
 
 
 class Settings(Section, frozen=True, kw_only=True):
@@ -122,6 +44,8 @@ class Settings(Section, frozen=True, kw_only=True):
     upstreams: tuple[UpstreamAccount, ...] = ()
     queue: Queue = Queue()
     images: Images = Images()
+    store: Store = Store()
+    cache: Cache = Cache()
     redis: Redis = Redis()
     database: Database = Database()
     quota: Quota = Quota()
@@ -262,25 +186,10 @@ def _checked(settings: Settings) -> Settings:
             raise Misconfigured(f"Two upstreams have the name {account.name!r}.")
         if not _is_usable(account.base_url):
             raise Misconfigured(f"Upstream {account.name!r}: base_url has to be https://..., or http on this machine.")
-    _check_numbers(settings)
+    check_store(settings.store, settings.cache, settings.server.public_url)
     if settings.server.drain_seconds < settings.upstream.timeout:
         raise Misconfigured("server.drain_seconds has to be at least upstream.timeout, or a stop would lose pictures.")
     return settings
-
-
-def _check_numbers(settings: Settings) -> None:
-    """Check the ranges of numbers."""
-    if not 0 <= settings.server.port <= LARGEST_PORT:
-        raise Misconfigured(f"server.port (PORT) has to be 0 to {LARGEST_PORT}, not {settings.server.port}.")
-    for name, value in (
-        ("upstream.timeout", settings.upstream.timeout),
-        ("upstream.image_timeout", settings.upstream.image_timeout),
-        ("queue.max_wait", settings.queue.max_wait),
-        ("server.max_body", settings.server.max_body),
-        ("ledger.max_backlog", settings.ledger.max_backlog),
-    ):
-        if not 0 < value < inf:
-            raise Misconfigured(f"{name} has to be a number above 0, not {value}.")
 
 
 def _is_usable(base_url: str) -> bool:

@@ -7,7 +7,7 @@ from litestar.types import ASGIApp
 
 from gateway.simulator import faults
 from gateway.simulator.answers import Answer, Headers, as_json, whole
-from gateway.simulator.drawing import as_jpeg
+from gateway.simulator.drawing import as_jpeg, heavier
 from gateway.simulator.links import Links
 from gateway.simulator.state import State
 
@@ -59,6 +59,8 @@ def _misbehave(fault: faults.CdnFault, png: bytes) -> Answer:
             return whole(png, content_type=None)
         case faults.NotAnImage():
             return whole(_PAGE, content_type=fault.content_type)
+        case faults.Heavy():
+            return whole(heavier(png, fault.size), content_type=_PNG)
         case faults.Oversize():
             return _oversize(fault)
         case faults.SlowCdn():

@@ -5,6 +5,8 @@ import functools
 import hashlib
 import io
 import json
+import struct
+import zlib
 from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageDraw
@@ -16,6 +18,8 @@ from gateway.simulator.typesetting import typeset
 _SHADES = 128  # grey levels below are the background's, from here to 255 the edges of the letters
 _INK = 255
 _GRAIN = 3  # shades of noise
+_FRAME = 12  # bytes of a chunk around its data
+_END = 12  # bytes of the last chunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,15 @@ def as_jpeg(png: bytes) -> bytes:
     with Image.open(io.BytesIO(png)) as image:
         image.convert("RGB").save(buffer, "JPEG")
     return buffer.getvalue()
+
+
+def heavier(png: bytes, size: int) -> bytes:
+    """The same picture with a chunk that no reader knows before its end, so that the file has `size` bytes."""
+    end = len(png) - _END
+    padding = bytes(max(size - len(png) - _FRAME, 0))
+    kind = b"teSt"
+    chunk = struct.pack(">I", len(padding)) + kind + padding + struct.pack(">I", zlib.crc32(kind + padding))
+    return png[:end] + chunk + png[end:]
 
 
 @functools.lru_cache(maxsize=16)

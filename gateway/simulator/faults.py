@@ -242,6 +242,12 @@ class SlowCdn(CdnFault, tag="slow_cdn"):
     seconds: Seconds = 5.0
 
 
+class Heavy(CdnFault, tag="heavy"):
+    """The same picture in a file of at least `size` bytes; up to 2 MB were seen (section 6)."""
+
+    size: Annotated[int, msgspec.Meta(ge=1, le=2**26)] = 2_000_000
+
+
 class Oversize(CdnFault, tag="oversize"):
     """`size` bytes that begin like a PNG; `declared` says whether Content-Length tells."""
 

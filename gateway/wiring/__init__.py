@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,37 +15,37 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.adapters import logs
 from gateway.adapters.metrics import Metrics
 from gateway.adapters.observer import MetricsAndLog
-from gateway.adapters.redis.changes import RedisAnnouncer, listen
+from gateway.adapters.redis.changes import listen
 from gateway.adapters.redis.client import RedisClient
+from gateway.adapters.redis.concerns import concerns
 from gateway.adapters.redis.embedded import EmbeddedServer
+from gateway.adapters.redis.names import CANCELS, CHANGES, JOBS
 from gateway.adapters.sql import engine as sql
 from gateway.adapters.sql.installation import agree_on_secret
 from gateway.adapters.sql.keys import SqlKeys
-from gateway.adapters.sql.projects import SqlProjects
-from gateway.adapters.system import SystemClock, own_secret, random_text
+from gateway.adapters.system import SystemClock, own_secret
 from gateway.api.errors import answer_of
 from gateway.api.services import Authenticated, Readiness, Services
 from gateway.domain.addresses import Address
-from gateway.domain.billing import Tariff
-from gateway.domain.catalog import Catalog
 from gateway.domain.errors import Misconfigured
 from gateway.domain.keys import Caller, derive
 from gateway.domain.mapping import MappingRules
-from gateway.service.administer import AdministerKeys, Administration, KeyForge
-from gateway.service.administer_projects import AdministerProjects
 from gateway.service.authenticate import Authenticate
 from gateway.service.books import Books
-from gateway.service.generate import GenerateImages
+from gateway.service.deliver import Deliver
+from gateway.service.dispatch import Slots
 from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
+from gateway.service.links import PictureLinks
 from gateway.service.outage import QuotaOutage
-from gateway.service.plan import Planner
-from gateway.service.ports import Announcer
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.background import end
-from gateway.wiring.quotas import open_reservations
-from gateway.wiring.upstreams import open_dispatch, open_slots
+from gateway.wiring.generation import open_flow, planner_of
+from gateway.wiring.quotas import collecting, open_quotas
+from gateway.wiring.upstreams import open_upstreams
+
+PROBE_SECONDS = 1.5  # for each part when a probe asks whether all are well
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,11 @@ class Peppers:
     def checks(self) -> tuple[str, ...]:
         """For telling whether two processes have the same secret."""
         return tuple(derive(master, "check").hex() for master in self.masters)
+
+    @property
+    def picture_urls(self) -> tuple[bytes, ...]:
+        """For the signatures of pictures' URLs."""
+        return tuple(derive(master, "picture-url") for master in self.masters)
 
     def hash_user(self, user: str) -> str:
         """Give 32 hex digits that stand for an end user upstream."""
@@ -83,6 +88,8 @@ def prepared(settings: Settings) -> Generator[Settings]:
     logs.configure(settings.log.level, settings.log.format)
     prepare_data_dir(settings.data_dir)
     if settings.redis.url:
+        if not settings.store.url:
+            logs.logger().warning("store_is_local", advice="With several replicas, set store.url to one they share.")
         yield settings
         return
     with EmbeddedServer(settings.data_dir).in_use() as url:
@@ -102,99 +109,78 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         )
     catalog, peppers, clock, metrics = load_catalog(), read_peppers(settings), SystemClock(), Metrics()
     observer = MetricsAndLog(metrics, logs.logger())
+    books = Books(answer_of=answer_of, hash_prompt=peppers.hash_prompt)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
         redis = await stack.enter_async_context(_open_redis(settings))
-        authenticate = await stack.enter_async_context(_open_authentication(engine, redis, peppers, clock))
-        slots = open_slots(settings)
-        dispatch = await stack.enter_async_context(open_dispatch(settings, slots, clock, observer))
+        observer.redis_concerns(await concerns(redis))
+        authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock)
+        authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
+        upstreams = await stack.enter_async_context(open_upstreams(settings, clock, observer))
+        quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer))
+        planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
+        flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
         outage = QuotaOutage(observer.limits_switched, allow=settings.quota.on_outage == "allow")
-        quotas = open_reservations(settings, engine, redis, clock, observer, outage)
-        reservations = await stack.enter_async_context(quotas)
-        jobs, books = Jobs(observer.crashed), Books(answer_of=answer_of, hash_prompt=peppers.hash_prompt)
-        stack.push_async_callback(jobs.drain, 0)
+        await stack.enter_async_context(collecting(quotas, settings, flow.rescue, observer, outage))
+        heard = {CHANGES: authenticate.forget, JOBS: quotas.flights.heard, CANCELS: flow.generate.cancel}
+        await stack.enter_async_context(_working(listen(redis, heard, authenticate.forget_all)))
+        links = PictureLinks(peppers.picture_urls, settings.store.url_life, clock, settings.server.public_url)
 
-        async def shut_down() -> None:
-            jobs.closing = True
-            slots.close()
-            await jobs.drain(settings.server.drain_seconds)
+        async def readiness() -> Readiness:
+            state = await _readiness(redis, engine, outage, flow.jobs)
+            return replace(state, parts={**state.parts, "store": upstreams.store.usable()})
 
         yield Services(
-            authenticate=authenticate,
-            generate=GenerateImages(_planner(settings, catalog, peppers), reservations, dispatch, jobs, clock, books),
+            authenticate=authenticated,
+            generate=flow.generate,
+            deliver=Deliver(upstreams.store, links),
             catalog=catalog,
-            readiness=partial(_readiness, redis, engine, outage, jobs),
+            readiness=readiness,
             render_metrics=metrics.render,
             request_finished=observer.request_finished,
             trusted_proxies=settings.server.trusted_networks(),
-            shut_down=shut_down,
+            shut_down=partial(_shut_down, flow.jobs, upstreams.slots, settings.server.drain_seconds),
         )
 
 
+async def _shut_down(jobs: Jobs, slots: Slots, seconds: float) -> None:
+    """Take nothing new, release what is not sent, and wait for what is."""
+    jobs.closing = True
+    slots.close()
+    await jobs.drain(seconds)
+
+
 async def _readiness(redis: RedisClient, engine: AsyncEngine, outage: QuotaOutage, jobs: Jobs) -> Readiness:
-    # A server that stands still is given up after 5 s only: too late for a probe that is to answer 200.
-    well = not outage.away if outage.allow else await redis.answers()
-    parts = {"redis": well, "sql": await sql.answers(engine), "accepting": not jobs.closing}
+    """Ask all parts at once. A Redis may answer and take no writes: the collector meets that every second."""
+    answers, known = await asyncio.gather(redis.answers(PROBE_SECONDS), sql.answers(engine, PROBE_SECONDS))
+    well = not outage.away and (answers or outage.allow)
+    parts = {"redis": well, "sql": known, "accepting": not jobs.closing}
     return Readiness(parts=parts, limits_off=outage.limits_off)
 
 
-def _planner(settings: Settings, catalog: Catalog, peppers: Peppers) -> Planner:
-    tariffs = {model.name: Tariff.of(model.price, settings.billing.currency) for model in catalog.models.values()}
-    rules = MappingRules(
+def _mapping_rules(settings: Settings, peppers: Peppers) -> MappingRules:
+    return MappingRules(
         hash_user=peppers.hash_user,
         strict=settings.server.strict,
         allow_unwatermarked=settings.images.allow_unwatermarked,
+        upstream_urls=settings.store.urls == "upstream",
     )
-    return Planner(catalog, rules, tariffs)
 
 
 @asynccontextmanager
-async def open_administration(settings: Settings, warn: Callable[[str], None]) -> AsyncGenerator[Administration]:
-    """Open what the operator's commands need: the database, and the way to running gateways if there are any.
-
-    `warn` is told when a change is stored and gateways could not be told of it.
-    """
-    prepare_data_dir(settings.data_dir)
-    peppers, clock = read_peppers(settings), SystemClock()
-    async with open_database(settings) as engine, _open_announcer(settings, warn) as announcer:
-        await agree_on_secret(engine, peppers.checks)
-        projects = AdministerProjects(SqlProjects(engine), announcer, clock, random_text)
-        forge = KeyForge(peppers.keys[0], random_text)
-        yield Administration(projects, AdministerKeys(SqlKeys(engine), projects, announcer, forge, clock))
-
-
-class NobodyListens:
-    """The announcer of an installation whose embedded server does not run, and so no gateway."""
-
-    async def announce(self, subject_id: str) -> None:
-        """Say nothing."""
-
-
-@asynccontextmanager
-async def _open_announcer(settings: Settings, warn: Callable[[str], None]) -> AsyncGenerator[Announcer]:
-    url = settings.redis.url.reveal() or EmbeddedServer(settings.data_dir).running_url()
-    if not url:
-        yield NobodyListens()
-        return
-    async with aclosing(RedisClient(url)) as redis:
-        yield RedisAnnouncer(redis, warn)
-
-
-@asynccontextmanager
-async def _open_authentication(
-    engine: AsyncEngine, redis: RedisClient, peppers: Peppers, clock: SystemClock
+async def _noting_uses(
+    authenticate: Authenticate, engine: AsyncEngine, clock: SystemClock
 ) -> AsyncGenerator[Authenticated]:
-    """Authenticate with a memory that hears of changes, and note when keys are used."""
-    keys = SqlKeys(engine)
-    authenticate, uses = Authenticate(keys, peppers.keys, clock), LastUses(keys, clock)
+    """Authenticate, and note when keys are used."""
+    uses = LastUses(SqlKeys(engine), clock)
 
     async def authenticated(secret: str | None, address: Address | None) -> Caller:
         caller = await authenticate(secret, address)
         uses.note(caller.key_id)
         return caller
 
-    async with _working(listen(redis, authenticate.forget, authenticate.forget_all)), _working(uses.run()):
+    async with _working(uses.run()):
         yield authenticated
     await uses.write()
 
@@ -217,7 +203,7 @@ async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
         await sql.migrate(engine)
         yield engine
     finally:
-        await engine.dispose()
+        await sql.close(engine)
 
 
 def prepare_data_dir(data_dir: Path) -> None:

@@ -1,39 +1,35 @@
-"""Opens what becomes of settlements: the quota store, the spool, and the way into the ledger."""
+"""Runs what becomes of settlements: the quota store, the spool, and the way into the ledger."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 from gateway.adapters.observer import MetricsAndLog
-from gateway.adapters.redis.events import RedisUsageStream
-from gateway.adapters.spool import DiskSpool
-from gateway.service.backlog import Backlog
 from gateway.service.metering import Metering
-from gateway.service.ports import Ledger, QuotaStore
+from gateway.service.outbox import Outbox
 from gateway.service.settlements import Settlements
-from gateway.settings import Settings
 from gateway.wiring.background import EXPECTED, every
 
 METER_SECONDS = 0.5
+REVIEW_SECONDS = 1.0
 LAST_SECONDS = 10.0  # for what waits when the process ends; it is safe in Redis
 
 
 @asynccontextmanager
-async def open_settlements(
-    settings: Settings, store: QuotaStore, stream: RedisUsageStream, ledger: Ledger, observer: MetricsAndLog
-) -> AsyncGenerator[Settlements]:
-    """Open them. What is settled is in the ledger when the block has ended, if SQL answers."""
-    backlog = Backlog(settings.ledger.max_backlog, observer)
-    settlements = Settlements(store, DiskSpool(settings.data_dir / "spool"), backlog, observer)
-    metering = Metering(stream, ledger, backlog)
+async def settling(
+    settlements: Settlements, metering: Metering, outbox: Outbox, observer: MetricsAndLog
+) -> AsyncGenerator[None]:
+    """Settle beside the block. What is settled is in the ledger when the block has ended, if SQL answers."""
     async with (
         every(METER_SECONDS, settlements.replay, observer),
+        every(REVIEW_SECONDS, settlements.review, observer),
         every(METER_SECONDS, metering.measure, observer),
         every(0, metering.drain_when_due, observer),
     ):
-        yield settlements
+        yield
     with suppress(*EXPECTED):
         await settlements.give_up()
-    with suppress(*EXPECTED):
-        async with asyncio.timeout(LAST_SECONDS):
-            await metering.drain()
+    for last in (metering.drain, outbox.close):
+        with suppress(*EXPECTED):
+            async with asyncio.timeout(LAST_SECONDS):
+                await last()

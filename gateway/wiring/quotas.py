@@ -3,6 +3,8 @@
 import secrets
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -11,39 +13,52 @@ from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.collector import Collector
 from gateway.adapters.redis.events import RedisUsageStream
+from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.heartbeat import Heartbeat
 from gateway.adapters.redis.quota import RedisQuotas
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
+from gateway.adapters.spool import DiskSpool
+from gateway.adapters.sql.installation import is_first_to_open
 from gateway.adapters.sql.ledger import SqlLedger
+from gateway.service.backlog import Backlog
 from gateway.service.jobs import Jobs
+from gateway.service.metering import Metering
 from gateway.service.outage import QuotaOutage
+from gateway.service.outbox import Outbox
 from gateway.service.ports import Clock, LedgerUnavailable, QuotaUnavailable
 from gateway.service.refill import Refill
+from gateway.service.rescue import Rescue
 from gateway.service.reserve import Reservations
+from gateway.service.settlements import Settlements
 from gateway.settings import Settings
 from gateway.wiring.background import EXPECTED, every
-from gateway.wiring.metering import open_settlements
+from gateway.wiring.metering import settling
 
 DEADLINE, FAILOVER_DEADLINE = 0.9, 4.0  # design.md section 6, "Outages"
 COLLECT_SECONDS = 1.0
 GIVE_BACK_SECONDS = 2.0  # for what requests that were cancelled have perhaps taken, when the process ends
 
 
-@asynccontextmanager
-async def open_reservations(
-    settings: Settings,
-    engine: AsyncEngine,
-    redis: RedisClient,
-    clock: Clock,
-    observer: MetricsAndLog,
-    outage: QuotaOutage,
-) -> AsyncGenerator[Reservations]:
-    """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quotas:
+    """The limits of this replica, `owner`, and what is known of the jobs of all."""
 
-    `outage` is told every few seconds whether limits can be counted, also while nobody asks for anything.
-    """
+    owner: str
+    clock: Clock
+    scripts: Scripts
+    store: RedisQuotas
+    flights: RedisFlights
+    refill: Refill
+    reservations: Reservations
+
+
+@asynccontextmanager
+async def open_quotas(
+    settings: Settings, engine: AsyncEngine, redis: RedisClient, clock: Clock, observer: MetricsAndLog
+) -> AsyncGenerator[Quotas]:
+    """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers."""
     owner, zone = secrets.token_hex(8), ZoneInfo(settings.quota.timezone)
-    scripts, topology = Scripts(redis), await redis.topology()
+    scripts, topology = Scripts(redis, observer.crashed), await redis.topology()
     store = RedisQuotas(
         scripts,
         owner,
@@ -53,27 +68,52 @@ async def open_reservations(
         wait_replicas=settings.redis.wait_replicas if settings.redis.wait_replicas >= 0 else int(topology.replicated),
     )
     observer.follow_unconfirmed(lambda: store.unconfirmed)
-    ledger, stream = SqlLedger(engine), RedisUsageStream(scripts, owner)
-    refill = Refill(store, ledger, clock, zone)
-    collector = Collector(scripts, owner, lease=settings.quota.lease)
+    ledger, spool = SqlLedger(engine), DiskSpool(settings.data_dir / "spool")
+    stream = RedisUsageStream(scripts, owner, set_aside=observer.line_set_aside)
+    outbox = Outbox(store, ledger, stream, spool, clock)
+    refill = Refill(store, ledger, outbox, clock, zone, partial(is_first_to_open, engine))
     errands = Jobs(observer.crashed)
-
     with suppress(*EXPECTED):
         await refill.begin()
+    url, lease = settings.redis.url.reveal(), settings.quota.lease
+    with Heartbeat(url, owner, lambda: store.shards, observer.crashed, lease=lease):
+        backlog = Backlog(settings.ledger.max_backlog, observer)
+        settlements = Settlements(store, spool, backlog, observer, outbox, refill)
+        async with settling(settlements, Metering(stream, ledger, backlog, observer), outbox, observer):
+            on_outage = settings.quota.on_outage
+            reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
+            reservations.watch_shadows(observer.shadowed)
+            yield Quotas(
+                owner=owner,
+                clock=clock,
+                scripts=scripts,
+                store=store,
+                flights=RedisFlights(scripts),
+                refill=refill,
+                reservations=reservations,
+            )
+            await errands.drain(GIVE_BACK_SECONDS)
+
+
+@asynccontextmanager
+async def collecting(
+    quotas: Quotas, settings: Settings, rescue: Rescue, observer: MetricsAndLog, outage: QuotaOutage
+) -> AsyncGenerator[None]:
+    """Give back what dead replicas held while the block runs; what they had paid is handed to `rescue`.
+
+    `outage` is told every few seconds whether limits can be counted, also while nobody asks for anything.
+    """
+    collector = Collector(
+        quotas.scripts, quotas.owner, lease=settings.quota.lease, rescue=rescue, shards=quotas.store.shards
+    )
 
     async def collect() -> None:
         with _noted(outage):
-            await refill.restore()
+            await quotas.refill.restore()
             await collector.collect()
 
-    url = settings.redis.url.reveal()
-    with Heartbeat(url, owner, lambda: store.shards, lease=settings.quota.lease):
-        async with (
-            open_settlements(settings, store, stream, ledger, observer) as settlements,
-            every(COLLECT_SECONDS, collect, observer),
-        ):
-            yield Reservations(store, settlements, refill, errands, clock, on_outage=settings.quota.on_outage)
-            await errands.drain(GIVE_BACK_SECONDS)
+    async with every(COLLECT_SECONDS, collect, observer):
+        yield
 
 
 @contextmanager

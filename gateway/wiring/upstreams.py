@@ -2,17 +2,22 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.adapters.glm.client import Endpoint, GlmImage
+from gateway.adapters.glm.drafts import open_drafts
 from gateway.adapters.glm.fetch import FetchRules, PictureDownloads
 from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
 from gateway.adapters.observer import MetricsAndLog
+from gateway.adapters.store.picture_store import ObjectPictureStore
 from gateway.adapters.system import SystemClock
 from gateway.domain.addresses import is_loopback
 from gateway.domain.upstream import Account
 from gateway.service.dispatch import Dispatch, Slots
+from gateway.service.keeping import Keeping
 from gateway.settings import Settings
+from gateway.wiring.store import open_store
 
 
 def open_slots(settings: Settings) -> Slots:
@@ -21,11 +26,20 @@ def open_slots(settings: Settings) -> Slots:
     return Slots(accounts, max_wait=settings.queue.max_wait, max_length=settings.queue.max_length)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstreams:
+    """The way to pictures: made, and kept."""
+
+    slots: Slots
+    store: ObjectPictureStore
+    dispatch: Dispatch
+    keeping: Keeping
+
+
 @asynccontextmanager
-async def open_dispatch(
-    settings: Settings, slots: Slots, clock: SystemClock, observer: MetricsAndLog
-) -> AsyncGenerator[Dispatch]:
-    """Open the transports, one for paid calls and one for downloads, and dispatch pictures over them."""
+async def open_upstreams(settings: Settings, clock: SystemClock, observer: MetricsAndLog) -> AsyncGenerator[Upstreams]:
+    """Open the transports, one for paid calls and one for downloads, and dispatch pictures over them into the store."""
+    slots = open_slots(settings)
     endpoints = {
         upstream.name: Endpoint(base_url=upstream.base_url, api_key=upstream.api_key.reveal())
         for upstream in settings.upstreams
@@ -35,13 +49,12 @@ async def open_dispatch(
     calls = AiohttpTransport()
     downloads = AiohttpTransport(resolver=PublicResolver(except_hosts=frozenset(filter(None, loopback))))
     try:
-        yield Dispatch(
-            GlmImage(calls, endpoints, settings.upstream.timeout),
-            PictureDownloads(downloads, rules),
-            slots,
-            clock,
-            observer,
-        )
+        async with open_store(settings, clock, observer) as store:
+            with open_drafts(settings.data_dir / "downloads") as drafts:
+                keeping = Keeping(PictureDownloads(downloads, rules, drafts), store, clock, observer)
+                upstream = GlmImage(calls, endpoints, settings.upstream.timeout)
+                dispatch = Dispatch(upstream, keeping, slots, clock, observer)
+                yield Upstreams(slots=slots, store=store, dispatch=dispatch, keeping=keeping)
     finally:
         await calls.aclose()
         await downloads.aclose()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from openai import APIStatusError, AsyncOpenAI
 
 from gateway import settings
-from gateway.wiring import open_administration
+from gateway.wiring.administration import open_administration
 from tests.servers import wait_until
 
 log = logging.getLogger(__name__)

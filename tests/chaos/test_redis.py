@@ -12,7 +12,7 @@ from gateway.domain.projects import DEFAULT_ID
 from gateway.domain.quota import shard_of
 from tests import redis_servers
 from tests.chaos.load import Load, check_account, exhausted, let_pass, share_granted, until
-from tests.e2e.test_quotas import fleet_on
+from tests.fleet import fleet_on
 
 pytestmark = pytest.mark.anyio
 log = logging.getLogger(__name__)

@@ -67,10 +67,11 @@ def test_b64_json_is_the_very_picture_that_was_made(pictures):
     assert about["usage"]["input_tokens_details"] == {"text_tokens": 0, "image_tokens": 0}
 
 
-def test_url_is_the_upstream_s_and_gives_the_same_bytes(pictures):
+def test_url_is_ours_and_gives_the_same_bytes(pictures):
     printed, made = pictures
     [picture] = made["node linked"]
-    assert printed["linked"] == {"keys": ["url"], "url": picture["url"], "digest": picture["sha256"]}
+    assert printed["linked"] == printed["linked"] | {"keys": ["url"], "digest": picture["sha256"]}
+    assert "/v1/images/files/" in printed["linked"]["url"]
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,13 @@ from gateway.api.schema import TYPES, UNSUPPORTED
 from tests.servers import http
 
 GENERATIONS = "/v1/images/generations"
+FILES = "/v1/images/files/{name}"
 OPERATIONS = [
     ("POST", GENERATIONS),
     ("POST", "/v1/images/edits"),
     ("POST", "/v1/images/variations"),
+    ("GET", FILES),
+    ("HEAD", FILES),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model}"),
     ("GET", "/healthz"),
@@ -85,7 +88,10 @@ def test_no_generated_case_makes_an_operation_fail(gateway, schema, method, path
             case.body = cheap(case.body)
             response = case.call(session=session)
             check(
-                response.status_code, {name: values[0] for name, values in response.headers.items()}, response.content
+                response.status_code,
+                {name: values[0] for name, values in response.headers.items()},
+                response.content,
+                method,
             )
 
         examine()
@@ -108,6 +114,7 @@ def test_the_document_describes_the_body_of_a_generation(document):
         (f"POST {GENERATIONS}", "", {"body": {"prompt": "a fox"}, "headers": {"Authorization": "Bearer x"}}, 401),
         ("POST /v1/images/edits", "", {"body": {}}, 400),
         ("POST /v1/images/variations", "", {"body": {}}, 410),
+        (f"GET {FILES}", "fox.png", {"headers": {}}, 403),
         ("GET /v1/models", "", {}, 200),
         ("GET /v1/models", "", {"headers": {"Authorization": "Bearer x"}}, 401),
         ("GET /v1/models/{model}", "dall-e-3", {}, 200),
@@ -120,7 +127,7 @@ def test_the_document_describes_the_body_of_a_generation(document):
 def test_every_status_is_in_the_document(gateway, document, operation, name, sent, status):
     method, path = operation.split()
     sent = {"headers": {"Authorization": f"Bearer {gateway.key}"}, **sent}
-    answer = http(method, gateway.url + path.replace("{model}", name), **sent)
+    answer = http(method, gateway.url + path.replace("{model}", name).replace("{name}", name), **sent)
     check(*answer)
     assert answer[0] == status
     documented = document["paths"][path][method.lower()]["responses"]
@@ -188,7 +195,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-names = st.sampled_from([*TYPES, "output_format", *sorted(UNSUPPORTED)]) | st.text(max_size=10)
+names = st.sampled_from([*TYPES, *sorted(UNSUPPORTED)]) | st.text(max_size=10)
 WORDS = ["auto", "hd", "url", "opaque", "512x512", "1024\u00d7768", "png", "dall-e-3", "cogview-4", "transparent"]
 valid_bodies = st.fixed_dictionaries({"prompt": st.text(max_size=30)}).flatmap(
     lambda body: st.dictionaries(names, json_values | st.sampled_from(WORDS), max_size=4).map(

@@ -241,6 +241,19 @@ class TestCommands:
             ("keys", "limits", key, "--metadata", "x" * 65 + "=1"): "64",
             ("keys", "limits", key, "--metadata", "a=" + "x" * 513): "512",
             ("keys", "limits", key, "--metadata", "a=1", "--metadata", "none"): "name=value",
+            ("keys", "create", "--name", "x", "--project", ""): "--project is empty",
+            ("keys", "list", "--project", ""): "--project is empty",
+            ("keys", "list", "--project", " "): "--project is empty",
+            ("keys", "create", "--name", ""): "--name is empty",
+            ("keys", "create", "--name", "x", "--expires", ""): "--expires is empty",
+            ("keys", "create", "--name", "x", "--metadata", ""): "--metadata is empty",
+            ("keys", "limits", key, "--models", ""): "--models is empty",
+            ("keys", "limits", key, "--ips", ""): "--ips is empty",
+            ("keys", "limits", key, "--cache", ""): "--cache is empty",
+            ("keys", "limits", key, "--images-per-day", ""): "--images-per-day is empty",
+            ("keys", "rotate", key, "--overlap", ""): "--overlap is empty",
+            ("serve", "--host", ""): "--host is empty",
+            ("simulate", "--host", ""): "--host is empty",
             ("keys", "disable", "nobody"): "no key",
             ("keys", "enable", "nobody"): "no key",
             ("keys", "disable", revoked): "revoked",
@@ -414,3 +427,13 @@ def test_replicas_that_disagree_about_the_secret_do_not_start(tmp_path, simulato
     assert newer.returncode == 0
     older = glm_gateway("keys", "list", env={**running.env, "GLM_GATEWAY_SECRET_KEY": "old"})
     assert older.returncode == 1
+
+
+def test_a_database_in_memory_is_refused(tmp_path):
+    """What a command writes there would be gone with it."""
+    for url in ("sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"):
+        env = environment(GLM_GATEWAY_DATA_DIR=str(tmp_path), DATABASE_URL=url)
+        result = glm_gateway("keys", "create", "--name", "x", env=env)
+        assert result.returncode == 1, result.stdout
+        assert "in memory" in result.stderr
+        assert len(result.stderr.splitlines()) == 1

@@ -203,7 +203,7 @@ def serve(tmp_path, *arguments, **env):
         ({"ZHIPUAI_BASE_URL": "http://example.com"}, "https"),
         ({"HOST": "203.0.113.1"}, "cannot be used"),
         ({"GLM_GATEWAY_DATA_DIR": "/dev/null/x"}, "data directory"),
-        ({"PORT": "99999"}, "0 to 65535"),
+        ({"PORT": "99999"}, "$.server.port"),
         ({"HOST": "\u00fc..x"}, "cannot be used"),
         ({"REDIS_URL": "redis://127.0.0.1:99999"}, "REDIS_URL"),
         ({"REDIS_URL": "redis://127.0.0.1:1?socket_timeout=abc"}, "REDIS_URL"),

@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ class Guarded:
     key: str
 
     def generate(self):
-        return self.gateway.post({"prompt": "x"}, key=self.key)[0]
+        return self.gateway.post({"prompt": secrets.token_hex(8)}, key=self.key)[0]
 
     def says(self, timeout=PROMPT):
         """What /readyz answers, says of Redis and of limits, and the metric of limits."""
@@ -75,8 +76,30 @@ def test_refuse_is_not_ready_and_lets_nothing_through(tmp_path, simulator, how):
     with guarded(tmp_path, simulator, "refuse") as running:
         assert running.says() == (200, "ok", "on", 0)
         running.lose_redis(how)
-        wait_until(lambda: running.says(timeout=20) == (503, "failing", "on", 0), what="the outage")
+        wait_until(lambda: running.says() == (503, "failing", "on", 0), what="the outage")
         assert running.generate() == 503
         running.bring_redis_back(how)
-        wait_until(lambda: running.says(timeout=20) == (200, "ok", "on", 0), what="recovery")
+        wait_until(lambda: running.says() == (200, "ok", "on", 0), what="recovery")
         assert [running.generate(), running.generate()] == [200, 429]
+
+
+def test_a_redis_that_answers_and_takes_no_writes_is_an_outage(tmp_path, simulator):
+    with guarded(tmp_path, simulator, "refuse") as running:
+        running.redis.ask("CONFIG", "SET", "maxmemory", "1")
+        assert running.generate() == 503
+        wait_until(lambda: running.says() == (503, "failing", "on", 0), what="the outage")
+        running.redis.ask("CONFIG", "SET", "maxmemory", "0")
+        wait_until(lambda: running.says() == (200, "ok", "on", 0), what="recovery")
+        assert [running.generate(), running.generate()] == [200, 429]
+
+
+def test_a_database_that_takes_no_lines_is_told_now_and_then(tmp_path, simulator):
+    with guarded(tmp_path, simulator, "refuse") as running:
+        with sqlite3.connect(running.gateway.data_dir / "gateway.db", isolation_level=None) as database:
+            database.execute("BEGIN IMMEDIATE")
+            assert running.generate() == 200
+            wait_until(lambda: "LedgerUnavailable" in running.gateway.process.output(), what="the log")
+            database.execute("COMMIT")
+        metrics = http("GET", f"{running.gateway.url}/metrics")[2].decode()
+        [rounds] = re.findall(r'^glm_gateway_outages_total{part="LedgerUnavailable"} (\S+)$', metrics, re.MULTILINE)
+        assert float(rounds) >= running.gateway.process.output().count("LedgerUnavailable")

@@ -6,83 +6,23 @@ import sqlite3
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
+from gateway.adapters.redis.names import Names
+from gateway.domain.projects import DEFAULT_ID
+from gateway.domain.quota import shard_of
 from tests import servers
+from tests.fleet import fleet
 from tests.servers import wait_until
 
-SECRET = "the secret of the replicas"
 
-
-@dataclass
-class Fleet:
-    """Gateways on one Redis and one database."""
-
-    gateways: list
-    redis_url: str
-    database: Path
-    redis: object
-
-    def key(self, *limits):
-        """Make a key; give its id and secret."""
-        made = servers.glm_gateway("keys", "create", "--name", f"key {time.time_ns()}", "--json", *limits, env=self.env)
-        assert made.returncode == 0, made.stderr
-        key = json.loads(made.stdout)
-        return key["id"], key["key"]
-
-    @property
-    def env(self):
-        return self.gateways[0].env
-
-    def lines(self, key_id):
-        """The ledger's lines of a key."""
-        with sqlite3.connect(self.database) as database:
-            database.row_factory = sqlite3.Row
-            return database.execute("SELECT * FROM usage_events WHERE key_id = ?", (key_id,)).fetchall()
-
-    def charged(self, key_id):
-        return sum(line["pictures_delivered"] for line in self.lines(key_id))
-
-
-@contextmanager
-def fleet(tmp_path, simulator, size, **settings):
-    with (
-        servers.redis_server(tmp_path) as (url, redis),
-        fleet_on(url, redis, tmp_path, simulator, size, **settings) as running,
-    ):
-        yield running
-
-
-@contextmanager
-def fleet_on(url, redis, tmp_path, simulator, size, **settings):
-    """Run gateways on a Redis of the test's own."""
-    database = tmp_path / "shared.db"
-    env = {
-        "REDIS_URL": url,
-        "DATABASE_URL": f"sqlite:///{database}",
-        "GLM_GATEWAY_SECRET_KEY": SECRET,
-        "GLM_GATEWAY_QUEUE__MAX_LENGTH": "5000",
-        **settings,
-    }
-    with ExitStack() as stack:
-        gateways = []
-        for number in range(size):
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            gateways.append(stack.enter_context(servers.gateway(folder, simulator, **env)))
-        yield Fleet(gateways, url, database, redis)
-
-
-def burst(fleet, secret, count, workers=64):
+def burst(fleet, secret, count, workers=64, what="picture"):
     """Send requests with distinct prompts to all gateways at once; give the answers."""
 
     def one(number):
         gateway = fleet.gateways[number % len(fleet.gateways)]
-        return gateway.post({"prompt": f"{secret[-4:]} {number}", "size": "512x512"}, key=secret, timeout=60)
+        return gateway.post({"prompt": f"{what} {number}", "size": "512x512"}, key=secret, timeout=60)
 
     with ThreadPoolExecutor(workers) as clients:
         return list(clients.map(one, range(count)))
@@ -161,7 +101,7 @@ def test_an_emptied_redis_grants_not_one_picture_more(tmp_path, simulator):
         key_id, secret = running.key("--images-per-day", "20")
         assert Counter(status for status, _, _ in burst(running, secret, 12)) == {200: 12}
         assert servers.redis_command(running.redis_url, "FLUSHALL") == b"+OK"
-        answers = burst(running, secret, 30)
+        answers = burst(running, secret, 30, what="other")
         assert Counter(status for status, _, _ in answers) == {200: 8, 429: 22}
         assert simulator.stats()["images"] == 20
         wait_until(lambda: running.charged(key_id) == 20, seconds=10, what="the ledger")
@@ -181,6 +121,62 @@ def test_an_emptied_redis_counts_what_is_running(tmp_path, simulator):
         assert [answer.result()[0] for answer in before] == [200] * 6
         assert Counter(status for status, _, _ in after) == {200: 4, 429: 16}
         wait_until(lambda: running.charged(key_id) == 10, seconds=10, what="the ledger")
+
+
+def test_a_replica_that_starts_does_not_open_a_store_that_was_emptied_under_others(tmp_path):
+    """Nothing was ever charged, and yet six pictures are under way."""
+    with (
+        servers.simulator(tmp_path, latency=8) as slow,
+        fleet(tmp_path, slow, 1) as running,
+        ThreadPoolExecutor() as clients,
+    ):
+        key_id, secret = running.key("--images-per-day", "10")
+        before = [clients.submit(running.gateways[0].post, {"prompt": f"b{n}"}, key=secret) for n in range(6)]
+        wait_until(lambda: slow.stats()["calls"] == 6, what="the calls")
+        assert servers.redis_command(running.redis_url, "FLUSHALL") == b"+OK"
+        folder = tmp_path / "second"
+        folder.mkdir()
+        with servers.gateway(folder, slow, **running.settings) as second:
+            after = list(clients.map(lambda n: second.post({"prompt": f"a{n}"}, key=secret), range(8)))
+        assert [answer.result()[0] for answer in before] == [200] * 6
+        assert Counter(status for status, _, _ in after) == {200: 4, 429: 4}
+        wait_until(lambda: running.charged(key_id) == 10, seconds=10, what="the ledger")
+
+
+def test_lines_that_are_written_while_redis_is_emptied_are_counted_once(tmp_path, simulator):
+    """The refill reads the ledger before they are committed; after it they are known there."""
+    with fleet(tmp_path, simulator, 1) as running, ThreadPoolExecutor() as clients:
+        [gateway] = running.gateways
+        key_id, secret = running.key("--images-per-day", "10")
+        with sqlite3.connect(running.database, isolation_level=None) as database:
+            database.execute("BEGIN IMMEDIATE")
+            answers = [gateway.post({"prompt": f"a{n}"}, key=secret)[0] for n in range(6)]
+            assert answers == [200] * 6
+            time.sleep(1)  # the drain has taken them up and waits for the database
+            assert servers.redis_command(running.redis_url, "FLUSHALL") == b"+OK"
+            first = clients.submit(gateway.post, {"prompt": "first"}, key=secret)
+            epoch = Names(shard_of(DEFAULT_ID)).of("epoch")
+            wait_until(lambda: servers.redis_command(running.redis_url, "EXISTS", epoch) == b":1", what="the refill")
+            database.execute("COMMIT")
+        rest = [gateway.post({"prompt": f"b{n}"}, key=secret)[0] for n in range(9)]
+        assert Counter([first.result()[0], *rest]) == {200: 4, 429: 6}
+        wait_until(lambda: running.charged(key_id) == 10, seconds=10, what="the ledger")
+
+
+def test_the_settlement_of_an_idle_project_reaches_the_ledger_though_redis_was_emptied(tmp_path):
+    with (
+        servers.simulator(tmp_path, latency=2) as slow,
+        fleet(tmp_path, slow, 1) as running,
+        ThreadPoolExecutor() as clients,
+    ):
+        [gateway] = running.gateways
+        key_id, secret = running.key("--images-per-day", "10")
+        under_way = clients.submit(gateway.post, {"prompt": "x", "n": 3}, key=secret)
+        wait_until(lambda: slow.stats()["calls"] == 3, what="the calls")
+        assert servers.redis_command(running.redis_url, "FLUSHALL") == b"+OK"
+        assert under_way.result()[0] == 200
+        wait_until(lambda: running.charged(key_id) == 3, what="the ledger")
+        wait_until(lambda: not list(gateway.data_dir.glob("spool/*.json")), what="the spool")
 
 
 def test_an_outage_of_redis_that_is_allowed(tmp_path, simulator):

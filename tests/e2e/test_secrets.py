@@ -4,7 +4,7 @@ import psutil
 import redis
 
 from tests import servers
-from tests.e2e.test_quotas import SECRET, fleet
+from tests.fleet import SECRET, fleet
 
 
 def found_in(places, needles):

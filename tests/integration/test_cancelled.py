@@ -10,11 +10,10 @@ from gateway.domain.quota import Limits, Reservation
 from gateway.service.backlog import Backlog
 from gateway.service.jobs import Jobs
 from gateway.service.reserve import Reservations
-from gateway.service.settlements import Settlements
 from tests import redis_servers
 from tests.fakes import FakeClock, FakeObserver
-from tests.fakes_quota import FakeSpool
-from tests.ports.test_quota_store import shop
+from tests.fakes_quota import FakeSpool, settlements_on
+from tests.ports.quota_shop import real_shop
 
 pytestmark = pytest.mark.anyio
 LIMITS = Limits(images_per_minute=9, images_per_day=9, concurrent=1, spend_per_month=10**9)
@@ -32,7 +31,7 @@ class Desk:
     def __init__(self, at):
         self.at, self.crashes = at, []
         self.jobs = Jobs(self.crashes.append)
-        settlements = Settlements(at.quotas, FakeSpool(), Backlog(10, FakeObserver()), FakeObserver())
+        settlements = settlements_on(at.quotas, FakeSpool(), Backlog(10, FakeObserver()), FakeObserver())
         self.reservations = Reservations(
             at.quotas, settlements, self.refill, self.jobs, FakeClock(), on_outage="refuse"
         )
@@ -48,12 +47,12 @@ class Desk:
         assert self.crashes == []
         for limit in (Limit.IMAGES_PER_MINUTE, Limit.IMAGES_PER_DAY, Limit.CONCURRENT, Limit.SPEND_PER_MONTH):
             assert await self.at.used(limit) == 0
-        assert self.at.quotas.held(self.at.names.shard) == ([], [])
+        assert self.at.quotas.held(self.at.shard) == []
 
 
 async def test_whenever_it_is_cancelled(server):
     """After every number of turns of the loop that a reserve takes: before it is sent, under way, just answered."""
-    async with shop(server[0]) as at:
+    async with real_shop(server[0]) as at:
         desk, granted, ticks = Desk(at), False, 0
         while not granted:
             taking = desk.take()
@@ -73,9 +72,9 @@ async def test_whenever_it_is_cancelled(server):
 async def test_while_the_server_stands_still(server):
     """What was sent is done when the server goes on, long after its client has gone."""
     url, node = server
-    async with shop(url) as at:
+    async with real_shop(url) as at:
         desk = Desk(at)
-        await at.client.ping()
+        await at.store.client.ping()
         node.send(redis_servers.STOP)
         try:
             taking = desk.take()

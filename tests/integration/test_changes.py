@@ -7,8 +7,9 @@ from contextlib import aclosing
 
 import pytest
 
-from gateway.adapters.redis.changes import CHANNEL, RedisAnnouncer, listen
+from gateway.adapters.redis.changes import RedisAnnouncer, listen
 from gateway.adapters.redis.client import RedisClient
+from gateway.adapters.redis.names import CHANGES, JOBS
 from tests import redis_servers, servers
 
 pytestmark = pytest.mark.anyio
@@ -19,9 +20,12 @@ class Listener:
 
     def __init__(self, url):
         self.heard = []
+        self.jobs = []
         self.resumed = 0
         self._redis = RedisClient(url)
-        self._task = asyncio.create_task(listen(self._redis, self.heard.append, self._resume))
+        self._task = asyncio.create_task(
+            listen(self._redis, {CHANGES: self.heard.append, JOBS: self.jobs.append}, self._resume)
+        )
 
     def _resume(self):
         self.resumed += 1
@@ -65,6 +69,14 @@ async def test_every_listener_hears_every_change(url):
     assert failures == []
 
 
+async def test_each_channel_has_its_own_listener(url):
+    async with aclosing(RedisClient(url)) as redis, Listener(url) as listener:
+        await redis.call("PUBLISH", JOBS, "a job")
+        await redis.call("PUBLISH", CHANGES, "a key")
+        await until(lambda: listener.heard == ["a key"] and listener.jobs == ["a job"])
+        assert listener.resumed == 1
+
+
 async def test_a_listener_comes_back_and_says_that_it_was_away(tmp_path):
     failures = []
     with servers.redis_server(tmp_path) as (url, process):
@@ -97,7 +109,7 @@ async def test_a_listener_ends_whenever_it_is_told_to(tmp_path, monkeypatch):
         async with aclosing(RedisClient(url)) as redis:
             for moment in range(100):
                 subscribed = asyncio.Event()
-                listening = asyncio.create_task(listen(redis, lambda _: None, subscribed.set))
+                listening = asyncio.create_task(listen(redis, {CHANGES: lambda _: None}, subscribed.set))
                 await subscribed.wait()
                 await asyncio.sleep(moment / 10_000)
                 listening.cancel()
@@ -119,7 +131,7 @@ async def test_when_the_node_of_the_channel_dies_its_successor_carries_the_news(
     with redis_servers.redis_cluster(tmp_path) as cluster:
         async with aclosing(RedisClient(cluster.url)) as redis, Listener(cluster.url) as listener:
             announcer = RedisAnnouncer(redis, lambda _: None)
-            cluster.master_of(CHANNEL).kill()
+            cluster.master_of(CHANGES).kill()
             await until(lambda: listener.resumed == 2, 20)
             await announcer.announce("first")  # may meet the dead node, and learns of it
             await announcer.announce("second")

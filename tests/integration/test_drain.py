@@ -63,7 +63,8 @@ class Replica:
         self.stream = RedisUsageStream(Scripts(self.client), who, turn=turn)
         self.backlog = Backlog(10**6, FakeObserver())
         self.began = asyncio.Event()  # the first write
-        self.metering = Metering(self.stream, Records(who, written, seconds, self.began), self.backlog)
+        records = Records(who, written, seconds, self.began)
+        self.metering = Metering(self.stream, records, self.backlog, FakeObserver())
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """The migrations make what tables.py says, and can be undone; what was there before stays usable."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -7,7 +8,7 @@ import sqlalchemy as sa
 from alembic import command
 
 from gateway.adapters.sql.engine import alembic_config, migrate, open_engine
-from gateway.adapters.sql.installation import agree_on_secret
+from gateway.adapters.sql.installation import agree_on_secret, is_first_to_open
 from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.tables import metadata
 from gateway.domain.errors import Misconfigured
@@ -100,3 +101,10 @@ async def test_a_new_secret_replaces_an_old_one_that_is_known_too(engine):
     await agree_on_secret(engine, ["newer", "new"])
     with pytest.raises(Misconfigured):
         await agree_on_secret(engine, ["old"])
+
+
+async def test_one_process_ever_is_the_first_to_open_the_store(engine):
+    await migrate(engine)
+    first = await asyncio.gather(*(is_first_to_open(engine) for _ in range(8)))
+    assert sorted(first) == [False] * 7 + [True]
+    assert not await is_first_to_open(engine)

@@ -149,6 +149,11 @@ class TestKeys:
         assert await keys.get(key.id) == key
         assert await keys.get("nobody") is None
 
+    async def test_mapped_addresses_that_were_stored_before_are_read_as_those_of_version_4(self, keys):
+        await keys.add(a_key(ips=(ip_network("::ffff:192.0.2.0/120"),)))
+        if isinstance(keys, SqlKeys):
+            assert (await keys.get(a_key().id)).ips == (ip_network("192.0.2.0/24"),)
+
     async def test_a_change_of_the_project_is_seen_with_the_key(self, projects, keys):
         await keys.add(a_key())
         await projects.change(DEFAULT_ID, {"images_per_day": 5})

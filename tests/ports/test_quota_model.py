@@ -60,6 +60,7 @@ class Machine(RuleBasedStateMachine):
             {STEADY: at.store.replica(STEADY, FOREVER), DYING: at.store.replica(DYING, LEASE)} for at in self.shops
         ]
         self.claims = []
+        self.settled = {}
 
     def open(self, open_store):
         return Shop(self.do(self.stack.enter_async_context(open_store(shard_of(self.project)))), self.project)
@@ -120,6 +121,7 @@ class Machine(RuleBasedStateMachine):
         line, charged = event(claim.request_id, self.project), min(charged, claim.pictures)
         for _ in range(1 + again):
             self.both(lambda _, replicas: replicas[owner].settle(assumed, charged, line))
+        self.settled[claim.request_id] = owner, assumed, charged, line
 
     @precondition(lambda self: self.claims)
     @rule(choice=choices)
@@ -147,16 +149,21 @@ class Machine(RuleBasedStateMachine):
     def the_gateways_clock_steps(self, hours):
         self.shops[0].store.skew = hours * HOUR
 
-    @rule(images=small, wait=st.sampled_from([0, 1, 3]))
-    def the_store_is_lost_and_refilled(self, images, wait):
-        """Take and settle again what the replicas held and settled, before the refilled store grants or after."""
+    @rule(images=small, wait=st.sampled_from([0, 1, 3]), mask=st.integers(0, 255))
+    def the_store_is_lost_and_refilled(self, images, wait, mask):
+        """Take and settle again what the replicas held and settled, before the refilled store grants or after.
+
+        The refill has counted some of it, as `mask` says.
+        """
+        counted = [name for number, name in enumerate(self.settled) if mask >> number % 8 & 1]
         self.both(lambda at, _: at.store.lose())
         self.compare()
         counts = Counts(images_today=images, images_this_month=images, spend=images * PRICE)
-        self.both(lambda at, _: refill(at, counts))
+        self.both(lambda at, _: refill(at, counts, counted))
         self.both(lambda at, _: at.store.advance(wait))
         for owner in (STEADY, DYING):
-            self.both(lambda at, replicas, owner=owner: take_all_again(replicas[owner], at.shard))
+            settled = [words for whose, *words in self.settled.values() if whose == owner]
+            self.both(lambda at, replicas, *, o=owner, s=settled: take_all_again(replicas[o], at.shard, s))
         self.both(lambda at, _: at.store.advance(3 - wait))
         self.collect()
 
@@ -198,18 +205,17 @@ async def lines_by_request(at):
     return sorted(await at.lines(), key=lambda line: line.event_id)
 
 
-async def refill(at, counts):
-    calendar = calendar_of(round(at.store.clock.now().timestamp() * 1000), UTC)
-    await at.quotas.refill(at.shard, calendar, dict.fromkeys(at.subjects, counts), fresh=False)
+async def refill(at, counts, counted):
+    calendar = calendar_of(await at.quotas.now(at.shard), UTC)
+    await at.quotas.refill(at.shard, calendar, dict.fromkeys(at.subjects, counts), counted, fresh=False)
 
 
-async def take_all_again(quotas, shard):
-    claims, settled = quotas.held(shard)
-    for settlement in {settlement.event.event_id: settlement for settlement in settled}.values():
-        await quotas.settle(settlement.reservation, settlement.charged, settlement.event)
-    for claim in claims:
+async def take_all_again(quotas, shard, settled):
+    for words in settled:
+        await quotas.settle(*words)
+    for claim in quotas.held(shard):
         await quotas.take_again(claim)
-    return claims, settled
+    return quotas.held(shard)
 
 
 def within(limits, limit, used):

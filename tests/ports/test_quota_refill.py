@@ -4,18 +4,18 @@ import pytest
 
 from gateway.domain.limits import Limit
 from gateway.domain.quota import Counts, Limits
-from gateway.service.ports import QuotaEmptied, QuotaRestoring, QuotaUnavailable
-from tests.ports.quota_shop import CALENDAR, PRICE
-from tests.ports.quota_stores import LEASE
+from gateway.service.ports import QuotaEmptied, QuotaRestoring, Settlement
+from tests.ports.quota_shop import CALENDAR, PRICE, event
+from tests.ports.quota_stores import LEASE, START
 
 pytestmark = pytest.mark.anyio
 DAY = 24 * 3600
 
 
-async def refill(at):
-    """Give the emptied store back what the ledger knows."""
+async def refill(at, *counted):
+    """Give the emptied store back what the ledger knows; `counted` are in that."""
     counts = dict.fromkeys(at.subjects, Counts(images_today=5, images_this_month=7, spend=7 * PRICE))
-    await at.quotas.refill(at.shard, CALENDAR, counts, fresh=False)
+    await at.quotas.refill(at.shard, CALENDAR, counts, counted, fresh=False)
 
 
 async def test_an_emptied_store_grants_and_charges_nothing(at):
@@ -24,7 +24,7 @@ async def test_an_emptied_store_grants_and_charges_nothing(at):
     with pytest.raises(QuotaEmptied) as emptied:
         await at.reserve()
     assert emptied.value.shard == at.shard
-    with pytest.raises(QuotaUnavailable):
+    with pytest.raises(QuotaEmptied):
         await at.settle(held, 1)
     await at.quotas.take_again(held.claim)
     await at.quotas.release(at.claim())
@@ -74,19 +74,62 @@ async def test_a_store_that_nobody_lost_anything_in_is_not_refilled(at):
     assert await at.quotas.losses() == []
 
 
-async def test_a_replica_knows_what_it_holds_and_what_it_settled_lately(at):
+async def test_a_replica_knows_what_it_holds(at):
     running, released, done = [await at.reserve() for _ in range(3)]
     await at.quotas.release(released.claim)
     await at.settle(done, 1)
-    [claim], [settlement] = at.quotas.held(at.shard)
-    assert claim == running.claim
-    assert (settlement.reservation, settlement.charged) == (done, 1)
-    assert at.quotas.held(at.shard + 1) == ([], [])
-    assert at.store.replica().held(at.shard) == ([], [])
-    await at.store.advance(299)
-    assert at.quotas.held(at.shard) == ([claim], [settlement])
-    await at.store.advance(2)
-    assert at.quotas.held(at.shard) == ([claim], [])
+    assert at.quotas.held(at.shard) == [running.claim]
+    assert at.quotas.held(at.shard + 1) == []
+    assert at.store.replica().held(at.shard) == []
+
+
+async def test_a_replica_learns_which_of_its_settlements_the_store_has_lost(at):
+    kept, released, given_back = [await at.reserve() for _ in range(3)]
+    ends = [
+        Settlement(reservation=one, charged=1, event=event(one.claim.request_id, at.project))
+        for one in (kept, released, given_back)
+    ]
+    await at.settle(kept, 1)
+    await at.quotas.release(released.claim)
+    assert await at.quotas.lost(ends) == ends[1:]
+    await at.settle(given_back, 1)
+    await at.settle(released, 1)
+    assert await at.quotas.lost(ends) == []
+    await at.store.lose()
+    assert await at.quotas.lost(ends) == ends
+
+
+async def test_what_the_refill_has_counted_is_neither_charged_nor_taken_nor_written_again(at):
+    """Its line was in the ledger when that was read; the replica that made it may not even know that it was settled."""
+    counted, missing, running = [await at.reserve(2) for _ in range(3)]
+    await at.settle(counted, 2)
+    await at.settle(missing, 2)
+    await at.store.lose()
+    await refill(at, counted.claim.request_id, running.claim.request_id)
+    for _ in range(2):
+        await at.quotas.take_again(running.claim)
+        await at.settle(counted, 2)
+        await at.settle(missing, 2)
+    await at.store.advance(3)
+    assert await at.used(Limit.IMAGES_PER_DAY) == 5 + 2
+    assert await at.used(Limit.SPEND_PER_MONTH) == 7 * PRICE + 2 * PRICE
+    assert await at.used(Limit.CONCURRENT) == 0
+    assert [line.event_id for line in await at.lines()] == [missing.claim.request_id]
+
+
+async def test_counts_of_a_day_that_has_ended_are_not_taken(at):
+    """The refill is made anew, by the calendar of the new day."""
+    await at.store.lose()
+    await at.store.advance(DAY / 2)
+    await refill(at)
+    with pytest.raises(QuotaEmptied):
+        await at.reserve()
+
+
+async def test_the_time_of_the_store_is_told(at):
+    assert await at.quotas.now(at.shard) == round(START.timestamp() * 1000)
+    await at.store.advance(1.5)
+    assert await at.quotas.now(at.shard) == round(START.timestamp() * 1000) + 1500
 
 
 async def test_what_was_lost_is_taken_and_settled_again_once_over_any_limit(at):

@@ -1,12 +1,14 @@
 """What the quota store promises of limits: the fake in memory keeps it as every server that the gateway may run on."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
 from gateway.domain.limits import Limit
 from gateway.domain.quota import Limits, Refusal, Reservation
 from tests.ports.quota_shop import CALENDAR, MINUTE, ONE_EACH, PRICE
+from tests.ports.quota_stores import LEASE, START
 
 pytestmark = pytest.mark.anyio
 MILLISECOND = 0.001
@@ -161,3 +163,27 @@ async def test_amounts_of_many_digits_are_exact(at):
     value = 4_503_599_627_370_497
     reservation = await at.reserve(key=Limits(spend_per_month=value))
     assert reservation.rooms[0].value == value
+
+
+async def test_the_first_request_of_a_minute_says_when_it_leaves_the_minute(at):
+    await at.store.advance(0.75)
+    first = await at.reserve(2, key=MINUTE)
+    assert [(room.used, room.resets_in) for room in first.rooms] == [(1, 60_250), (2, 60_250)]
+    await at.store.advance(10)
+    second = await at.reserve(key=MINUTE)
+    assert {room.resets_in for room in second.rooms} == {50_250}
+
+
+async def test_a_line_has_the_time_by_which_its_windows_were_chosen(at):
+    """The ledger sums by it: after a loss of the store it must give what was counted in that day."""
+    delivered, given_back = await at.reserve(), await at.reserve()
+    taken = START + timedelta(milliseconds=1500)
+    await at.store.advance(1.5)
+    later = await at.reserve()
+    await at.store.advance(DAY)
+    await at.settle(delivered, 1)
+    await at.settle(later, 1)
+    assert [line.time for line in await at.lines()] == [START, taken]
+    await at.live(LEASE + 1)
+    abandoned = (await at.lines())[2]
+    assert (abandoned.event_id, abandoned.time) == (given_back.claim.request_id, START)

@@ -85,13 +85,25 @@ FROM_ENVIRONMENT = {
     "server.strict": ("true", True),
     "server.max_body": ("2048", 2048),
     "server.trusted_proxies": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
+    "server.public_url": ("https://images.example.com", "https://images.example.com"),
+    "server.cors_origins": ("https://a.example,https://b.example", ("https://a.example", "https://b.example")),
     "upstream.timeout": ("100", 100.0),
     "upstream.image_hosts": ("a.example, b.example,", ("a.example", "b.example")),
     "upstream.image_timeout": ("5", 5.0),
     "upstream.image_max_bytes": ("1024", 1024),
     "queue.max_wait": ("0.5", 0.5),
     "queue.max_length": ("3", 3),
+    "queue.abandon_after": ("5", 5.0),
+    "queue.max_jobs": ("7", 7),
+    "cache.scope": ("key", "key"),
+    "cache.max_entries": ("9", 9),
+    "cache.distinct_user_agents": ("one/,two/", ("one/", "two/")),
     "images.allow_unwatermarked": ("1", True),
+    "store.url": ("s3://bucket/prefix", "s3://bucket/prefix"),
+    "store.urls": ("upstream", "upstream"),
+    "store.url_life": ("3600", 3600.0),
+    "store.retention": ("1e6", 1e6),
+    "cache.lifetime": ("0", 0.0),
     "redis.url": ("redis://h", Secret("redis://h")),
     "redis.reserve_deadline": ("0.25", 0.25),
     "redis.wait_replicas": ("2", 2),
@@ -218,7 +230,6 @@ WRONG = [
     ({}, '[quota]\ntimezone = "../etc/passwd"\n', r"quota\.timezone"),
     ({"GLM_GATEWAY_SERVER__TRUSTED_PROXIES": "10.0.0.0/8,proxy"}, "", r"server\.trusted_proxies.*proxy"),
     ({}, '[server]\ntrusted_proxies = ["10.0.0.1/8"]\n', r"server\.trusted_proxies.*10\.0\.0\.1/8"),
-    ({"GLM_GATEWAY_LEDGER__MAX_BACKLOG": "0"}, "", r"ledger\.max_backlog.*above 0"),
     ({"GLM_GATEWAY_BILLING__PRICE": "1"}, "", r"price.*\$\.billing"),
     ({"REDIS_URL_FILE": "/nowhere/redis"}, "", "REDIS_URL_FILE.*/nowhere/redis"),
     ({}, "[server]\nprt = 1\n", r"gateway\.toml.*prt.*\$\.server"),
@@ -228,6 +239,54 @@ WRONG = [
     ({}, '[[upstreams]]\nname = "a"\napi_key = 5\n', r"\$\.upstreams\[0\]\.api_key"),
     ({"ZAI_API_KEY": "b.2"}, '[[upstreams]]\nname = "zai-1"\napi_key = "b"\n', "zai-1"),
 ]
+
+
+def numbers_of(kind, prefix=""):
+    """The names of all settings that are numbers with a fraction."""
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            yield from numbers_of(field.type, f"{prefix}{field.name}.")
+        elif isinstance(field.default, float):
+            yield f"{prefix}{field.name}"
+
+
+MAY_BE_ZERO = {"redis.reserve_deadline", "cache.lifetime", "queue.abandon_after"}
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1"])
+@pytest.mark.parametrize("name", list(numbers_of(Settings)))
+def test_no_time_is_endless_negative_or_no_number(tmp_path, name, text):
+    section, _, last = name.partition(".")
+    variable = f"GLM_GATEWAY_{section}__{last}".upper()
+    for environ, file in (({variable: text}, ""), ({}, f"[{section}]\n{last} = {text}\n")):
+        with pytest.raises(Misconfigured, match=rf"\$\.{name}"):
+            load(environ, write(tmp_path, file))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *((name, "0") for name in numbers_of(Settings) if name not in MAY_BE_ZERO),
+        ("queue.max_jobs", "0"),
+        ("cache.max_entries", "0"),
+        ("ledger.max_backlog", "0"),
+        ("quota.lease", "0.9"),
+        ("redis.wait_replicas", "-2"),
+        ("server.port", "65536"),
+        ("server.port", "-1"),
+        ("server.max_body", "0"),
+        ("upstream.image_max_bytes", "0"),
+        ("queue.max_length", "-1"),
+        ("billing.currency", "VERYLONGCURRENCY"),
+        ("billing.currency", "cny"),
+        ("billing.currency", "¥"),
+        ("billing.currency", "CNY\n"),
+    ],
+)
+def test_a_value_out_of_its_range_is_said_with_its_place(name, text):
+    with pytest.raises(Misconfigured, match=rf"\$\.{name}") as failure:
+        load({"GLM_GATEWAY_" + name.upper().replace(".", "__"): text})
+    assert failure.value.message.count("\n") == 0
 
 
 @pytest.mark.parametrize(("environ", "text", "says"), WRONG)
@@ -297,3 +356,44 @@ def test_a_catalog_that_is_wrong(tmp_path, before, after, says):
     text = builtin("models.toml").read_text("utf-8").replace(before, after) if before else after
     with pytest.raises(Misconfigured, match=says):
         load_catalog(write(tmp_path, text, "models.toml"))
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"GLM_GATEWAY_STORE__RETENTION": "172799"}, "store.retention"),
+        ({"GLM_GATEWAY_STORE__URL_LIFE": "0"}, "store.url_life"),
+        ({"GLM_GATEWAY_STORE__URL_LIFE": "inf"}, "store.url_life"),
+        ({"GLM_GATEWAY_STORE__URL_LIFE": "518401"}, "store.retention"),
+        ({"GLM_GATEWAY_CACHE__LIFETIME": "518401"}, "store.retention"),
+        ({"GLM_GATEWAY_CACHE__LIFETIME": "-1"}, "cache.lifetime"),
+        ({"GLM_GATEWAY_STORE__URLS": "both"}, "store.urls"),
+        *(
+            ({"GLM_GATEWAY_STORE__URL": url}, "store.url")
+            for url in (
+                "pictures",
+                "/srv/pictures",
+                "file://srv/pictures",
+                "file:",
+                "s3://",
+                "s3:///a",
+                "gs://b",
+                "[",
+                "s3://[",
+            )
+        ),
+        *(
+            ({"GLM_GATEWAY_SERVER__PUBLIC_URL": url}, "server.public_url")
+            for url in ("example.com", "ftp://example.com", "https://", "https://example.com/?a=b", "https://[")
+        ),
+    ],
+    ids=str,
+)
+def test_a_store_that_would_break_a_promise_is_refused(environ, says):
+    with pytest.raises(Misconfigured, match=re.escape(says)):
+        load(environ)
+
+
+def test_a_store_that_keeps_its_promises_just_so_is_taken():
+    assert load({"GLM_GATEWAY_STORE__RETENTION": "172800"}).store.retention == 172_800
+    assert load({"GLM_GATEWAY_STORE__URL": "file:///srv/pictures"}).store.url == "file:///srv/pictures"

@@ -1,32 +1,25 @@
 """Downloads what the upstream made, without trusting the URL, the name or the headers (glm-image-api.md section 6)."""
 
 import asyncio
-import io
-import struct
-from collections.abc import Callable
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Literal
+from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx
-from PIL import Image
 
-from gateway.domain.image import PictureBytes
-from gateway.service.ports import FetchFailed
+from gateway.adapters.glm.drafts import Draft, Drafts
+from gateway.adapters.glm.inspection import Damaged, inspect
+from gateway.domain.image import ImageRef
+from gateway.service.picture_ports import Download, FetchFailed
 
 CONNECT_SECONDS = 5.0
 MOST_REDIRECTS = 3
+INSPECTIONS_AT_ONCE = 4  # each maps a whole picture into memory
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = {301, 302, 303, 307, 308}
-# What Pillow's verify() lets pass although the pixels are missing; decoding them all would cost 40 ms of CPU.
-_WHOLE: dict[str, Callable[[bytes], bool]] = {
-    "png": lambda content: b"IDAT" in content,
-    "jpeg": lambda content: b"\xff\xd9" in content[content.rfind(b"\xff\xda") :],  # an end behind the last scan
-    "webp": lambda content: len(content) >= int.from_bytes(content[4:8], "little") + 8,
-}
-_DAMAGED = (OSError, SyntaxError, ValueError, LookupError, EOFError, struct.error, Image.DecompressionBombError)
-_MEDIA: dict[str, Literal["png", "jpeg", "webp"]] = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,34 +36,57 @@ class FetchRules:
     timeout: float = 60.0
 
 
-class PictureDownloads:
-    """The picture source over one transport."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Downloaded:
+    """What was fetched, as long as its draft is there."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, rules: FetchRules) -> None:
+    image: ImageRef
+    draft: Draft
+
+    @property
+    def path(self) -> Path | None:
+        """The file, unless the disk refused it."""
+        return self.draft.path
+
+    async def content(self) -> bytes:
+        """Give all bytes."""
+        return await asyncio.to_thread(self.draft.content)
+
+
+class PictureDownloads:
+    """The picture source over one transport. The bytes go to a file as they come: memory holds one piece of each."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, rules: FetchRules, drafts: Drafts) -> None:
         self._transport = transport
         self._rules = rules
+        self._drafts = drafts
+        self._inspections = asyncio.Semaphore(INSPECTIONS_AT_ONCE)
 
-    async def fetch(self, url: str) -> PictureBytes:
+    @asynccontextmanager
+    async def fetch(self, url: str) -> AsyncGenerator[Download]:
         """Download a picture; see the port for what is raised."""
-        try:
-            async with asyncio.timeout(self._rules.timeout):
-                content = await self._follow(url)
-        except (httpx.HTTPError, TimeoutError) as failure:
-            raise FetchFailed(f"{type(failure).__name__}: {failure}") from failure
-        return await asyncio.to_thread(inspect, content)  # checksums over 2 MB: some milliseconds
+        with self._drafts.draft() as draft:
+            try:
+                async with asyncio.timeout(self._rules.timeout):
+                    await self._follow(url, draft)
+            except (httpx.HTTPError, TimeoutError) as failure:
+                raise FetchFailed(f"{type(failure).__name__}: {failure}") from failure
+            async with self._inspections:
+                image = await asyncio.to_thread(_inspected, draft)  # checksums over 2 MB: some milliseconds
+            yield Downloaded(image=image, draft=draft)
 
-    async def _follow(self, url: str) -> bytes:
+    async def _follow(self, url: str, draft: Draft) -> None:
         """Follow redirects, each of which must be allowed as well."""
         target = url
         for _ in range(MOST_REDIRECTS + 1):
-            location, content = await self._get(allowed_url(target, self._rules))
+            location = await self._get(allowed_url(target, self._rules), draft)
             if location is None:
-                return content
+                return
             target = location
         raise FetchFailed(f"more than {MOST_REDIRECTS} redirects", final=True)
 
-    async def _get(self, url: httpx.URL) -> tuple[str | None, bytes]:
-        """Send no key: the CDN needs none, and it is another party."""
+    async def _get(self, url: httpx.URL, draft: Draft) -> str | None:
+        """Give where to look instead, or write the picture down. No key is sent: the CDN is another party."""
         request = httpx.Request(
             "GET",
             url,
@@ -80,20 +96,19 @@ class PictureDownloads:
         response = await self._transport.handle_async_request(request)
         try:
             if response.status_code in _REDIRECTS and "location" in response.headers:
-                return _joined(url, response.headers["location"]), b""
+                return _joined(url, response.headers["location"])
             if response.status_code != 200:  # noqa: PLR2004 - the only status of a whole picture
                 raise FetchFailed(f"status {response.status_code}")
-            return None, await self._body(response)
+            await self._write(response, draft)
         finally:
             await response.aclose()
+        return None
 
-    async def _body(self, response: httpx.Response) -> bytes:
-        content = bytearray()
+    async def _write(self, response: httpx.Response, draft: Draft) -> None:
         async for chunk in response.aiter_raw():
-            content += chunk
-            if len(content) > self._rules.max_bytes:
+            if draft.bytes + len(chunk) > self._rules.max_bytes:
                 raise FetchFailed(f"larger than {self._rules.max_bytes} bytes", final=True)
-        return bytes(content)
+            draft.write(chunk)
 
 
 def allowed_url(url: str, rules: FetchRules) -> httpx.URL:
@@ -116,21 +131,14 @@ def allowed_url(url: str, rules: FetchRules) -> httpx.URL:
     return parsed
 
 
-def inspect(content: bytes) -> PictureBytes:
-    """Read type and pixels from the bytes.
-
-    Raises:
-        FetchFailed: not a PNG, JPEG or WebP picture, or a damaged one; the CDN may do better next time.
-    """
+def _inspected(draft: Draft) -> ImageRef:
+    """Read from the bytes what they are; the CDN may do better next time."""
     try:
-        with Image.open(io.BytesIO(content), formats=tuple(_MEDIA)) as image:
-            media, (width, height) = _MEDIA[image.format or ""], image.size
-            image.verify()
-    except _DAMAGED as failure:
-        raise FetchFailed(f"not a picture: {content[:16]!r}") from failure
-    if not _WHOLE[media](content):
-        raise FetchFailed(f"only a part of a {media} picture")
-    return PictureBytes(content=content, media=media, width=width, height=height)
+        with draft.view() as content:
+            media, (width, height) = inspect(content)
+    except Damaged as damaged:
+        raise FetchFailed(str(damaged)) from damaged
+    return ImageRef(name=draft.sha256, media=media, width=width, height=height, bytes=draft.bytes)
 
 
 def _address(host: str, port: int) -> str:

@@ -1,7 +1,7 @@
-"""Says to all gateways, and hears from all, that a key or project has changed: its id, on one channel."""
+"""Says to all gateways, and hears from all, what has changed: ids, each kind on a channel of its own."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -10,8 +10,9 @@ from redis.exceptions import RedisError
 
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.links import lost_connections
+from gateway.adapters.redis.names import CHANGES
 
-CHANNEL = "g1:changes"
+Heard = Mapping[str, Callable[[str], None]]
 SILENCE_SECONDS = 5.0  # after so much silence the server is asked whether it is still there
 RECONNECT_SECONDS = 0.2
 
@@ -26,18 +27,21 @@ class RedisAnnouncer:
     async def announce(self, subject_id: str) -> None:
         """Say that a key or project has changed."""
         try:
-            await self._redis.call("PUBLISH", CHANNEL, subject_id)
+            await self._redis.call("PUBLISH", CHANGES, subject_id)
         except (RedisError, OSError) as failure:
             self._failed(str(failure))
 
 
-async def listen(redis: RedisClient, heard: Callable[[str], None], resumed: Callable[[], None]) -> None:
-    """Pass on every id until cancelled; `resumed` is called whenever changes may have gone unheard before."""
+async def listen(redis: RedisClient, heard: Heard, resumed: Callable[[], None]) -> None:
+    """Pass on every id to its channel's listener until cancelled, on one connection.
+
+    `resumed` is called whenever something may have gone unheard before.
+    """
     while True:
         try:
             with lost_connections():
                 async with await redis.listener() as channel:
-                    await channel.subscribe(CHANNEL)
+                    await channel.subscribe(*heard)
                     await _hear(channel, heard, resumed)
         except (RedisError, OSError):
             await asyncio.sleep(RECONNECT_SECONDS)
@@ -47,10 +51,10 @@ async def listen(redis: RedisClient, heard: Callable[[str], None], resumed: Call
 async def _look_around(redis: RedisClient) -> None:
     """Ask for the channel's name as if it were a key: in a Cluster that teaches who owns its slot now."""
     with suppress(RedisError, OSError):
-        await redis.call("EXISTS", CHANNEL)
+        await redis.call("EXISTS", CHANGES)
 
 
-async def _hear(channel: PubSub, heard: Callable[[str], None], resumed: Callable[[], None]) -> None:
+async def _hear(channel: PubSub, heard: Heard, resumed: Callable[[], None]) -> None:
     """Pass messages on; raise when the connection breaks, or a server does not answer that it is there."""
     asked = False
     while not _cancelled():
@@ -61,10 +65,10 @@ async def _hear(channel: PubSub, heard: Callable[[str], None], resumed: Callable
             await channel.ping()
         asked = message is None
         match message:
-            case {"type": "subscribe"}:
+            case {"type": "subscribe", "data": count} if count == len(heard):
                 resumed()
-            case {"type": "message", "data": bytes(subject_id)}:
-                heard(subject_id.decode("utf-8", "replace"))
+            case {"type": "message", "channel": bytes(name), "data": bytes(spoken_id)}:
+                heard[name.decode()](spoken_id.decode("utf-8", "replace"))
             case _:
                 pass
     raise asyncio.CancelledError

@@ -7,7 +7,6 @@ from typing import Any, Protocol, cast
 
 from redis._parsers.encoders import Encoder
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
 from gateway.adapters.redis.discovery import discover
 from gateway.adapters.redis.links import Command, Confirmed, Link, Topology
@@ -64,13 +63,14 @@ class RedisClient:
         """Raise RedisError unless a server answers."""
         await (await self._opened()).ping()
 
-    async def answers(self) -> bool:
-        """Tell whether a server answers."""
-        try:
-            await self.ping()
-        except (RedisError, OSError):
+    async def answers(self, seconds: float = 1.5) -> bool:
+        """Tell whether a server answers in time; one that stands still is not waited for any longer."""
+        asking = asyncio.create_task(self.ping())
+        await asyncio.wait({asking}, timeout=seconds)
+        if not asking.done():
+            asking.cancel()
             return False
-        return True
+        return not asking.cancelled() and asking.exception() is None
 
     async def aclose(self) -> None:
         """Close the pool and every connection."""

@@ -1,12 +1,17 @@
 """Keeps this replica's leases alive, and gives back what dead replicas held."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-from gateway.adapters.redis.names import Names, decode_event
-from gateway.adapters.redis.quota import REMEMBERED, SETTLE_SECONDS
+from gateway.adapters.redis.names import Names
+from gateway.adapters.redis.plans import SharedPlans, place_of, told_of
+from gateway.adapters.redis.quota import SETTLE_SECONDS
+from gateway.adapters.redis.records import read_orphan, read_record
 from gateway.adapters.redis.scripts import Scripts
-from gateway.domain.quota import SHARDS, subject_names
+from gateway.adapters.redis.settling import Settling
+from gateway.domain.quota import SHARDS, Reservation
+from gateway.service.ports_flights import Orphan
 
 RUN_SECONDS = 1.0
 LONGEST_GAP = 5_000  # ms: design.md section 6, "Leases"
@@ -14,13 +19,34 @@ MOST_OWNERS = 16
 DEADLINE = 2.0
 
 
-class Collector:
-    """One per replica; several at once are harmless, since every step is idempotent."""
+Rescue = Callable[[Orphan], object]
 
-    def __init__(self, scripts: Scripts, owner: str, *, lease: float) -> None:
+
+class Collector:
+    """One per replica; several at once are harmless, since every step is idempotent.
+
+    `rescue` is handed the jobs of dead owners that have paid something; without it they are abandoned like all others.
+    `shards` is told where this replica's lease has to be renewed from then on.
+    """
+
+    def __init__(
+        self,
+        scripts: Scripts,
+        owner: str,
+        *,
+        lease: float,
+        rescue: Rescue | None = None,
+        shards: set[int] | None = None,
+    ) -> None:
         self._scripts = scripts
         self._owner = owner
         self._lease = round(lease * 1000)
+        self._rescue = rescue
+        self._shards = set() if shards is None else shards
+        self._shared = SharedPlans(scripts)
+        self._rescuing: dict[
+            str, tuple[Reservation, str]
+        ] = {}  # with the dead owner: to be asked again without an answer
 
     async def renew(self, shards: Iterable[int]) -> None:
         """Lengthen this replica's lease wherever it holds something; StoreUnavailable when there is no answer."""
@@ -37,6 +63,8 @@ class Collector:
         Raises:
             StoreUnavailable: the store did not answer; nothing is lost, the next run goes on.
         """
+        for reservation, owner in tuple(self._rescuing.values()):
+            await self._take_over(reservation, owner)
         found = await asyncio.gather(*(self._collect_shard(shard) for shard in range(SHARDS)))
         return sum(found)
 
@@ -46,6 +74,8 @@ class Collector:
         owners = await self._scripts.run("collect", keys, [LONGEST_GAP, MOST_OWNERS], DEADLINE)
         given_back = 0
         for owner in (raw.decode() for raw in owners):
+            if owner == self._owner:
+                continue  # it runs, so it lives; its heartbeat renews the lease
             requests = await self._scripts.call("SMEMBERS", names.of("held", owner))
             for request in requests:
                 given_back += await self._abandon(names, owner, request.decode())
@@ -54,17 +84,33 @@ class Collector:
         return given_back
 
     async def _abandon(self, names: Names, owner: str, request_id: str) -> bool:
-        """End one reservation; False when its owner came back or another collector was first."""
-        reservation = names.of("reservation", request_id)
-        fields = ("record", "day", "month", "second", "price")
-        record, day, month, second, price = await self._scripts.call("HMGET", reservation, *fields)
+        """End one reservation; False when its owner came back, another collector was first, or it was rescued."""
+        key = names.of("reservation", request_id)
+        record = await read_record(self._scripts, key)
         if record is None:
             await self._scripts.call("SREM", names.of("held", owner), request_id)
             return False
-        event = decode_event(record)
-        held = names.of("held", owner)
-        keys = [reservation, names.of("owners"), held, names.of("clock"), names.of("events"), names.of("epoch")]
-        for subject in subject_names(event.key_id, event.project_id):
-            keys += names.windows(subject, (day.decode(),), (month.decode(),))
-        arguments = (request_id, "abandoned", 0, record, price, second, owner, REMEMBERED, day, month)
-        return bool(await self._scripts.run("settle", keys, arguments, SETTLE_SECONDS) == b"settled")
+        told = told_of(record.reservation, None, range(record.reservation.claim.pictures))
+        settling = Settling(reservation=record.reservation, owner=owner, told=told, rescuable=self._rescue is not None)
+        arguments = settling.arguments("abandoned", 0, record.line)
+        ended = await self._scripts.run("settle", settling.keys(), arguments, SETTLE_SECONDS)
+        if ended == b"paid":
+            self._rescuing[request_id] = (record.reservation, owner)
+            await self._take_over(record.reservation, owner)
+        place = place_of(record.reservation.claim)
+        if ended == b"settled" and told is not None and place.shared:
+            await self._shared.land(request_id, place, told)
+        return bool(ended == b"settled")
+
+    async def _take_over(self, reservation: Reservation, owner: str) -> None:
+        """Make a dead owner's job this replica's, and hand it on to be accounted for."""
+        request_id, names = reservation.claim.request_id, place_of(reservation.claim).home
+        record = names.of("reservation", request_id)
+        held = (names.of("held", owner), names.of("held", self._owner))
+        keys = [record, names.of("owners"), *held, names.of("clock")]
+        arguments = (request_id, owner, self._owner, self._lease, reservation.fence)
+        self._shards.add(names.shard)
+        fence = await self._scripts.run("rescue", keys, arguments, DEADLINE)
+        if fence and self._rescue is not None:
+            self._rescue(await read_orphan(self._scripts, record, replace(reservation, fence=fence)))
+        del self._rescuing[request_id]

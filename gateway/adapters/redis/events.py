@@ -1,7 +1,7 @@
 """The usage streams: what was settled and is not in the ledger yet."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -26,26 +26,43 @@ class RedisTurn:
 
 
 class RedisUsageStream:
-    """The usage stream port of one replica, `owner`; a `turn` lasts so many seconds unless it is renewed."""
+    """The usage stream port of one replica, `owner`; a `turn` lasts so many seconds unless it is renewed.
 
-    def __init__(self, scripts: Scripts, owner: str, *, turn: float = TURN_SECONDS) -> None:
+    `set_aside` is told why a line was put aside, of its position, and of the reason.
+    """
+
+    def __init__(
+        self,
+        scripts: Scripts,
+        owner: str,
+        *,
+        turn: float = TURN_SECONDS,
+        set_aside: Callable[[str, str, str], None] | None = None,
+    ) -> None:
         self._scripts = scripts
         self._owner = owner
         self._turn = turn
+        self._set_aside = set_aside
 
     async def pending(self, shard: int) -> list[tuple[str, UsageEvent]]:
-        """Give the oldest lines. What cannot be read is moved aside, so that it does not hold up the rest."""
+        """Give the oldest lines. What cannot be read is put aside, so that it does not hold up the rest."""
         names = Names(shard)
         entries = await self._call("XRANGE", names.of("events"), "-", "+", "COUNT", BATCH)
         lines: list[tuple[str, UsageEvent]] = []
         for position, fields in entries:
-            content = fields[1] if isinstance(fields, list) else fields[b"event"]
+            content = _content(fields)
             try:
                 lines.append((position.decode(), decode_event(content)))
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                await self._call("XADD", names.of("unreadable"), position, "event", content)
-                await self._call("XDEL", names.of("events"), position)
+            except (msgspec.DecodeError, UnicodeDecodeError) as failure:
+                await self._move(names, position.decode(), content, "unreadable", str(failure))
         return lines
+
+    async def put_aside(self, shard: int, reasons: Mapping[str, str]) -> None:
+        """Move lines that the ledger can never hold to where the unreadable ones are."""
+        names = Names(shard)
+        for position, reason in reasons.items():
+            for _, fields in await self._call("XRANGE", names.of("events"), position, position):
+                await self._move(names, position, _content(fields), "refused", reason)
 
     async def remove(self, shard: int, positions: Sequence[str]) -> None:
         """Forget lines that the ledger has."""
@@ -55,6 +72,14 @@ class RedisUsageStream:
     async def backlog(self, shard: int) -> int:
         """Count the lines that wait."""
         return int(await self._call("XLEN", Names(shard).of("events")))
+
+    async def _move(self, names: Names, position: str, content: bytes, why: str, reason: str) -> None:
+        """Move a line; when this breaks off it lies in both places, and moves again."""
+        fields = ("position", position, "event", content, "reason", reason)
+        await self._call("XADD", names.of("unreadable"), "*", *fields)
+        await self._call("XDEL", names.of("events"), position)
+        if self._set_aside is not None:
+            self._set_aside(why, position, reason)
 
     @asynccontextmanager
     async def turn(self, shard: int) -> AsyncGenerator[RedisTurn]:
@@ -90,3 +115,8 @@ class RedisUsageStream:
             return await self._scripts.call(*command)
         except StoreUnavailable as failure:
             raise QuotaUnavailable(str(failure)) from failure
+
+
+def _content(fields: Any) -> bytes:  # noqa: ANN401 - a reply: a list or, in RESP 3, a mapping
+    content: bytes = fields[1] if isinstance(fields, list) else fields[b"event"]
+    return content

@@ -13,12 +13,24 @@ BEATS = 6  # within one lease (design.md section 6, "Leases")
 
 
 class Heartbeat:
-    """Beats while it is entered. `shards` gives where the replica holds something; `lease` is in seconds."""
+    """Beats while it is entered. `shards` gives where the replica holds something; `lease` is in seconds.
 
-    def __init__(self, url: str, owner: str, shards: Callable[[], Iterable[int]], *, lease: float) -> None:
+    `crashed` is told, in the thread, of what is no outage: a beat that fails is not the last one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        owner: str,
+        shards: Callable[[], Iterable[int]],
+        crashed: Callable[[BaseException], None],
+        *,
+        lease: float,
+    ) -> None:
         self._url = url
         self._owner = owner
         self._shards = shards
+        self._crashed = crashed
         self._lease = lease
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._beat()), name="heartbeat", daemon=True)
@@ -35,8 +47,14 @@ class Heartbeat:
         collector = Collector(Scripts(client), self._owner, lease=self._lease)
         try:
             while not self._stopping.is_set():
-                with suppress(StoreUnavailable):
-                    await collector.renew(tuple(self._shards()))
+                await self._renew(collector)
                 await asyncio.to_thread(self._stopping.wait, self._lease / BEATS)
         finally:
             await client.aclose()
+
+    async def _renew(self, collector: Collector) -> None:
+        try:
+            with suppress(StoreUnavailable):
+                await collector.renew(tuple(self._shards()))
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the leases must not end with it
+            self._crashed(failure)

@@ -1,24 +1,33 @@
-"""The names of the keys in Redis, and the form of what lies in the usage streams."""
+"""The names of the keys and channels in Redis, and the form of what lies in the usage streams."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
 import msgspec
 
 from gateway.domain.usage import UsageEvent
 
 VERSION = "g1"  # two releases side by side do not share keys whose form has changed
+CHANGES = f"{VERSION}:changes"  # ids of keys and projects that have changed
+JOBS = f"{VERSION}:jobs"  # ids of jobs some of whose pictures have ended
+CANCELS = f"{VERSION}:cancels"  # ids of jobs that an operator cancels
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The keys of one shard; their tag puts them into one slot of a cluster."""
+    """The keys of one shard; their tag puts them into one slot of a cluster.
+
+    `kind` is p for what belongs to projects, and c for the plans that all projects share.
+    """
 
     shard: int
+    kind: Literal["p", "c"] = "p"
 
     def of(self, *words: str) -> str:
         """Put a key's name together."""
-        return ":".join((VERSION, f"{{p{self.shard}}}", *words))
+        return ":".join((VERSION, f"{{{self.kind}{self.shard}}}", *words))
 
     def windows(self, subject: str, days: Iterable[str], months: Iterable[str]) -> list[str]:
         """Name the windows of a subject: minute, days, months, running."""
@@ -36,5 +45,13 @@ def encode_event(event: UsageEvent) -> bytes:
 
 
 def decode_event(content: bytes) -> UsageEvent:
-    """Read a ledger line; msgspec.DecodeError or ValidationError when it is none."""
-    return msgspec.json.decode(content, type=UsageEvent)
+    """Read a ledger line; msgspec.DecodeError or ValidationError when it is none.
+
+    Scripts write times as numbers, in seconds: they know no calendar.
+    """
+    return msgspec.json.decode(content, type=UsageEvent, strict=False)
+
+
+def milliseconds_of(moment: datetime) -> int:
+    """Give a moment in ms since 1970."""
+    return round(moment.timestamp() * 1000)

@@ -6,18 +6,23 @@ Running a script twice is safe because every script is idempotent per request id
 import asyncio
 import hashlib
 import random
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import DataError, NoScriptError, RedisError, ResponseError
 
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.links import TRANSIENT, Confirmed
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.02, 0.4  # seconds between tries, with full jitter (parts.md section 2)
+
+
+# What a server refuses because of its own state; those that redis-py knows have classes of their own.
+_ITS_STATE = ("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "OOM")
 
 
 class StoreUnavailable(Exception):
@@ -34,16 +39,21 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """Read a script of lua/ once."""
-    text = (Path(__file__).parent / "lua" / f"{name}.lua").read_text("utf-8")
+    """Read a script of lua/ once; the pieces of lua/lib/ that its line `-- With: ` names go in after its first line."""
+    folder = Path(__file__).parent / "lua"
+    flags, rest = (folder / f"{name}.lua").read_text("utf-8").split("\n", 1)
+    named = re.match(r"-- With: (.+)\n", rest)
+    pieces = [(folder / "lib" / f"{piece}.lua").read_text("utf-8") for piece in (named[1].split(", ") if named else ())]
+    text = "\n".join([flags, *pieces, rest])
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 class Scripts:
-    """Runs scripts on one client."""
+    """Runs scripts on one client. `crashed` is told what a server that is well would not have refused: a defect."""
 
-    def __init__(self, client: RedisClient) -> None:
+    def __init__(self, client: RedisClient, crashed: Callable[[BaseException], None] | None = None) -> None:
         self._client = client
+        self._crashed = crashed
 
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[object], deadline: float) -> Any:  # noqa: ANN401 - a reply
         """Run a script, trying again until `deadline` seconds are over.
@@ -77,6 +87,8 @@ class Scripts:
         except TimeoutError as failure:
             raise StoreUnavailable(f"no answer within {deadline:g} s") from failure
         except RedisError as failure:
+            if self._crashed is not None and _is_defect(failure):
+                self._crashed(failure)
             raise StoreUnavailable(str(failure)) from failure
 
     async def _until_answered(self, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - a reply
@@ -91,3 +103,10 @@ class Scripts:
             return await self._client.confirmed(replicas, "EVALSHA", lua.sha, *words)
         except NoScriptError:
             return await self._client.confirmed(replicas, "EVAL", lua.text, *words)
+
+
+def _is_defect(failure: RedisError) -> bool:
+    """Tell a word of a wrong type, a wrong command or a failing script from a server that is not well."""
+    if isinstance(failure, DataError):
+        return True
+    return type(failure) is ResponseError and not str(failure).startswith(_ITS_STATE)

@@ -1,8 +1,8 @@
 """Opens the database and brings its schema up to date."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -18,17 +18,21 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from gateway.domain.errors import DatabaseUnavailable, Misconfigured
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+SECONDS = 5.0  # a database that has not answered by then counts as away; one that stands still never answers
 READING = "gateway_reading"  # execution option of an engine that only reads
 MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x676C6D  # PostgreSQL's advisory lock that lets one process migrate at a time
-_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "foreign_keys=ON")
+_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=4000", "foreign_keys=ON")
+_UNUSABLE = (DBAPIError, OSError, TypeError, ValueError)  # the last two: what a driver says of words in its URL
+# SQLSTATE's classes of what would fail again: data exception, constraint violation, program limit exceeded.
+_REFUSED_DATA = frozenset({"22", "23", "54"})
 
 
 def open_engine(url: str) -> AsyncEngine:
     """Make an engine for `sqlite:///path` or `postgresql://...`, with or without a driver in the scheme.
 
     Raises:
-        Misconfigured: the URL is of neither form.
+        Misconfigured: the URL is of neither form, or names a database that would be lost with the process.
     """
     try:
         parsed = sa.make_url(url)
@@ -39,9 +43,13 @@ def open_engine(url: str) -> AsyncEngine:
         raise Misconfigured(
             f"DATABASE_URL names {parsed.get_backend_name()!r}; use postgresql://... or sqlite:///path."
         )
+    if driver.startswith("sqlite") and (not parsed.database or ":memory:" in parsed.database):
+        raise Misconfigured("DATABASE_URL names a database in memory, where nothing lasts; use sqlite:///path.")
     if "sslmode" in parsed.query:  # libpq's name, which operators know; asyncpg's is ssl
         parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
-    engine = create_async_engine(parsed.set(drivername=driver), pool_pre_ping=driver.startswith("postgresql"))
+    pings = driver.startswith("postgresql")
+    # Without the parameters: an error's text must not carry what is in the rows into the log.
+    engine = create_async_engine(parsed.set(drivername=driver), pool_pre_ping=pings, hide_parameters=True)
     if driver.startswith("sqlite"):
         sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
@@ -55,40 +63,63 @@ async def migrate(engine: AsyncEngine) -> None:
         Misconfigured: the database cannot be reached or its schema cannot be changed.
     """
     try:
+        await _greet(engine)
         async with engine.begin() as connection:
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(_upgrade)  # without a limit: another process may be at it
     except CommandError as failure:
         raise Misconfigured(
             "The database was made by a newer release of the gateway; use that release, or restore a backup.",
         ) from failure
-    except (DBAPIError, OSError, TypeError, ValueError) as failure:
-        reason = (str(getattr(failure, "orig", failure)) or type(failure).__name__).splitlines()[0]
+    except _UNUSABLE as failure:
         where = engine.url.render_as_string(hide_password=True)
-        raise Misconfigured(f"The database {where} cannot be used: {reason}.") from failure
+        raise Misconfigured(f"The database {where} cannot be used: {reason_of(failure)}.") from failure
 
 
 async def answers(engine: AsyncEngine, seconds: float = 2.0) -> bool:
     """Tell whether the database answers a trivial question in time."""
     try:
-        reading = engine.execution_options(**{READING: True})
-        async with asyncio.timeout(seconds), reading.connect() as connection:
-            await connection.execute(sa.text("SELECT 1"))
-    except (DBAPIError, OSError, TimeoutError):
+        await _greet(engine, seconds)
+    except _UNUSABLE:
         return False
     return True
 
 
-@contextmanager
-def reaching() -> Iterator[None]:
-    """Turn what drivers raise when the server cannot be reached into DatabaseUnavailable; the rest are defects."""
+async def close(engine: AsyncEngine) -> None:
+    """Close all connections; those to a database that stands still are dropped, since it would not say goodbye."""
+    await engine.dispose(close=await answers(engine, seconds=1.0))
+
+
+@asynccontextmanager
+async def reaching(seconds: float = SECONDS) -> AsyncGenerator[None]:
+    """Bound the use of a database in time; DatabaseUnavailable when it cannot be reached, the rest are defects.
+
+    Some 2 seconds may come on top: a connection that is given up is closed in that time.
+    """
     try:
-        yield
-    except (IntegrityError, DataError, ProgrammingError):
-        raise
+        async with asyncio.timeout(seconds):
+            yield
     except (DBAPIError, PoolTimeout, OSError) as failure:
+        if refuses_data(failure) or isinstance(failure, ProgrammingError):
+            raise
         raise DatabaseUnavailable(
             "The gateway's database cannot be reached. Nothing was charged; try again after a short wait.",
         ) from failure
+
+
+def refuses_data(failure: Exception) -> bool:
+    """Tell whether a database or its driver refused what it was to hold, so that it always will."""
+    if isinstance(failure, IntegrityError | DataError):
+        return True
+    if isinstance(failure, DBAPIError):
+        return (getattr(failure.orig, "sqlstate", None) or "")[:2] in _REFUSED_DATA
+    return isinstance(failure, StatementError | OverflowError | UnicodeError)
+
+
+def reason_of(failure: BaseException) -> str:
+    """Give a failure's own words, in one line."""
+    if isinstance(failure, TimeoutError):
+        return "no answer in time"
+    return (str(getattr(failure, "orig", failure)) or type(failure).__name__).splitlines()[0]
 
 
 def alembic_config(connection: sa.Connection) -> Config:
@@ -97,6 +128,13 @@ def alembic_config(connection: sa.Connection) -> Config:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     return config
+
+
+async def _greet(engine: AsyncEngine, seconds: float = SECONDS) -> None:
+    """Ask a trivial question; TimeoutError when there is no answer in time."""
+    reading = engine.execution_options(**{READING: True})
+    async with asyncio.timeout(seconds), reading.connect() as connection:
+        await connection.execute(sa.text("SELECT 1"))
 
 
 def _upgrade(connection: sa.Connection) -> None:

@@ -11,6 +11,7 @@ from gateway.adapters.sql.tables import installation
 from gateway.domain.errors import Misconfigured
 
 _CHECK = "secret_check"
+_OPENED = "quota_store_opened"
 
 
 async def agree_on_secret(engine: AsyncEngine, checks: Sequence[str]) -> None:
@@ -21,7 +22,7 @@ async def agree_on_secret(engine: AsyncEngine, checks: Sequence[str]) -> None:
     Raises:
         Misconfigured: none of the secrets is the installation's.
     """
-    with reaching():
+    async with reaching():
         try:
             known = await _known_or_set(engine, checks[0])
         except IntegrityError:  # another process was the first in the meantime
@@ -33,6 +34,17 @@ async def agree_on_secret(engine: AsyncEngine, checks: Sequence[str]) -> None:
             )
         if known != checks[0]:
             await _replace(engine, known, checks[0])
+
+
+async def is_first_to_open(engine: AsyncEngine) -> bool:
+    """Tell whether this process is the first of the installation's life that opens the quota store: one ever is."""
+    async with reaching():
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(sa.insert(installation).values(name=_OPENED, value="1"))
+        except IntegrityError:
+            return False
+        return True
 
 
 async def _known_or_set(engine: AsyncEngine, check: str) -> str:

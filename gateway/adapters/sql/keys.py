@@ -26,15 +26,14 @@ class SqlKeys:
 
     async def get(self, key_id: str) -> StoredKey | None:
         """Find a key by its id, with its project."""
-        with reaching():
-            async with self._reading.connect() as connection:
-                rows = await connection.execute(_WITH_PROJECT.where(keys.c.id == key_id))
-                row = rows.mappings().one_or_none()
+        async with reaching(), self._reading.connect() as connection:
+            rows = await connection.execute(_WITH_PROJECT.where(keys.c.id == key_id))
+            row = rows.mappings().one_or_none()
         return key_of(row) if row else None
 
     async def add(self, key: StoredKey) -> None:
         """Store a new key; NameTaken when a key of its project that is not revoked has its name."""
-        with reaching():
+        async with reaching():
             try:
                 async with self._engine.begin() as connection:
                     await connection.execute(sa.insert(keys).values(values_of(key, keys)))
@@ -46,9 +45,8 @@ class SqlKeys:
         query = _WITH_PROJECT.order_by(keys.c.created_at, keys.c.id)
         if project_id is not None:
             query = query.where(keys.c.project_id == project_id)
-        with reaching():
-            async with self._reading.connect() as connection:
-                return [key_of(row) for row in (await connection.execute(query)).mappings()]
+        async with reaching(), self._reading.connect() as connection:
+            return [key_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def change(self, key_id: str, changes: Changes) -> bool:
         """Set the named fields; False when there is no such key, NameTaken as for a new one."""
@@ -78,14 +76,12 @@ class SqlKeys:
         update = sa.update(keys).where(keys.c.id == sa.bindparam("key_id"), older).values(last_used_at=before)
         # In one order for all replicas: two that write the same rows in different orders would deadlock.
         rows = [{"key_id": key_id, "at": at} for key_id, at in sorted(used.items())]
-        with reaching():
-            async with self._engine.begin() as connection:
-                await connection.execute(update, rows)
+        async with reaching(), self._engine.begin() as connection:
+            await connection.execute(update, rows)
 
     async def _update(self, update: sa.Update) -> bool:
-        with reaching():
-            async with self._engine.begin() as connection:
-                return (await connection.execute(update.returning(keys.c.id))).one_or_none() is not None
+        async with reaching(), self._engine.begin() as connection:
+            return (await connection.execute(update.returning(keys.c.id))).one_or_none() is not None
 
 
 def _taken(name: str) -> NameTaken:

@@ -1,24 +1,28 @@
 """The ledger: one row per job, written in batches, changed only by better knowledge of the same job."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.adapters.sql.engine import READING
+from gateway.adapters.sql.engine import READING, SECONDS, reaching, reason_of, refuses_data
 from gateway.adapters.sql.tables import usage_events
-from gateway.domain.usage import RANKS, UsageEvent, Used
-from gateway.service.ports import LedgerUnavailable
+from gateway.domain.errors import DatabaseUnavailable
+from gateway.domain.usage import RANKS, Outcome, Tally, UsageEvent, Used
+from gateway.service.ports import LedgerUnavailable, LinesRefused
+
+SUM_SECONDS = 60.0  # a month of a large installation
+BATCH = 1000  # ids in one question
+LONG, LONGEST = timedelta(minutes=30), timedelta(hours=25)  # jobs that take long; paid pictures are tried for a day
 
 _KNOWN = max(RANKS.values())
 _UNCERTAIN = {outcome.value: rank for outcome, rank in RANKS.items() if rank < _KNOWN}
-_UNREACHABLE = (DBAPIError, PoolTimeout, OSError, TimeoutError)
 
 
 class SqlLedger:
@@ -27,50 +31,114 @@ class SqlLedger:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._reading = engine.execution_options(**{READING: True})
+        # SQLite's transactions see one instant by themselves.
+        postgres = engine.dialect.name == "postgresql"
+        self._snapshot = {"isolation_level": "REPEATABLE READ"} if postgres else dict[str, str]()
 
     async def write(self, events: Sequence[UsageEvent]) -> None:
-        """Add or improve lines; writing the same events again changes nothing. LedgerUnavailable when SQL is down."""
+        """Add or improve lines; writing the same events again changes nothing.
+
+        Raises:
+            LedgerUnavailable: SQL is down.
+            LinesRefused: SQL can never hold some of them; the others are written.
+        """
         best: dict[str, UsageEvent] = {}
         for event in events:
             if event.event_id not in best or RANKS[event.outcome] > RANKS[best[event.event_id].outcome]:
                 best[event.event_id] = event
-        if not best:
-            return
-        rows = [asdict(event) for event in best.values()]
-        try:
-            async with self._engine.begin() as connection:
-                await connection.execute(self._upsert(), rows)
-        except _UNREACHABLE as failure:
-            raise LedgerUnavailable(str(failure)) from failure
+        refused = await self._write([asdict(event) for event in best.values()])
+        if refused:
+            raise LinesRefused(refused)
 
     async def used_since(self, start: datetime) -> list[Used]:
         """Sum what each key was charged for since a moment, for refilling counters; LedgerUnavailable as above."""
-        table = usage_events.c
-        query = (
-            sa.select(table.project_id, table.key_id, sa.func.sum(table.pictures_delivered), sa.func.sum(table.price))
-            .where(table.time >= start, table.pictures_delivered > 0)
-            .group_by(table.project_id, table.key_id)
-        )
-        try:
-            async with self._reading.connect() as connection:
-                return [Used(*row) for row in await connection.execute(query)]
-        except _UNREACHABLE as failure:
-            raise LedgerUnavailable(str(failure)) from failure
+        async with self._summing() as connection:
+            return await _used_since(connection, start)
 
-    async def known(self, event_ids: Sequence[str]) -> set[str]:
-        """Tell which lines are there; LedgerUnavailable as above."""
-        query = sa.select(usage_events.c.event_id).where(usage_events.c.event_id.in_(event_ids))
+    async def tally(self, day: datetime, month: datetime, ended: datetime) -> Tally:
+        """Sum, and name what ended lately with a known outcome, as of one instant; LedgerUnavailable as above."""
+        async with self._summing() as fresh:
+            connection = await fresh.execution_options(**self._snapshot)
+            return Tally(
+                today=await _used_since(connection, day),
+                month=await _used_since(connection, month),
+                ended=await _ended_since(connection, ended),
+            )
+
+    async def known(self, event_ids: Sequence[str]) -> Mapping[str, Outcome]:
+        """Tell which lines are there, and their outcomes; LedgerUnavailable as above."""
+        table, found = usage_events.c, dict[str, Outcome]()
+        async with self._summing() as connection:
+            for start in range(0, len(event_ids), BATCH):
+                some = event_ids[start : start + BATCH]
+                query = sa.select(table.event_id, table.outcome).where(table.event_id.in_(some))
+                found |= {name: Outcome(outcome) for name, outcome in await connection.execute(query)}
+        return found
+
+    @asynccontextmanager
+    async def _summing(self) -> AsyncGenerator[AsyncConnection]:
+        """Give a connection for a question that may take its time once the database answers."""
+        async with _answering(SUM_SECONDS), asyncio.timeout(SECONDS) as first, self._reading.connect() as connection:
+            first.reschedule(None)
+            yield connection
+
+    async def _write(self, rows: list[dict[str, Any]]) -> dict[str, str]:
+        """Write rows and give those that are refused: a batch that is refused for its data is halved to find them."""
+        if not rows:
+            return {}
         try:
-            async with self._reading.connect() as connection:
-                return set((await connection.execute(query)).scalars())
-        except _UNREACHABLE as failure:
-            raise LedgerUnavailable(str(failure)) from failure
+            async with _answering(), self._engine.begin() as connection:
+                await connection.execute(self._upsert(), rows)
+        except Exception as failure:
+            if not refuses_data(failure):
+                raise
+            if len(rows) == 1:
+                return {rows[0]["event_id"]: reason_of(failure)}
+        else:
+            return {}
+        half = len(rows) // 2
+        return await self._write(rows[:half]) | await self._write(rows[half:])
 
     def _upsert(self) -> Any:  # noqa: ANN401 - the two dialects' inserts share no type
         insert = (postgresql if self._engine.dialect.name == "postgresql" else sqlite).insert(usage_events)
         changed = {column.name: insert.excluded[column.name] for column in usage_events.columns}
         better = _rank(insert.excluded.outcome) > _rank(usage_events.c.outcome)
         return insert.on_conflict_do_update(index_elements=["event_id"], set_=changed, where=better)
+
+
+async def _used_since(connection: AsyncConnection, start: datetime) -> list[Used]:
+    table = usage_events.c
+    query = (
+        sa.select(table.project_id, table.key_id, _sum(table.pictures_delivered), _sum(table.price))
+        .where(table.time >= start, table.pictures_delivered > 0)
+        .group_by(table.project_id, table.key_id)
+    )
+    return [Used(*row) for row in await connection.execute(query)]
+
+
+async def _ended_since(connection: AsyncConnection, start: datetime) -> list[tuple[str, str]]:
+    """Give jobs that ended since a moment: lines have the time at which a job began, and how long it took."""
+    table = usage_events.c
+    lately, long = table.time >= start - LONG, table.latency_ms >= int(LONG / timedelta(milliseconds=1))
+    query = sa.select(table.event_id, table.project_id, table.time, table.latency_ms).where(
+        table.time >= start - LONGEST, sa.or_(lately, long), table.outcome.not_in(_UNCERTAIN)
+    )
+    rows = await connection.execute(query)
+    return [(row[0], row[1]) for row in rows if row[2] + timedelta(milliseconds=row[3]) >= start]
+
+
+@asynccontextmanager
+async def _answering(seconds: float = SECONDS) -> AsyncGenerator[None]:
+    try:
+        async with reaching(seconds):
+            yield
+    except DatabaseUnavailable as failure:
+        raise LedgerUnavailable(reason_of(failure.__cause__ or failure)) from failure
+
+
+def _sum(column: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    """Sum as an integer: PostgreSQL's sum of bigint is a numeric, which comes as a Decimal."""
+    return sa.cast(sa.func.sum(column), sa.BigInteger)
 
 
 def _rank(outcome: Any) -> sa.ColumnElement[int]:  # noqa: ANN401 - a column, or excluded's

@@ -24,14 +24,13 @@ class SqlProjects:
     async def find(self, id_or_name: str) -> Project | None:
         """Find a project; ids go before names, and no name looks like an id."""
         query = sa.select(projects).where(sa.or_(projects.c.id == id_or_name, projects.c.name == id_or_name))
-        with reaching():
-            async with self._reading.connect() as connection:
-                row = (await connection.execute(query)).mappings().one_or_none()
+        async with reaching(), self._reading.connect() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
         return project_of(row) if row else None
 
     async def add(self, project: Project) -> None:
         """Store a new project; NameTaken when there is one of its name, even an archived one."""
-        with reaching():
+        async with reaching():
             try:
                 async with self._engine.begin() as connection:
                     await connection.execute(sa.insert(projects).values(values_of(project, projects)))
@@ -41,9 +40,8 @@ class SqlProjects:
     async def list(self) -> list[Project]:
         """Give all projects, oldest first."""
         query = sa.select(projects).order_by(projects.c.created_at, projects.c.id)
-        with reaching():
-            async with self._reading.connect() as connection:
-                return [project_of(row) for row in (await connection.execute(query)).mappings()]
+        async with reaching(), self._reading.connect() as connection:
+            return [project_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def change(self, project_id: str, changes: Changes) -> bool:
         """Set the named fields; False when there is no such project, NameTaken as for a new one."""
@@ -60,9 +58,8 @@ class SqlProjects:
         return await self._update(update.values(archived_at=first_time))
 
     async def _update(self, update: sa.Update) -> bool:
-        with reaching():
-            async with self._engine.begin() as connection:
-                return (await connection.execute(update.returning(projects.c.id))).one_or_none() is not None
+        async with reaching(), self._engine.begin() as connection:
+            return (await connection.execute(update.returning(projects.c.id))).one_or_none() is not None
 
 
 def _taken(name: str) -> NameTaken:

@@ -1,12 +1,11 @@
 """The tables. Times are stored in UTC; SQLite keeps no zone, so they are given one when they are read."""
 
 from datetime import UTC, datetime
-from ipaddress import ip_network
 from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.domain.addresses import Networks
+from gateway.domain.addresses import Networks, parse_networks
 from gateway.domain.limits import Limit
 
 NAMING = {
@@ -67,7 +66,7 @@ class CidrList(sa.types.TypeDecorator[Networks]):
     def process_result_value(self, value: list[str] | None, dialect: sa.Dialect) -> Networks:
         """Read networks."""
         del dialect
-        return tuple(map(ip_network, value or ()))
+        return parse_networks(value or ())
 
 
 def _limits() -> list[sa.Column[Any]]:

@@ -1,7 +1,9 @@
 """A download trusts neither the URL nor the name nor the headers of what the upstream made."""
 
 import asyncio
+import hashlib
 import struct
+import sys
 import warnings
 import zlib
 from itertools import pairwise, repeat
@@ -12,8 +14,10 @@ import yarl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.adapters.glm.fetch import MOST_REDIRECTS, FetchRules, PictureDownloads, allowed_url, inspect
-from gateway.service.ports import FetchFailed
+from gateway.adapters.glm.drafts import Drafts
+from gateway.adapters.glm.fetch import MOST_REDIRECTS, FetchRules, PictureDownloads, allowed_url
+from gateway.adapters.glm.inspection import Damaged, inspect
+from gateway.service.picture_ports import FetchFailed
 from tests.builders import image_file
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +68,25 @@ def answer(status=200, content=PICTURE, **headers):
 
 
 async def fetch(answered, rules=RULES):
-    return await PictureDownloads(Cdn({URL: answered}), rules).fetch(URL)
+    return await fetch_from(Cdn({URL: answered}), URL, rules)
+
+
+KEPT = Drafts(None)
+
+
+@pytest.fixture(params=["in a file", "in memory"], autouse=True)
+def kept(request, tmp_path, monkeypatch):
+    """Every download goes to a file, and where the disk refuses it into memory."""
+    monkeypatch.setattr(sys.modules[__name__], "KEPT", Drafts(tmp_path if request.param == "in a file" else None))
+    yield
+    assert list(tmp_path.iterdir()) == []
+
+
+async def fetch_from(cdn, url, rules=RULES):
+    """The picture of a download, and its bytes."""
+    async with PictureDownloads(cdn, rules, KEPT).fetch(url) as download:
+        assert (download.path is None) == (KEPT._folder is None)
+        return download.image, await download.content()
 
 
 async def failure_of(answered, rules=RULES):
@@ -103,7 +125,7 @@ def test_allowed_urls(url):
 async def test_any_other_url_is_not_even_asked(url):
     cdn = Cdn({})
     with pytest.raises(FetchFailed) as failed:
-        await PictureDownloads(cdn, RULES).fetch(url)
+        await fetch_from(cdn, url)
     assert failed.value.final
     assert cdn.requests == []
 
@@ -159,19 +181,20 @@ def test_what_is_allowed_leads_to_an_allowed_host(url):
 async def test_type_and_size_are_those_of_the_bytes(kind, media, size, headers):
     """JPEG bytes under a .png name with content-type image/png were seen, and no content-type at all (section 6)."""
     content = image_file(kind, size)
-    picture = await fetch(answer(200, content, **headers))
-    assert (picture.content, picture.media, picture.width, picture.height) == (content, media, *size)
+    image, given = await fetch(answer(200, content, **headers))
+    assert (given, image.media, image.width, image.height) == (content, media, *size)
+    assert (image.name, image.bytes) == (hashlib.sha256(content).hexdigest(), len(content))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 async def test_what_stands_behind_a_picture_does_not_damage_it(kind):
     content = image_file(kind) + b"a maker's own notes " * 50
-    assert (await fetch(answer(200, content))).content == content
+    assert (await fetch(answer(200, content)))[1] == content
 
 
 async def test_no_key_and_no_cookie_goes_to_the_cdn():
     cdn = Cdn({URL: answer()})
-    await PictureDownloads(cdn, RULES).fetch(URL)
+    await fetch_from(cdn, URL)
     assert not {"authorization", "cookie", "api-key"} & {name.lower() for name in cdn.requests[0].headers}
     assert cdn.requests[0].headers["accept-encoding"] == "identity"
     assert cdn.requests[0].method == "GET"
@@ -194,7 +217,7 @@ async def test_trouble_on_the_way_may_pass(kind):
 async def test_redirects_to_allowed_hosts_are_followed(status, location):
     target = str(httpx.URL(URL).join(location))
     cdn = Cdn({URL: answer(status, location=location), target: answer()})
-    assert (await PictureDownloads(cdn, RULES).fetch(URL)).content == PICTURE
+    assert (await fetch_from(cdn, URL))[1] == PICTURE
     assert [str(request.url) for request in cdn.requests] == [URL, target]
 
 
@@ -220,10 +243,10 @@ async def test_redirects_are_bounded():
     def chain():
         return Cdn({here: answer(302, location=there) for here, there in pairwise(urls)} | {urls[-1]: answer()})
 
-    assert (await PictureDownloads(chain(), RULES).fetch(urls[1])).content == PICTURE
+    assert (await fetch_from(chain(), urls[1]))[1] == PICTURE
     cdn = chain()
     with pytest.raises(FetchFailed, match="redirects") as failed:
-        await PictureDownloads(cdn, RULES).fetch(urls[0])
+        await fetch_from(cdn, urls[0])
     assert failed.value.final
     assert len(cdn.requests) == MOST_REDIRECTS + 1
 
@@ -292,8 +315,8 @@ def test_any_bytes_are_a_picture_or_a_failed_download(content, changes, length):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large pictures, outside tests to the log
         try:
-            picture = inspect(bytes(changed[:length]))
-        except FetchFailed:
+            media, size = inspect(bytes(changed[:length]))
+        except Damaged:
             return
-    assert picture.media in {"png", "jpeg", "webp"}
-    assert min(picture.width, picture.height) > 0
+    assert media in {"png", "jpeg", "webp"}
+    assert min(size) > 0

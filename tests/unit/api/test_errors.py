@@ -19,6 +19,13 @@ from gateway.domain import errors
 from gateway.domain.errors import ContentRefused, GatewayError, LimitReached, Moderation
 from tests.builders import a_room
 
+REQUEST = SimpleNamespace(
+    method="PUT",
+    scope={"path": "/v1/{foo}"},
+    app=SimpleNamespace(request_max_body_size=1234),
+    state=SimpleNamespace(),
+)
+
 
 def every_class(kind=GatewayError):
     return {kind}.union(*map(every_class, kind.__subclasses__()))
@@ -54,7 +61,7 @@ def test_every_failure_has_a_row_of_its_own(kind):
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_every_failure_is_an_error_object_of_openais(kind):
-    response = on_failure(None, an_example(kind))
+    response = on_failure(REQUEST, an_example(kind))
     wire = TABLE[kind]
     body = json.loads(response.content)
     check_error_object(body)
@@ -83,7 +90,7 @@ def test_the_headers_tell_clients_what_they_understand(kind):
     assert wire.headers.get("x-should-retry", "false") == "false"
     assert ("www-authenticate" in wire.headers) is (wire.status == 401)
     if wire.status in {429, 503} and kind is not LimitReached:  # which is raised as one of its two kinds only
-        answered = on_failure(None, an_example(kind)).headers
+        answered = on_failure(REQUEST, an_example(kind)).headers
         assert {"retry-after", "x-should-retry"} & set(answered)
         assert 1 <= int(answered.get("retry-after", "1")) <= 60
 
@@ -138,9 +145,6 @@ def test_a_refused_content_says_where_it_was_stopped(stage):
     body = error_object(ContentRefused(Moderation(stage=stage, categories=("violence",))))
     details = body["error"]["moderation_details"]
     assert details == {"moderation_stage": stage, "categories": ("violence",)}
-
-
-REQUEST = SimpleNamespace(method="PUT", scope={"path": "/v1/{foo}"}, app=SimpleNamespace(request_max_body_size=1234))
 
 
 @pytest.mark.parametrize(

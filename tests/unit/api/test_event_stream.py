@@ -6,11 +6,15 @@ import json
 import pytest
 
 from gateway.api import images
-from gateway.domain.errors import UpstreamOverloaded
-from gateway.domain.image import ImageOrder, ImagePlan, PaidPicture, Picture, PictureBytes
+from gateway.domain.errors import PictureLost, UpstreamOverloaded
+from gateway.domain.image import ImageOrder, ImagePlan
 from gateway.domain.limits import Limit
-from gateway.service.generate import Generation
-from tests.builders import a_room
+from gateway.service.deliver import Deliver, Handover
+from gateway.service.generation import Generation
+from gateway.service.links import PictureLinks
+from tests.builders import NOW, a_picture, a_room, a_run
+from tests.fakes import FakeClock
+from tests.fakes_store import FakeDownload, FakePictureStore
 
 pytestmark = pytest.mark.anyio
 PLAN = ImagePlan(model="glm-image", prompt="a fox", size="512x512", quality="hd")
@@ -23,15 +27,21 @@ def quick_heartbeats(monkeypatch):
 
 
 def picture(content):
-    image = PictureBytes(content=content, media="png", width=512, height=512)
-    return Picture(paid=PaidPicture(url="https://cdn/x.png"), image=image)
+    return a_picture(content, size=(512, 512))
+
+
+async def stream_of(running, echo=None, gone=()):
+    """The answer to a generation whose pictures are in the store, but for those that are gone."""
+    store = FakePictureStore()
+    for content in (b"one", b"two"):
+        if content not in gone:
+            await store.put(FakeDownload(content))
+    links = PictureLinks([b"secret"], 60, FakeClock())
+    return await images.event_stream(Handover(Deliver(store, links), running, "http://gateway"), echo or {})
 
 
 def generation(*ends, rooms=()):
     """A generation whose pictures end after the given seconds with a picture or a failure."""
-
-    async def settle():
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def end(seconds, outcome):
         await asyncio.sleep(seconds)
@@ -40,8 +50,10 @@ def generation(*ends, rooms=()):
         return outcome
 
     order = ImageOrder(plan=PLAN, n=len(ends), response_format="url", stream=True)
-    tasks = tuple(asyncio.ensure_future(end(*words)) for words in ends)
-    return Generation(order=order, created=1, rooms=rooms, tasks=tasks, settled=asyncio.ensure_future(settle()))
+    run = a_run(order, rooms=rooms)
+    run.tasks += [asyncio.ensure_future(end(*words)) for words in ends]
+    run.answerable.set()
+    return Generation(run=run, leave=lambda run: setattr(run, "left", True))
 
 
 async def body_of(stream):
@@ -56,19 +68,19 @@ def events_in(body):
 
 
 async def test_a_quick_picture_comes_without_heartbeats():
-    body = await body_of(await images.event_stream(generation((0, picture(b"one"))), {"safety_identifier": "s"}))
+    body = await body_of(await stream_of(generation((0, picture(b"one"))), {"safety_identifier": "s"}))
     [event] = events_in(body)
     assert body.startswith(b"event: image_generation.completed\ndata: ")
     assert b": keep-alive" not in body
     assert event["type"] == "image_generation.completed"
-    assert event["created_at"] == 1
+    assert event["created_at"] == int(NOW.timestamp())
     assert event["b64_json"] == "b25l"
     assert event["safety_identifier"] == "s"
 
 
 async def test_heartbeats_fill_the_waits_and_every_picture_comes():
     slow = generation((0.12, picture(b"one")), (0.3, picture(b"two")))
-    body = await body_of(await images.event_stream(slow, {}))
+    body = await body_of(await stream_of(slow))
     assert body.startswith(b": keep-alive\n\n")
     assert body.count(b": keep-alive\n\n") >= 3
     assert [event["b64_json"] for event in events_in(body)] == ["b25l", "dHdv"]
@@ -76,11 +88,11 @@ async def test_heartbeats_fill_the_waits_and_every_picture_comes():
 
 async def test_a_failure_before_the_first_event_is_a_plain_error():
     with pytest.raises(UpstreamOverloaded):
-        await images.event_stream(generation((0.01, OVERLOADED), (0.02, OVERLOADED)), {})
+        await stream_of(generation((0.01, OVERLOADED), (0.02, OVERLOADED)))
 
 
 async def test_a_failure_after_the_headers_is_an_error_event():
-    body = await body_of(await images.event_stream(generation((0.12, OVERLOADED)), {}))
+    body = await body_of(await stream_of(generation((0.12, OVERLOADED))))
     [event] = events_in(body)
     assert b"event: error\ndata: " in body
     assert event["type"] == "error"
@@ -89,25 +101,25 @@ async def test_a_failure_after_the_headers_is_an_error_event():
 
 async def test_one_failure_among_pictures_does_not_spoil_the_stream():
     mixed = generation((0, OVERLOADED), (0.02, picture(b"one")), (0.12, OVERLOADED), (0.15, picture(b"two")))
-    body = await body_of(await images.event_stream(mixed, {}))
+    body = await body_of(await stream_of(mixed))
     assert [event["b64_json"] for event in events_in(body)] == ["b25l", "dHdv"]
     assert body.count(b": a picture failed: try again\n\n") == 2
 
 
 async def test_a_client_that_leaves_does_not_cancel_the_pictures():
     running = generation((0, picture(b"one")), (0.2, picture(b"two")))
-    stream = await images.event_stream(running, {})
+    stream = await stream_of(running)
     pieces = aiter(stream.iterator)
     await anext(pieces)
     await pieces.aclose()
-    assert [made.image.content for made in await running.all()] == [b"one", b"two"]
+    assert [made.image.bytes for made in await running.all()] == [3, 3]
 
 
 @pytest.mark.parametrize("seconds", [0, 0.12])
 async def test_the_headers_say_how_far_limits_are_used(seconds):
     """Also when they go out before the first picture is there."""
     rooms = (a_room(Limit.IMAGES_PER_DAY, value=10, used=4), a_room(Limit.REQUESTS_PER_MINUTE, value=5, used=5))
-    stream = await images.event_stream(generation((seconds, picture(b"one")), rooms=rooms), {})
+    stream = await stream_of(generation((seconds, picture(b"one")), rooms=rooms))
     assert stream.headers["x-ratelimit-remaining-images"] == "6"
     assert stream.headers["x-ratelimit-remaining-requests"] == "0"
     assert ("x-glm-size" in stream.headers) is (seconds == 0)
@@ -115,6 +127,18 @@ async def test_the_headers_say_how_far_limits_are_used(seconds):
 
 
 async def test_without_limits_nothing_is_said_of_them():
-    stream = await images.event_stream(generation((0, picture(b"one"))), {})
+    stream = await stream_of(generation((0, picture(b"one"))))
     assert not [name for name in stream.headers if name.startswith("x-ratelimit")]
     await body_of(stream)
+
+
+async def test_a_picture_whose_bytes_are_gone_is_told_like_one_that_failed():
+    running = generation((0, picture(b"one")), (0, picture(b"two")))
+    body = await body_of(await stream_of(running, gone=[b"one"]))
+    assert [event["b64_json"] for event in events_in(body)] == ["dHdv"]
+    assert body.count(b": a picture failed: ") == 1
+
+
+async def test_when_all_bytes_are_gone_that_is_a_plain_error():
+    with pytest.raises(PictureLost):
+        await stream_of(generation((0, picture(b"one"))), gone=[b"one"])

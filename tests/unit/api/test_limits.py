@@ -1,15 +1,18 @@
 """What clients are told of their limits (openai-images-api.md section 5.1), and when to try again."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.errors import on_failure
-from gateway.api.limits import limit_headers
-from gateway.domain.errors import QuotaExhausted, RateLimitReached
+from gateway.api.limits import given_back, limit_headers
+from gateway.domain.errors import OutcomeUnknown, QuotaExhausted, RateLimitReached
 from gateway.domain.limits import SHORT, Limit
 from tests.builders import a_room
 
+REQUEST = SimpleNamespace(state=SimpleNamespace())
 IMAGES = [Limit.IMAGES_PER_MINUTE, Limit.IMAGES_PER_DAY, Limit.IMAGES_PER_MONTH]
 rooms = st.lists(
     st.builds(
@@ -99,7 +102,7 @@ def test_no_window_has_less_left_than_is_told(rooms):
 @given(limit=st.sampled_from(sorted(SHORT)), wait=st.integers(0, 10**9))
 def test_a_short_limit_says_when_to_try_again_within_a_minute(limit, wait):
     """Clients ignore, or give up on, a retry-after of more than 60 s (section 8, trap 10)."""
-    answer = on_failure(None, RateLimitReached("wait", a_room(limit, resets_in=wait)))
+    answer = on_failure(REQUEST, RateLimitReached("wait", a_room(limit, resets_in=wait)))
     seconds, milliseconds = int(answer.headers["retry-after"]), int(answer.headers["retry-after-ms"])
     assert 1 <= seconds <= 60
     assert 1 <= milliseconds <= 60_000
@@ -111,13 +114,27 @@ def test_a_short_limit_says_when_to_try_again_within_a_minute(limit, wait):
 
 @pytest.mark.parametrize("limit", sorted(set(Limit) - SHORT))
 def test_a_long_limit_says_not_to_try_again(limit):
-    answer = on_failure(None, QuotaExhausted("enough", a_room(limit, value=10, used=10, resets_in=10**9)))
+    answer = on_failure(REQUEST, QuotaExhausted("enough", a_room(limit, value=10, used=10, resets_in=10**9)))
     assert answer.status_code == 429
     assert answer.headers["x-should-retry"] == "false"
     assert not [name for name in answer.headers if name.startswith("retry-after")]
 
 
 def test_a_refusal_tells_of_the_limit_that_stood_in_the_way():
-    answer = on_failure(None, QuotaExhausted("enough", a_room(Limit.IMAGES_PER_DAY, value=10, used=9)))
+    answer = on_failure(REQUEST, QuotaExhausted("enough", a_room(Limit.IMAGES_PER_DAY, value=10, used=9)))
     assert answer.headers["x-ratelimit-limit-images"] == "10"
     assert answer.headers["x-ratelimit-remaining-images"] == "1"
+
+
+def test_what_was_given_back_is_free_again():
+    rooms = [a_room(limit, value=10, used=4) for limit in Limit]
+    before, after = limit_headers(rooms), limit_headers(given_back(rooms, 3))
+    assert (before["x-ratelimit-remaining-images"], after["x-ratelimit-remaining-images"]) == ("6", "9")
+    assert after["x-ratelimit-remaining-requests"] == before["x-ratelimit-remaining-requests"]
+
+
+def test_a_failure_after_the_limits_were_taken_tells_of_them_too():
+    request = SimpleNamespace(state=SimpleNamespace(rooms=[a_room(Limit.IMAGES_PER_DAY, value=10, used=3)]))
+    answer = on_failure(request, OutcomeUnknown("cut"))
+    assert answer.headers["x-ratelimit-remaining-images"] == "7"
+    assert answer.headers["x-should-retry"] == "false"

@@ -1,6 +1,6 @@
 """Whose address a request comes from: only trusted proxies are believed, and nobody can pretend to be one."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -58,6 +58,26 @@ def test_what_a_client_writes_itself_does_not_count(forged, client):
 )
 def test_the_last_that_is_no_trusted_proxy_counts(forwarded, address):
     assert client_address("10.0.0.1", forwarded, TRUSTED) == ip_address(address)
+
+
+def test_empty_entries_say_nothing():
+    assert client_address("10.0.0.1", ["198.51.100.1", " ", ""], TRUSTED) == ip_address("198.51.100.1")
+    assert client_address("10.0.0.1", ["", "198.51.100.1", "", "10.0.0.2"], TRUSTED) == ip_address("198.51.100.1")
+    assert client_address("10.0.0.1", [""], TRUSTED) == ip_address("10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("word", "network"),
+    [
+        ("::ffff:192.0.2.9", "192.0.2.9/32"),
+        ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+    ],
+)
+def test_a_network_of_mapped_addresses_is_the_one_of_version_4(word, network):
+    """Clients' addresses are read in the same way, so that one is within the other."""
+    assert parse_networks([word]) == (ip_network(network),)
 
 
 def test_an_address_that_cannot_be_read_is_nobodys():

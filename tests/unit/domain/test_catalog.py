@@ -108,6 +108,15 @@ def test_any_other_name_is_not_found(name):
     assert "/v1/models" in failure.value.message
 
 
+@pytest.mark.parametrize("rest", ["\0x", "\ud800", "a\nb", "a" * 100])
+def test_a_name_that_no_ledger_could_hold_is_not_found(rest):
+    """PostgreSQL refuses NUL and half characters, and the line of a request has the name as the client wrote it."""
+    with pytest.raises(ModelNotFound) as failure:
+        CATALOG.find(f"gpt-image-{rest}")
+    assert failure.value.message.isprintable()
+    assert CATALOG.alias_of(f"dall-e-{rest}") is None
+
+
 def test_a_long_name_is_not_repeated_in_full():
     with pytest.raises(ModelNotFound) as failure:
         CATALOG.find("m" * 100_000)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.domain import errors
 from gateway.domain.catalog import parse_size
-from gateway.domain.image import Change, ImageRequest
+from gateway.domain.image import Change, ImageRequest, Rendition
 from gateway.domain.mapping import ANSWER_QUALITY, order_from
 from gateway.settings.models import load_catalog
 from tests.builders import a_request, hash_user, mapping_rules
@@ -16,8 +16,8 @@ TIMES = "\u00d7"
 GRIN = "\U0001f600"  # one code point, four bytes in UTF-8, two units in UTF-16
 
 
-def order(*, strict=False, allow_unwatermarked=False, **parameters):
-    rules = mapping_rules(strict=strict, allow_unwatermarked=allow_unwatermarked)
+def order(*, strict=False, allow_unwatermarked=False, upstream_urls=False, **parameters):
+    rules = mapping_rules(strict=strict, allow_unwatermarked=allow_unwatermarked, upstream_urls=upstream_urls)
     return order_from(a_request(**parameters), CATALOG, rules)
 
 
@@ -154,7 +154,10 @@ def test_watermarks(asked, allowed, watermark):
         ({"background": "auto"}, []),
         ({"background": "opaque"}, []),
         ({"output_format": "png"}, []),
-        ({"output_format": "jpeg"}, ["output_format"]),
+        ({"output_format": "jpeg"}, []),
+        ({"output_format": "webp", "output_compression": 80}, []),
+        ({"output_compression": 80}, ["output_compression"]),
+        ({"output_format": "png", "output_compression": 100}, ["output_compression"]),
         ({"unsupported": ("style", "moderation")}, ["style", "moderation"]),
         ({"unknown": ("seed",), "unsupported": ("style",)}, ["style", "seed"]),
     ],
@@ -169,6 +172,40 @@ def test_events_carry_no_url_and_that_is_said(asked, said):
     assert order(stream=True, response_format=asked).changes == ((change,) if said else ())
 
 
+@pytest.mark.parametrize("response_format", ["url", "b64_json"])
+@pytest.mark.parametrize(
+    ("asked", "rendition"),
+    [
+        ({}, None),
+        ({"output_format": "png"}, None),
+        ({"output_format": "jpeg"}, Rendition(media="jpeg")),
+        ({"output_format": "webp", "output_compression": 0}, Rendition(media="webp", compression=0)),
+        ({"output_format": "jpeg", "output_compression": 100}, Rendition(media="jpeg", compression=100)),
+    ],
+)
+def test_formats_are_honoured(asked, rendition, response_format):
+    assert order(response_format=response_format, **asked).rendition == rendition
+
+
+@pytest.mark.parametrize(
+    ("asked", "linked"),
+    [
+        ({"response_format": "url"}, True),
+        ({"model": "dall-e-3"}, True),
+        ({"response_format": "b64_json"}, False),
+        ({"response_format": "url", "stream": True}, False),
+    ],
+)
+def test_the_upstream_s_urls_are_passed_on_where_the_operator_wants_them(asked, linked):
+    """What is not fetched cannot be converted, and that is said."""
+    made = order(upstream_urls=True, output_format="webp", output_compression=5, **asked)
+    assert made.linked is linked
+    assert made.rendition == (None if linked else Rendition(media="webp", compression=5))
+    names = {change.name for change in made.changes}
+    assert names >= {"output_format", "output_compression"} if linked else not names & {"output_format"}
+    assert not order(**asked).linked
+
+
 WRONG = errors.InvalidValue
 REFUSED = [
     ("prompt", None, errors.MissingParameter, "'prompt'"),
@@ -180,6 +217,9 @@ REFUSED = [
     *(("quality", quality, WRONG, "'standard'") for quality in ("", "ultra", "HD", "4k")),
     *(("response_format", asked, WRONG, "'url'") for asked in ("", "base64", "URL")),
     *(("background", background, WRONG, "'opaque'") for background in ("", "transparent", "white")),
+    *(("output_format", asked, WRONG, "'webp'") for asked in ("", "gif", "svg", "jpg", "PNG")),
+    ("output_compression", -1, errors.NumberTooSmall, "got -1 "),
+    ("output_compression", 101, errors.NumberTooLarge, "got 101 "),
     ("watermark_enabled", False, WRONG, "images.allow_unwatermarked"),
 ]
 
@@ -196,7 +236,7 @@ def test_what_is_refused(name, value, kind, says):
     ("parameters", "kind", "param"),
     [
         ({"size": "1920x1080"}, errors.InvalidValue, "size"),
-        ({"output_format": "webp"}, errors.UnsupportedParameter, "output_format"),
+        ({"output_compression": 80}, errors.UnsupportedParameter, "output_compression"),
         ({"unsupported": ("style",)}, errors.UnsupportedParameter, "style"),
         ({"unknown": ("seed",)}, errors.UnknownParameter, "seed"),
         ({"unknown": ("s" * 1000,)}, errors.UnknownParameter, "s" * 100),
@@ -214,6 +254,7 @@ def test_strict_handling_refuses_what_would_be_ignored_or_changed(parameters, ki
     [
         {"size": "auto"},
         {"size": f"1024{TIMES}1024", "output_format": "png", "background": "opaque", "response_format": "url"},
+        {"output_format": "webp", "output_compression": 80},
         {"quality": "medium", "n": 10, "user": "u", "stream": True, "watermark_enabled": True},
     ],
 )
@@ -236,6 +277,7 @@ requests = st.builds(
     response_format=texts,
     background=texts,
     output_format=texts,
+    output_compression=st.none() | st.integers(-2, 102),
     stream=st.booleans(),
     user=st.none() | st.text(max_size=200),
     watermark_enabled=st.none() | st.booleans(),

@@ -180,6 +180,45 @@ async def test_while_sql_is_down_known_keys_open_for_an_hour_more():
     assert await door.lets_in()
 
 
+async def test_a_known_key_does_not_wait_for_a_database_that_stands_still():
+    """Only the first request that comes upon it does; after ten seconds it is asked again as before."""
+    door, answered = Door(), asyncio.Event()
+    assert await door.lets_in()
+
+    async def never_get(_):
+        await answered.wait()
+        raise DatabaseUnavailable("it stands still")
+
+    door.keys.get, door.clock.seconds = never_get, 40.0
+    first = asyncio.create_task(door.lets_in())
+    await settle()
+    assert not first.done()
+    answered.set()
+    assert await first
+    answered.clear()
+    async with asyncio.timeout(5):
+        assert all([await door.lets_in() for _ in range(3)])
+    door.clock.seconds += 10
+    later = asyncio.create_task(door.lets_in())
+    await settle()
+    assert not later.done()
+    answered.set()
+    assert await later
+
+
+async def test_a_change_that_was_made_as_soon_as_the_database_answers_is_felt():
+    key = a_stored_key(SECRET)
+    door = Door(key)
+    assert await door.lets_in()
+    door.keys.down, door.clock.seconds = True, 31.0
+    assert await door.lets_in()
+    door.keys.down = False
+    door.keys.keys[key.id] = replace(key, revoked_at=NOW)
+    await door.lets_in()
+    await settle()
+    assert not await door.lets_in()
+
+
 async def test_a_look_up_that_failed_is_made_again():
     door = Door()
     door.keys.down = True

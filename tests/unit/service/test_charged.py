@@ -10,7 +10,7 @@ from gateway.domain.limits import Limit
 from gateway.domain.quota import Limits
 from gateway.domain.upstream import Fault
 from gateway.domain.usage import Outcome
-from gateway.service.ports import FetchFailed
+from gateway.service.picture_ports import FetchFailed
 from tests.builders import NOW, PRICE, a_caller, a_paid_picture, failed
 from tests.fakes import settle
 from tests.studio import Studio
@@ -69,7 +69,7 @@ async def test_what_was_delivered_is_charged_and_what_may_be_paid_is_cost(client
     generation = await studio.start(n=len(calls), caller=a_caller(key_limits=LIMITS, project_limits=LIMITS))
     await asyncio.gather(client(generation), return_exceptions=True)
     line = await studio.line()
-    assert generation.settled.done()
+    assert generation.run.answerable.is_set()
     assert (line.outcome, line.pictures_requested, line.pictures_delivered) == (outcome, len(calls), delivered)
     assert (line.pictures_paid, line.cost, line.cost_uncertain) == (paid, cost * PRICE, not certain)
     assert line.price == delivered * PRICE
@@ -125,7 +125,7 @@ async def test_the_line_of_a_job_that_a_stop_cut_off_has_the_answer_of_its_clien
     studio.shop.upstream.gate.clear()
     generation = await studio.start()
     await settle()
-    generation.tasks[0].cancel()
+    generation.run.tasks[0].cancel()
     with pytest.raises(errors.OutcomeUnknown):
         await generation.all()
     line = await studio.line()
@@ -162,7 +162,7 @@ async def test_nothing_is_settled_while_a_picture_is_under_way():
     generation = await studio.start(n=3)
     await settle()
     assert studio.quotas.events == []
-    assert not generation.settled.done()
+    assert not generation.run.answerable.is_set()
     studio.shop.source.gate.set()
     assert (await studio.line()).pictures_delivered == 3
 
@@ -204,7 +204,7 @@ async def test_an_installation_may_go_on_without_limits_and_still_charges(troubl
     assert generation.rooms == ()
     setattr(studio.quotas, trouble, not back)
     assert len(await generation.all()) == 1
-    await generation.settled
+    await generation.run.answerable.wait()
     setattr(studio.quotas, trouble, False)
     for settlement in studio.spool.settlements:
         await studio.quotas.settle(settlement.reservation, settlement.charged, settlement.event)

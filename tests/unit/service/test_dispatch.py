@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.domain import errors
 from gateway.domain.upstream import Fault
-from gateway.service.ports import FetchFailed
+from gateway.service.picture_ports import FetchFailed
 from tests.builders import a_paid_picture, an_account, failed
 from tests.fakes import Queue, Workshop, serve_out, settle
 
@@ -311,4 +311,4 @@ async def test_a_wait_for_a_slot_is_told_also_when_none_came_free():
         await second
     shop.upstream.gate.set()
     await first
-    assert shop.waits == [0, 7]
+    assert shop.progress.waits == [0, 7]

@@ -1,6 +1,7 @@
 """A request becomes so many pictures; what is paid is made to its end, whoever still waits for it."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -85,9 +86,11 @@ async def test_each_gives_pictures_in_the_order_of_their_completion():
     gates = {url: asyncio.Event() for url in ("https://cdn.z.ai/1.png", "https://cdn.z.ai/2.png")}
     fetch = studio.shop.source.fetch
 
+    @asynccontextmanager
     async def fetch_when_told(url):
         await gates[url].wait()
-        return await fetch(url)
+        async with fetch(url) as download:
+            yield download
 
     studio.shop.source.fetch = fetch_when_told
     pictures = (await studio.start(n=2)).each()
@@ -171,8 +174,8 @@ async def test_what_was_taken_is_told():
 
 
 REFUSALS = [
-    ({"key_limits": Limits(requests_per_minute=0)}, errors.RateLimitReached),
-    ({"project_limits": Limits(concurrent=0)}, errors.RateLimitReached),
+    ({"key_limits": Limits(requests_per_minute=0)}, errors.QuotaExhausted),
+    ({"project_limits": Limits(concurrent=0)}, errors.QuotaExhausted),
     ({"key_limits": Limits(images_per_day=0)}, errors.QuotaExhausted),
     ({"project_limits": Limits(spend_per_month=0)}, errors.QuotaExhausted),
     ({"key_limits": Limits(images_per_day=2)}, errors.InvalidValue),
@@ -199,3 +202,12 @@ async def test_the_watermark_may_be_left_out_where_operator_or_key_allow_it(by_o
     if not by_operator:  # what one key may do, the next one may not
         with pytest.raises(errors.InvalidValue, match="watermark_enabled"):
             await studio.start(watermark_enabled=False)
+
+
+async def test_while_pictures_cannot_be_kept_nothing_is_taken_from_the_limits():
+    studio = Studio()
+    studio.shop.store.known_down = True
+    with pytest.raises(errors.PictureStoreUnavailable):
+        await studio.start()
+    assert studio.quotas.events == []
+    assert studio.shop.upstream.calls == []

@@ -1,6 +1,7 @@
 """Lines reach the ledger exactly once in effect: written first, forgotten after."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -24,7 +25,7 @@ class Office:
     def __init__(self, *lines):
         self.stream, self.ledger, self.observer = FakeUsageStream(*lines), FakeLedger(), FakeObserver()
         self.backlog = Backlog(5, self.observer)
-        self.metering = Metering(self.stream, self.ledger, self.backlog)
+        self.metering = Metering(self.stream, self.ledger, self.backlog, self.observer)
 
     def written(self):
         return sorted(self.ledger.lines)
@@ -60,6 +61,15 @@ async def test_without_the_ledger_every_line_stays():
     office.ledger.down = False
     assert await office.metering.drain() == len(LINES)
     assert len(office.written()) == len(LINES)
+
+
+async def test_a_line_that_the_ledger_can_never_hold_does_not_hold_up_the_others():
+    poison = replace(LINES[3], cost=2**70)
+    office = Office(*LINES[:3], poison, *LINES[4:])
+    assert await office.metering.drain() == len(LINES)
+    assert office.written() == sorted(line.event_id for line in LINES if line.event_id != poison.event_id)
+    assert office.stream.all() == []
+    assert office.stream.apart == {poison.event_id: "too large"}
 
 
 async def test_a_line_that_could_not_be_forgotten_is_written_again_and_counts_once():
@@ -143,3 +153,10 @@ async def test_a_shard_that_gives_no_answer_counts_as_before():
     office.stream.down = {shard_of(line.project_id) for line in LINES}
     await office.metering.measure()
     assert office.backlog.lines == len(LINES)
+
+
+async def test_a_database_that_is_away_is_told():
+    office = Office(*LINES)
+    office.ledger.down = True
+    await office.metering.drain()
+    assert ["LedgerUnavailable", "the database is down"] in office.observer.all("outage")

@@ -7,16 +7,15 @@ import pytest
 
 from gateway.domain import errors
 from gateway.domain.limits import SHORT, Limit
-from gateway.domain.quota import calendar_of, shard_of
+from gateway.domain.quota import Reservation, calendar_of, shard_of
 from gateway.domain.usage import Outcome
 from gateway.service.backlog import Backlog
 from gateway.service.jobs import Jobs
 from gateway.service.ports import QuotaEmptied, QuotaRestoring
 from gateway.service.reserve import RELEASE_PAUSE, Reservations
-from gateway.service.settlements import Settlements
 from tests.builders import NOW, PRICE, a_claim, a_line
 from tests.fakes import FakeClock, FakeObserver, settle
-from tests.fakes_quota import FakeQuotas, FakeSpool
+from tests.fakes_quota import FakeQuotas, FakeSpool, settlements_on
 from tests.quota_memory import Memory
 
 pytestmark = pytest.mark.anyio
@@ -29,12 +28,13 @@ class Desk:
         self.clock, self.spool, self.crashes = FakeClock(), FakeSpool(), []
         self.store = FakeQuotas(Memory(self.clock))
         self.backlog = Backlog(10, FakeObserver())
-        settlements = Settlements(self.store, self.spool, self.backlog, FakeObserver())
+        settlements = settlements_on(self.store, self.spool, self.backlog, FakeObserver())
         self.jobs = Jobs(self.crashes.append)
-        self.refilled = []
+        self.refilled, self.shadowed = [], []
         self.reservations = Reservations(
             self.store, settlements, refill or self.refill, self.jobs, self.clock, on_outage=on_outage
         )
+        self.reservations.watch_shadows(self.shadowed.append)
 
     async def refill(self, shard):
         self.refilled.append(shard)
@@ -63,30 +63,57 @@ async def test_a_refusal_names_the_limit_and_whose_it_is(limit, whose):
     said, room = failure.value.message, failure.value.room
     assert isinstance(failure.value, errors.RateLimitReached if limit in SHORT else errors.QuotaExhausted)
     assert f"{limit.value} of this {whose}" in said
-    assert ("limit 0.10, used 0.10" if limit is Limit.SPEND_PER_MONTH else "limit 1, used 1") in said
+    assert ("limit 0.10 CNY, used 0.10 CNY" if limit is Limit.SPEND_PER_MONTH else "limit 1, used 1") in said
     assert (room.limit, room.value, room.used) == (limit, value, value)
     assert desk.store.states == {"request-1": "held"}
 
 
 async def test_a_short_limit_says_how_long_to_wait_and_a_long_one_when_it_is_over():
-    with pytest.raises(errors.RateLimitReached, match=r"Please try again in 1\.0s\.$"):
-        await Desk().take(key={"requests_per_minute": 0})
+    with pytest.raises(errors.RateLimitReached, match=r"Please try again in 61\.0s\.$"):
+        await taken_up(key={"requests_per_minute": 1})
     tomorrow = NOW + timedelta(days=1)
     with pytest.raises(errors.QuotaExhausted, match=f"It resets at {tomorrow:%Y-%m-%d} 00:00 UTC"):
-        await Desk().take(key={"images_per_day": 0})
+        await taken_up(key={"images_per_day": 1})
 
 
-async def test_who_is_only_watched_is_not_refused():
-    taken = await Desk().take(pictures=3, key={"images_per_minute": 2, "shadow": True})
-    assert [(room.limit, room.value, room.used) for room in taken.shadowed] == [(Limit.IMAGES_PER_MINUTE, 2, 3)]
+async def taken_up(**limits):
+    """Ask for one picture more than the limits let pass."""
+    desk = Desk()
+    await desk.take(**limits)
+    await desk.take("request-2", **limits)
+
+
+@pytest.mark.parametrize("pictures", [1, 2])
+@pytest.mark.parametrize("limit", Limit)
+async def test_a_limit_that_lets_nothing_pass_does_not_say_when_to_come_again(limit, pictures):
+    value, said = (PRICE - 1, "limit 0.099999 CNY") if limit is Limit.SPEND_PER_MONTH else (0, "limit 0")
+    with pytest.raises(errors.QuotaExhausted) as failure:
+        await Desk().take(pictures=pictures, key={limit.value: value})
+    assert f"{limit.value} of this key: {said} lets no picture pass" in failure.value.message
+    assert "again" not in failure.value.message
+    assert "resets" not in failure.value.message
+
+
+async def test_money_is_said_exactly_and_with_its_currency():
+    with pytest.raises(errors.QuotaExhausted, match=r"limit 0\.105 CNY, used 0\.10 CNY\."):
+        await taken_up(key={"spend_per_month": 105_000})
+
+
+async def test_who_is_only_watched_is_not_refused_but_told_of():
+    desk, shadow = Desk(), {"images_per_minute": 2, "shadow": True}
+    taken = await desk.take(pictures=3, key=shadow, project={"images_per_day": 9})
+    assert [(room.subject, room.limit, room.value) for room in desk.shadowed] == [
+        ("key.abcDEF012345", Limit.IMAGES_PER_MINUTE, 2)
+    ]
+    assert [room.limit for room in taken.rooms] == [Limit.IMAGES_PER_DAY]  # what the client is told of
 
 
 @pytest.mark.parametrize("whose", ["key", "project"])
-async def test_what_no_empty_window_could_hold_is_not_even_asked_for(whose):
+async def test_what_no_empty_window_could_hold_is_for_the_client_to_change(whose):
     desk = Desk()
     with pytest.raises(errors.InvalidValue, match="images_per_day"):
         await desk.take(pictures=3, **{whose: {"images_per_day": 2}})
-    assert desk.store.asked == []
+    assert isinstance(await desk.take("request-2", pictures=2, **{whose: {"images_per_day": 2}}), Reservation)
 
 
 @pytest.mark.parametrize("trouble", ["down", "mute"])

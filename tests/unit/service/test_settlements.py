@@ -1,18 +1,21 @@
 """What was made is charged, however long the store and the disk are away; only the end of the process loses it."""
 
 import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC
 
 import pytest
 
 from gateway.adapters.spool import DiskSpool
 from gateway.domain.errors import LedgerBehind
-from gateway.domain.quota import shard_of
+from gateway.domain.quota import calendar_of, shard_of
+from gateway.domain.usage import Outcome
 from gateway.service.backlog import Backlog
-from gateway.service.ports import Settlement
-from gateway.service.settlements import Settlements
-from tests.builders import a_claim, a_line
+from gateway.service.ports import LedgerUnavailable, QuotaUnavailable, Settlement
+from tests.builders import NOW, a_claim, a_line
 from tests.fakes import FakeObserver, settle
-from tests.fakes_quota import FakeQuotas, FakeSpool
+from tests.fakes_quota import Books, FakeQuotas, FakeSpool
 
 pytestmark = pytest.mark.anyio
 PROJECTS = ["proj_0", "proj_1", "proj_2"]
@@ -21,20 +24,40 @@ PROJECTS = ["proj_0", "proj_1", "proj_2"]
 class Office:
     """The settlements on fakes, or with a spool of one's own."""
 
-    def __init__(self, *on_disk, spool=None, most=100):
+    def __init__(self, *on_disk, spool=None, most=100, in_memory=100):
         self.store, self.observer = FakeQuotas(), FakeObserver()
         self.spool = spool or FakeSpool(*on_disk)
-        self.settlements = Settlements(self.store, self.spool, Backlog(most, self.observer), self.observer)
+        self.clock = self.store.memory.clock
+        books = Books(self.store, self.spool, Backlog(most, self.observer), self.observer, most=in_memory)
+        self.ledger, self.stream, self.outbox, self.settlements = (
+            books.ledger, books.stream, books.outbox, books.settlements,
+        )  # fmt: skip
 
     async def settle(self, number, project="proj_default"):
-        done = a_settlement(number, project)
-        await self.settlements.settle(done.reservation, done.charged, done.event)
+        await self.settlements.settle(a_settlement(number, project))
+
+    async def crash(self, number):
+        """Have the store lose a settlement that it took: it comes back as it was a second before."""
+        taken = self.store.memory.shards[shard_of("proj_default")]._find(f"request-{number}")
+        taken.state, taken.pictures = "held", taken.claim.pictures
+        self.store.memory.shards[shard_of("proj_default")].lines.clear()
+
+    async def live(self, seconds):
+        """Let time pass, and what goes on beside come by."""
+        self.clock.seconds += seconds
+        await self.settlements.replay()
+        with suppress(LedgerUnavailable):
+            await self.settlements.review()
+
+    async def carry(self):
+        """Bring the lines of the store into the ledger."""
+        await self.ledger.write(self.store.events)
 
 
 def a_settlement(number, project="proj_default"):
     claim = a_claim(f"request-{number}", project_id=project)
     event = a_line(f"request-{number}", project_id=project)
-    return Settlement(reservation=FakeQuotas().assumed(claim), charged=1, event=event)
+    return Settlement(reservation=FakeQuotas().assumed(claim), charged=1, event=event, since=NOW)
 
 
 async def test_what_waits_on_disk_is_settled_and_then_forgotten():
@@ -72,9 +95,9 @@ async def test_a_settlement_that_was_made_after_all_charges_nothing_more():
 
 
 async def test_a_shard_that_cannot_settle_does_not_keep_the_others_settlements_waiting():
-    """An emptied shard refuses settlements until a request refills it: that of an idle project may never come."""
     office = Office(a_settlement(1, "proj_1"), a_settlement(2, "proj_2"))
     office.store.memory.lose(shard_of("proj_1"))
+    office.ledger.down = True
     await office.settlements.replay()
     assert office.store.charged == {"request-2": 1}
     assert [settlement.event.event_id for settlement in office.spool.settlements] == ["request-1"]
@@ -157,6 +180,7 @@ async def test_at_the_end_it_is_tried_a_last_time_and_what_is_lost_is_told(disk)
     await office.settle(2, "proj_2")
     office.store.down = False
     office.store.memory.lose(shard_of("proj_1"))
+    office.ledger.down = True
     await office.settlements.give_up()
     assert office.store.charged == {"request-2": 1}
     [[lost]] = office.observer.all("settlement_lost")
@@ -181,3 +205,173 @@ async def test_a_settlement_that_is_cut_off_by_a_stop_is_made_at_the_end(ticks):
     gate.set()
     await office.settlements.give_up()
     assert office.store.charged == ({"request-1": 1} if ticks else {})
+
+
+async def test_the_settlement_of_an_idle_project_refills_the_emptied_store_itself():
+    """Nobody else may ever ask anything of that shard."""
+    office = Office()
+    office.store.memory.lose(shard_of("proj_1"))
+    await office.settle(1, "proj_1")
+    assert len(office.spool.settlements) == 1
+    await office.settlements.replay()
+    assert office.store.charged == {"request-1": 1}
+    assert office.spool.settlements == []
+
+
+class TestOld:
+    """Settlements that wait for longer than the store knows a request after its end."""
+
+    @pytest.fixture
+    async def office(self):
+        """One settlement was made without an answer, the other never was; then the store forgets both."""
+        office = Office()
+        office.store.mute = True
+        await office.settle("made")
+        office.store.mute, office.store.down = False, True
+        await office.settle("lacking")
+        office.store.down = False
+        office.clock.seconds += 601
+        return office
+
+    async def test_the_ledger_says_which_were_made(self, office):
+        await office.carry()
+        await office.settlements.replay()
+        assert office.store.charged == {"request-made": 1, "request-lacking": 1}
+        assert [line.event_id for line in office.store.events] == ["request-made", "request-lacking"]
+        assert office.spool.settlements == []
+
+    async def test_nothing_is_made_while_lines_wait_for_the_ledger(self, office):
+        office.stream.lines[shard_of("proj_default")]["1-0"] = a_line("request-made")
+        await office.settlements.replay()
+        assert (len(office.store.events), office.observer.backlog) == (1, 2)
+        office.stream.lines.clear()
+        await office.carry()
+        await office.settlements.replay()
+        assert len(office.store.events) == 2
+
+    async def test_nothing_is_made_while_the_ledger_is_away(self, office):
+        office.ledger.down = True
+        await office.settlements.replay()
+        assert len(office.spool.settlements) == 2
+
+    async def test_a_line_that_says_less_does_not_keep_from_charging(self, office):
+        await office.ledger.write([a_line("request-made"), a_line("request-lacking", Outcome.ABANDONED)])
+        await office.settlements.replay()
+        assert office.store.charged == {"request-made": 1, "request-lacking": 1}
+
+    async def test_what_a_process_before_has_left_may_be_old(self):
+        office = Office(replace(a_settlement(1), since=None))
+        await office.ledger.write([a_line("request-1")])
+        await office.settlements.replay()
+        assert office.store.events == []
+        assert office.spool.settlements == []
+
+
+class Jammed(FakeSpool):
+    """A disk that can be read and not changed."""
+
+    jammed = True
+
+    async def remove(self, settlement):
+        if self.jammed:
+            raise OSError("read-only file system")
+        await super().remove(settlement)
+
+
+async def test_a_file_that_cannot_be_removed_is_charged_once_and_told_once():
+    office = Office(spool=Jammed(a_settlement(1), a_settlement(2)))
+    for _ in range(5):
+        await office.live(200)
+    assert len(office.store.events) == 2
+    assert [said[0].event.event_id for said in office.observer.all("settlement_stuck")] == ["request-1", "request-2"]
+    office.spool.jammed = False
+    await office.live(1)
+    assert office.spool.settlements == []
+    assert len(office.store.events) == 2
+
+
+class TestLost:
+    """What the store took, and lost with its last second."""
+
+    @pytest.mark.parametrize("carried", [False, True])
+    async def test_it_is_settled_again(self, carried):
+        office = Office()
+        await office.store.reserve(a_claim("request-1"))
+        await office.settle(1)
+        if carried:
+            await office.carry()
+        await office.live(1)
+        await office.crash(1)
+        await office.live(1)
+        assert office.store.charged == {"request-1": 1}
+        assert list(office.store.holding) == []
+        assert len(office.store.events) == 1
+
+    async def test_it_is_kept_until_the_ledger_has_its_line_however_long_that_takes(self):
+        office = Office()
+        await office.settle(1)
+        office.ledger.down = True
+        for _ in range(20):
+            await office.live(60)
+        office.store.memory.lose(shard_of("proj_default"))
+        office.ledger.down = False
+        await office.store.refill(
+            shard_of("proj_default"), calendar_of(round(NOW.timestamp() * 1000), UTC), {}, fresh=False
+        )
+        await office.outbox.settle_again(shard_of("proj_default"))
+        assert office.store.charged == {"request-1": 1}
+        await office.carry()
+        await office.live(2)
+        office.store.asked.clear()
+        await office.outbox.settle_again(shard_of("proj_default"))
+        assert office.store.asked == []
+
+    async def test_it_is_looked_for_when_the_store_is_back(self):
+        office = Office()
+        await office.settle(1)
+        office.store.down = True
+        with pytest.raises(QuotaUnavailable):
+            await office.live(30)
+        office.store.down = False
+        await office.crash(1)
+        await office.live(1)
+        assert office.store.charged == {"request-1": 1}
+
+    async def test_what_the_store_has_and_the_ledger_is_slow_to_take_is_not_charged_again(self):
+        office = Office()
+        await office.settle(1)
+        for _ in range(30):
+            await office.live(60)
+        assert len(office.store.events) == 1
+
+    async def test_more_than_memory_holds_wait_on_disk_and_leave_it_when_the_ledger_has_them(self):
+        office = Office(in_memory=2)
+        for number in range(5):
+            await office.settle(number)
+        assert [one.event.event_id for one in office.spool.settlements] == ["request-0", "request-1", "request-2"]
+        office.stream.lines[shard_of("proj_default")] = dict(enumerate(office.store.events))
+        await office.live(2)
+        assert (len(office.spool.settlements), len(office.store.events), office.observer.backlog) == (3, 5, 0)
+        office.stream.lines.clear()
+        await office.carry()
+        await office.live(2)
+        assert (office.spool.settlements, len(office.store.events)) == ([], 5)
+
+    async def test_at_the_end_what_the_ledger_lacks_goes_to_disk(self):
+        office = Office()
+        await office.settle(1)
+        await office.carry()
+        await office.settle(2)
+        await office.outbox.close()
+        assert [one.event.event_id for one in office.spool.settlements] == ["request-2"]
+        later = Office(*office.spool.settlements)
+        await later.live(0)
+        assert later.store.charged == {"request-2": 1}
+
+    async def test_at_the_end_without_the_ledger_all_goes_to_disk(self):
+        office = Office()
+        await office.settle(1)
+        office.ledger.down = True
+        with pytest.raises(LedgerUnavailable):
+            await office.outbox.close()
+        assert len(office.spool.settlements) == 1

@@ -96,6 +96,17 @@ async def test_a_page_may_come_in_place_of_the_picture(simulator):
     assert response.text.startswith("<!doctype html>")
 
 
+@pytest.mark.parametrize("size", [1, 300_000, 2_000_000])
+async def test_the_file_may_be_heavier(simulator, size):
+    link = await a_link(simulator)
+    light = (await simulator.get(link)).content
+    await switch(simulator, kind="heavy", size=size)
+    heavy = (await simulator.get(link)).content
+    assert len(heavy) == max(size, len(light) + 12)
+    with Image.open(io.BytesIO(heavy)) as one, Image.open(io.BytesIO(light)) as other:
+        assert one.tobytes() == other.tobytes()
+
+
 @pytest.mark.parametrize("declared", [True, False])
 async def test_the_body_may_be_too_large(simulator, declared):
     link = await a_link(simulator)

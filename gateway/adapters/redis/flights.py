@@ -1,0 +1,132 @@
+"""Flights in Redis: what is noted in the records of running jobs, and how others wait for them."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from gateway.adapters.redis.names import JOBS, Names
+from gateway.adapters.redis.plans import Place, SharedPlans, encode_told, place_of, told_of
+from gateway.adapters.redis.replies import asked, decode_end
+from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
+from gateway.adapters.redis.watches import Watches
+from gateway.domain.flights import WITHDRAWN, End, Ending, Follow, Hit, Receipt
+from gateway.domain.quota import Reservation
+from gateway.service.ports import QuotaUnavailable
+
+SECONDS = 5.0  # how long an answer is waited for: all of this is beside the hot path
+# A job claims its flights in the slot that all projects share before its record is there: so long a record may lack.
+CLAIM_SECONDS, CLAIM_PAUSE = 10.0, 0.2
+ANY_FENCE = 2**31  # of who notes something of a job that is not its owner
+
+
+class RedisFlights:
+    """The flight store port. `heard` is to be told of every id on the channel of jobs."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+        self._shared = SharedPlans(scripts)
+        self._watches = Watches(scripts)
+        self.heard = self._watches.heard
+
+    async def sent(self, reservation: Reservation, index: int) -> None:
+        """Note that the upstream call of a picture begins."""
+        _ = await self._mark(reservation, f"sent:{index}", "1")
+
+    async def paid(self, reservation: Reservation, index: int, receipt: Receipt) -> bool:
+        """Keep what a paid call answered; False when another replica has taken the job over."""
+        marked = await self._mark(reservation, f"paid:{index}", msgspec.json.encode(receipt))
+        return marked != b"fenced"
+
+    async def finish(self, reservation: Reservation, index: int, end: End) -> None:
+        """Tell how a picture ended before its job has."""
+        told = told_of(reservation, Ending(ends={index: end}), (index,))
+        if told is None:
+            return
+        request_id, place = reservation.claim.request_id, place_of(reservation.claim)
+        home = place.at_home()
+        keys = [_record(reservation), home.results, home.flights, home.index, home.names.of("clock")]
+        arguments = (request_id, reservation.fence, encode_told(told, home), JOBS)
+        if await self._run("finish", keys, arguments) and place.shared:
+            await asked(self._shared.land(request_id, place, told))
+
+    async def follow(self, reservation: Reservation, part: Follow) -> End:
+        """Wait until a picture that another job makes has ended."""
+        place = place_of(reservation.claim)
+        if place.shared:
+            await self._announce(reservation, part)
+        deadline = asyncio.get_running_loop().time() + CLAIM_SECONDS
+        while True:
+            seen = await self._watches.final(part.shard, part.job_id, part.index)
+            claimed = seen.state is None and place.shared and asyncio.get_running_loop().time() < deadline
+            if not claimed or not await self._flies(place, part):
+                break
+            await asyncio.sleep(CLAIM_PAUSE)
+        if seen.state != b"held":
+            await self._tidy(place, part)
+        return WITHDRAWN if seen.end is None else decode_end(seen.end)
+
+    async def left(self, reservation: Reservation) -> None:
+        """Note that the client of this job has gone."""
+        _ = await self._mark(reservation, "left", "1", ended=True)
+
+    async def back(self, reservation: Reservation) -> None:
+        """Note that a client waits for this job again."""
+        _ = await self._mark(reservation, "left", "", ended=True)
+
+    async def waiting(self, reservation: Reservation) -> bool:
+        """Tell whether a client waits for this job, or for one that follows it."""
+        state, left, cancelled, *followers = await self._run("waiting", [_record(reservation)], ())
+        if cancelled:
+            return False
+        return state == b"" or not left or await self._any_waits(followers)
+
+    async def forget(self, reservation: Reservation, hit: Hit) -> None:
+        """Forget a remembered picture."""
+        await asked(self._scripts.call("HDEL", place_of(reservation.claim).results, hit.variant))
+
+    async def _any_waits(self, followers: Sequence[Any]) -> bool:
+        """Look at the jobs that follow another, and at those that follow them."""
+        for job, shard in zip(followers[::2], followers[1::2], strict=True):
+            record = Names(shard).of("reservation", job.decode())
+            state, left, cancelled, *others = await self._run("waiting", [record], ())
+            if state == b"held" and not cancelled and (not left or await self._any_waits(others)):
+                return True
+        return False
+
+    async def _announce(self, reservation: Reservation, part: Follow) -> None:
+        """Note in the record of a job in another slot that it is waited for."""
+        record = Names(part.shard).of("reservation", part.job_id)
+        shard = place_of(reservation.claim).home.shard
+        arguments = (ANY_FENCE, f"w:{reservation.claim.request_id}", shard, 0, "", "")
+        with suppress(QuotaUnavailable):
+            await self._run("mark", [record], arguments)
+
+    async def _flies(self, place: Place, part: Follow) -> bool:
+        """Tell whether a flight is claimed, as far as can be seen."""
+        with suppress(StoreUnavailable):
+            return bool(await self._scripts.call("HEXISTS", place.flights, _variant(part)))
+        return True
+
+    async def _tidy(self, place: Place, part: Follow) -> None:
+        """Take a flight away whose job has ended: its end was lost, and nobody is to follow it again."""
+        with suppress(StoreUnavailable):
+            await self._scripts.call("HDEL", place.flights, _variant(part))
+
+    async def _mark(self, reservation: Reservation, name: str, value: str | bytes, *, ended: bool = False) -> bytes:
+        arguments = (reservation.fence, name, value, int(ended), "", "")
+        marked: bytes = await self._run("mark", [_record(reservation)], arguments)
+        return marked
+
+    async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:  # noqa: ANN401 - a reply
+        return await asked(self._scripts.run(name, keys, arguments, SECONDS))
+
+
+def _record(reservation: Reservation) -> str:
+    return place_of(reservation.claim).home.of("reservation", reservation.claim.request_id)
+
+
+def _variant(part: Follow) -> str:
+    return f"{part.job_id}.{part.index}"

@@ -1,0 +1,56 @@
+"""A call of reserve.lua: its keys and arguments, in the order of its header."""
+
+import msgspec
+
+from gateway.adapters.redis.plans import Place, encode_sought
+from gateway.adapters.redis.replies import LIMITS
+from gateway.adapters.redis.settling import common_keys
+from gateway.domain.quota import Calendar, Claim
+
+FOUND_LATER = ("outcome", "cost", "cost_uncertain", "cache")  # of the line: they depend on what is remembered
+
+
+def reserve_keys(claim: Claim, place: Place, owner: str, calendar: Calendar) -> list[str]:
+    """Name the keys; all lie in the slot of the claim's project."""
+    here, names, key_id = place.at_home(), place.home, claim.abandoned.key_id
+    sought = claim.sought
+    keys = [
+        *common_keys(claim, place, owner),
+        names.of("epoch"),
+        here.results,
+        here.flights,
+        here.handed(key_id),
+        names.of("idempotency", key_id, sought.idempotency_key if sought else ""),
+        names.of("bodies", key_id, sought.body if sought else ""),
+        names.of("events"),
+        names.of("counted"),
+    ]
+    for subject in claim.subjects:
+        days, months = ((period.name for period in periods) for periods in (calendar.days, calendar.months))
+        keys += names.windows(subject.name, days, months)
+    return keys
+
+
+def reserve_arguments(
+    claim: Claim, place: Place, lease: tuple[str, int], calendar: Calendar, found: bytes, *, again: bool
+) -> list[object]:
+    """Give the arguments. `lease` is the owner's name and ms, `found` what claim.lua found; `again` after a loss."""
+    days, months, event = calendar.days, calendar.months, claim.abandoned
+    arguments: list[object] = [
+        *(claim.request_id, *lease, claim.pictures, claim.price, _record(claim)),
+        *(days[0].starts, days[0].ends, days[1].ends, months[0].starts, months[0].ends, months[1].ends),
+        *(days[0].name, days[1].name, months[0].name, months[1].name, int(again)),
+        *(encode_sought(claim, place), found, int(event.time.timestamp()), event.key_id, place.home.shard, event.cost),
+    ]
+    for subject in claim.subjects:
+        values = (subject.limits.value(limit) for limit in LIMITS)
+        arguments += (-1 if value is None else value for value in values)
+        arguments.append(int(subject.limits.shadow))
+    return arguments
+
+
+def _record(claim: Claim) -> bytes:
+    """Write the line that stands if the owner dies, without what reserve.lua puts into it."""
+    line = msgspec.to_builtins(claim.abandoned)
+    put_in = {"time", *(FOUND_LATER if claim.sought else ())}
+    return msgspec.json.encode({name: value for name, value in line.items() if name not in put_in})

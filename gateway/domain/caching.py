@@ -1,0 +1,45 @@
+"""The name of a plan, and what a request looks for before anything is made for it. Pure."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.domain.image import ImagePlan
+
+Scope = Literal["key", "project", "shared", "off"]
+
+
+def plan_name(plan: ImagePlan) -> str:
+    """Name what would be sent upstream, in 64 hex digits; the end user changes no picture and is left out."""
+    words = (plan.model, plan.prompt, plan.size, plan.quality, plan.watermark)
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """What a request looks for before it takes pictures from the limits. Times are seconds; digests are hex.
+
+    `plan` is its name, empty when the cache is off: then nothing is looked up, and only retries find their job.
+    `max_entries` is how many plans the installation remembers at most, an equal share of them in each shard.
+    `read` lets remembered pictures be used, `join` those in flight, and `remember` keeps what this request makes.
+    `lead` is off while the replica shuts down: what exists is attached to, and nothing new is begun.
+    `distinct` is for clients that turn n=k into k parallel calls: each of them gets another picture.
+    `body` is the request body's digest, under which a retry finds its job; empty lists the job nowhere.
+    `retry` says that the client's SDK sent the request before, `again` that this gateway counted it before.
+    """
+
+    plan: str
+    scope: Scope
+    read: bool = True
+    join: bool = True
+    remember: bool = True
+    max_age: float | None = None
+    lifetime: float = 86_400.0
+    max_entries: int = 200_000
+    lead: bool = True
+    distinct: bool = False
+    body: str = ""
+    retry: bool = False
+    idempotency_key: str = ""
+    again: bool = False

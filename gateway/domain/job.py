@@ -1,0 +1,89 @@
+"""A request after planning: everything that its pictures and its line in the ledger need. Pure."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gateway.domain.asked import Asked
+from gateway.domain.billing import Tariff
+from gateway.domain.caching import Scope, Sought, plan_name
+from gateway.domain.image import ImageOrder
+from gateway.domain.keys import Caller
+from gateway.domain.quota import Claim, Subject, subject_names
+from gateway.domain.usage import UsageEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRules:
+    """What the operator decides about remembered results; `lifetime` in seconds, `max_entries` in plans.
+
+    Clients whose User-Agent contains one of `distinct_user_agents` turn n=k into k equal requests at once, and mean k
+    pictures (openai-images-api.md section 7).
+    """
+
+    scope: Scope = "project"
+    lifetime: float = 86_400.0
+    max_entries: int = 200_000
+    distinct_user_agents: tuple[str, ...] = ("ai-sdk/",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A request after planning. `line` is what the ledger says if the job's owner dies; `came` when its client came."""
+
+    caller: Caller
+    order: ImageOrder
+    tariff: Tariff
+    sought: Sought
+    line: UsageEvent
+    came: datetime
+
+    def claim(self, *, lead: bool) -> Claim:
+        """Say what the job takes from the limits of its key and project; without `lead` it only attaches."""
+        key, project = subject_names(self.caller.key_id, self.caller.project_id)
+        return Claim(
+            project_id=self.caller.project_id,
+            subjects=(
+                Subject(name=key, limits=self.caller.key_limits),
+                Subject(name=project, limits=self.caller.project_limits),
+            ),
+            pictures=self.order.n,
+            price=self.tariff.price,
+            abandoned=self.line,
+            sought=replace(self.sought, lead=lead),
+        )
+
+    def anew(self, position: int, now: datetime) -> "Job":
+        """Give the job that makes one picture of this one, which others were to give and did not."""
+        line = replace(
+            self.line,
+            event_id=f"{self.line.event_id}~{position}",
+            time=now,
+            pictures_requested=1,
+            cost=self.tariff.price,
+        )
+        sought = replace(self.sought, again=True, retry=False, idempotency_key="", body="")
+        return replace(self, order=replace(self.order, n=1), line=line, sought=sought)
+
+    @property
+    def cached(self) -> bool:
+        """Tell whether its pictures are looked up and remembered."""
+        return bool(self.sought.plan) and self.sought.remember
+
+
+def sought_by(caller: Caller, order: ImageOrder, asked: Asked, rules: CacheRules) -> Sought:
+    """Say what a request looks for before anything is made: the scope is the key's, else the installation's."""
+    scope = caller.cache_scope or rules.scope
+    return Sought(
+        plan="" if scope == "off" else plan_name(order.plan),
+        scope=scope,
+        read=not (asked.no_cache or asked.no_store),
+        join=not asked.no_cache,
+        remember=not asked.no_store,
+        max_age=asked.max_age,
+        lifetime=rules.lifetime,
+        max_entries=rules.max_entries,
+        distinct=any(word in asked.user_agent for word in rules.distinct_user_agents),
+        body=asked.body,
+        retry=asked.retry,
+        idempotency_key=asked.idempotency_key,
+    )

@@ -1,0 +1,155 @@
+"""A generation under way, as the one who waits for it sees it: it runs to its end, whoever waits."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.flights import End, Follow, Hit, Lead, Receipt
+from gateway.domain.image import ImageOrder, Picture
+from gateway.domain.job import Job
+from gateway.domain.limits import Room
+from gateway.domain.quota import Reservation
+from gateway.service.worst import worst_of
+
+CacheStatus = Literal["HIT", "MISS", "COALESCED", "BYPASS", "REFRESH"]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Run:
+    """A job while it runs: one task per picture. `children` are runs for pictures that others did not give after all.
+
+    `sent` are the positions whose upstream call has begun: they end, whatever happens. `receipts` are what was paid.
+    `waits` are those for slots, in seconds and in the order of their ends. `left`: the client has gone. `answerable` is
+    set when what failed is given back, so that a client that hears of it can ask again.
+    """
+
+    job: Job
+    reservation: Reservation
+    tasks: list[asyncio.Task[Picture]] = field(default_factory=list)
+    sent: set[int] = field(default_factory=set)
+    receipts: dict[int, Receipt] = field(default_factory=dict)
+    waits: list[float] = field(default_factory=list)
+    children: "list[Run]" = field(default_factory=list)
+    answerable: asyncio.Event = field(default_factory=asyncio.Event)
+    withdrawn: GatewayError | None = None
+    left: bool = False
+
+    def sources(self) -> Sequence[Hit | Follow | Lead | End]:
+        """Give where each picture comes from, by position; all lead when the store could not be asked."""
+        replay = self.reservation.replay
+        if replay is not None and replay.ended is not None:
+            return replay.ended
+        return self.reservation.parts or [Lead(index=position) for position in range(self.job.order.n)]
+
+    @property
+    def leads(self) -> list[int]:
+        """Name the positions that this job makes itself."""
+        return [position for position, source in enumerate(self.sources()) if isinstance(source, Lead)]
+
+    @property
+    def made(self) -> bool:
+        """Tell whether a picture is made for this request."""
+        return bool(self.leads) or any(child.made for child in self.children)
+
+    @property
+    def cache(self) -> CacheStatus:
+        """Say what became of the pictures, once they are there (design.md section 6, "Words of the answer")."""
+        if not self.job.cached:
+            return "BYPASS"
+        if self.made:
+            return "MISS" if self.job.sought.join else "REFRESH"
+        return "COALESCED" if any(isinstance(source, Follow) for source in self.sources()) else "HIT"
+
+    async def wait(self) -> list[Picture | BaseException]:
+        """Wait until every picture has ended."""
+        return await asyncio.gather(*map(asyncio.shield, self.tasks), return_exceptions=True)
+
+    @property
+    def unsent(self) -> list[asyncio.Task[Picture]]:
+        """Give what is still to be made and whose upstream call has not begun."""
+        tasks = [self.tasks[position] for position in self.leads if position not in self.sent]
+        return [task for task in tasks if not task.done()]
+
+    def withdraw(self, reason: GatewayError) -> None:
+        """Drop the pictures that are not sent yet."""
+        self.withdrawn = reason
+        for task in self.unsent:
+            task.cancel()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What a client waits for."""
+
+    run: Run
+    leave: Callable[[Run], None]
+
+    @property
+    def order(self) -> ImageOrder:
+        """What was ordered."""
+        return self.run.job.order
+
+    @property
+    def created(self) -> int:
+        """When, in seconds since 1970: for a repeated request, when its job was made."""
+        replay = self.run.reservation.replay
+        return replay.created if replay is not None else int(self.run.job.came.timestamp())
+
+    @property
+    def rooms(self) -> tuple[Room, ...]:
+        """How far the limits are used."""
+        return self.run.reservation.rooms
+
+    @property
+    def replayed(self) -> bool:
+        """Tell whether the request repeats another one."""
+        return self.run.reservation.replay is not None
+
+    @property
+    def cache(self) -> CacheStatus:
+        """Say what became of the pictures."""
+        return self.run.cache
+
+    @property
+    def age(self) -> int | None:
+        """Give the age of the oldest remembered picture in seconds, if all are remembered."""
+        hits = self.run.reservation.hits
+        return max(hit.age for hit in hits) if hits and self.cache == "HIT" else None
+
+    def left(self) -> None:
+        """Say that the client has gone."""
+        self.leave(self.run)
+
+    async def all(self) -> list[Picture]:
+        """Wait for every picture and give those that came, in order; the worst failure when none did."""
+        ends = await self.run.wait()
+        pictures = [end for end in ends if isinstance(end, Picture)]
+        if len(pictures) < len(ends):
+            await self.run.answerable.wait()
+        if not pictures:
+            raise worst_of(ends)
+        return pictures
+
+    async def each(self) -> AsyncIterator[Picture]:
+        """Give each picture as soon as it is there; raise the worst failure at the end when none came."""
+        failures: list[BaseException] = []
+        pending = set(self.run.tasks)
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=self.run.tasks.index):
+                failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+                if failure is None:
+                    yield task.result()
+                else:
+                    failures.append(failure)
+        if failures:
+            await self.run.answerable.wait()
+        if len(failures) == len(self.run.tasks):
+            raise worst_of(failures)
+
+    def failures(self) -> list[GatewayError]:
+        """Give what became of the pictures that did not come, as far as it is known."""
+        ends = (task.exception() for task in self.run.tasks if task.done() and not task.cancelled())
+        return [end for end in ends if isinstance(end, GatewayError)]

@@ -1,0 +1,109 @@
+"""Paid pictures -> the store: downloaded at once, later when the CDN is slow, and found again when remembered."""
+
+from collections.abc import Iterable
+
+from gateway.domain.errors import ImageDownloadFailed, PictureStoreUnavailable
+from gateway.domain.flights import Receipt
+from gateway.domain.image import ImageOrder, ImageRef, Picture
+from gateway.service.picture_ports import (
+    Download,
+    FetchFailed,
+    PictureGone,
+    PictureSource,
+    PictureStore,
+    PictureStoreDown,
+)
+from gateway.service.ports import Clock, Observer
+
+# Seconds between tries: the CDN may answer 404 for seconds after a picture was made (glm-image-api.md section 6).
+FETCH_WAITS = (1.0, 2.0, 4.0)
+# Then its client is told, and it is tried for a day: no URL is known to live longer (section 6).
+LATE_WAITS = (15.0, 30.0, 60.0, 120.0, 300.0, *[600.0] * 143)
+
+
+class Keeping:
+    """The way of a paid picture's bytes."""
+
+    def __init__(self, source: PictureSource, store: PictureStore, clock: Clock, observer: Observer) -> None:
+        self._source = source
+        self._store = store
+        self._clock = clock
+        self._observer = observer
+
+    def obstacle(self, order: ImageOrder) -> PictureStoreUnavailable | None:
+        """Give what keeps the pictures of an order from being kept, before money is spent on them."""
+        if order.linked or self._store.usable():
+            return None
+        return PictureStoreUnavailable(
+            "The store of pictures cannot be used at the moment. Nothing was charged; try again a little later.",
+        )
+
+    async def keep(self, receipt: Receipt, *, linked: bool = False) -> Picture:
+        """Download a paid picture into the store; `linked`: its URL is all that is wanted.
+
+        Raises:
+            ImageDownloadFailed: not in the seconds that a client can be let wait.
+        """
+        if linked:
+            return Picture(paid=receipt.paid, account=receipt.account, image=None)
+        return await self._fetch(receipt, FETCH_WAITS)
+
+    async def keep_late(self, receipt: Receipt) -> Picture | ImageDownloadFailed:
+        """Go on trying to download a picture whose client has been told already that it failed."""
+        await self._clock.sleep(LATE_WAITS[0])
+        try:
+            return await self._fetch(receipt, LATE_WAITS)
+        except ImageDownloadFailed as failure:
+            return failure
+
+    async def held(self, order: ImageOrder, picture: Picture) -> Picture | None:
+        """Give a picture that was made for another request, if its bytes can still be had.
+
+        Raises:
+            PictureStoreUnavailable: that cannot be told.
+        """
+        if order.linked or picture.unstored:
+            return picture
+        if picture.image is None:
+            return await self._fetched(picture)
+        try:
+            await self._store.open(picture.image)
+        except PictureGone:
+            return None
+        except PictureStoreDown as down:
+            raise PictureStoreUnavailable("The store of pictures cannot be read at the moment. Try again.") from down
+        return picture
+
+    async def _fetched(self, picture: Picture) -> Picture | None:
+        """Fetch what was made for a client that wanted the upstream's URL alone."""
+        try:
+            return await self._fetch(Receipt(paid=picture.paid, account=picture.account), ())
+        except ImageDownloadFailed:
+            return None
+
+    async def _fetch(self, receipt: Receipt, waits: Iterable[float]) -> Picture:
+        paid, final = receipt.paid, False
+        for wait in (*waits, None):
+            try:
+                async with self._source.fetch(paid.url) as download:
+                    image, unstored = await self._put(download)
+                    return Picture(paid=paid, account=receipt.account, image=image, unstored=unstored)
+            except FetchFailed as failed:
+                final = failed.final
+                given_up = wait is None or final
+                self._observer.fetch_failed(paid, str(failed), given_up=given_up)
+                if wait is None or final:
+                    break
+            await self._clock.sleep(wait)
+        raise ImageDownloadFailed(
+            "The picture was made and charged upstream, but it could not be downloaded. "
+            f"Give the gateway's operator the upstream's request id {paid.request_id or '(none)'}.",
+            final=final,
+        )
+
+    async def _put(self, download: Download) -> tuple[ImageRef, bytes]:
+        """Store a picture; the client that paid for it gets it from memory when that fails."""
+        try:
+            return await self._store.put(download), b""
+        except PictureStoreDown:
+            return download.image, await download.content()

@@ -1,0 +1,38 @@
+"""What becomes of a job whose client has gone (design.md section 6, "Clients that leave")."""
+
+from gateway.domain.errors import ClientLeft
+from gateway.service.errands import quietly
+from gateway.service.generation import Run
+from gateway.service.jobs import Jobs
+from gateway.service.ports import Clock, QuotaUnavailable
+from gateway.service.ports_flights import FlightStore
+
+
+class Leaving:
+    """Keeps the place of what is not sent for `abandon_after` seconds, and as long as somebody else waits for it."""
+
+    def __init__(self, flights: FlightStore, errands: Jobs, clock: Clock, *, abandon_after: float) -> None:
+        self._flights = flights
+        self._errands = errands
+        self._clock = clock
+        self._abandon_after = abandon_after
+
+    def __call__(self, run: Run) -> None:
+        """Take note that the client of a run has gone, and so that of the runs that make pictures of it."""
+        run.left = True
+        for one in (run, *run.children):
+            _ = self._errands.start(self._left(one))
+
+    async def _left(self, run: Run) -> None:
+        await quietly(self._flights.left(run.reservation))
+        while run.unsent:
+            await self._clock.sleep(self._abandon_after)
+            if not await self._wanted(run):
+                run.withdraw(ClientLeft("The client hung up before its picture was sent to the upstream."))
+
+    async def _wanted(self, run: Run) -> bool:
+        """Tell whether anybody waits; nobody is dropped because the store is away."""
+        try:
+            return await self._flights.waiting(run.reservation)
+        except QuotaUnavailable:
+            return True

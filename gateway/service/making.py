@@ -1,0 +1,156 @@
+"""Where each picture of a job comes from: made upstream, made by another job, or remembered."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, ReplicaFull
+from gateway.domain.flights import End, Follow, Hit, Receipt
+from gateway.domain.image import ImageOrder, Picture
+from gateway.service.dispatch import Dispatch
+from gateway.service.errands import quietly
+from gateway.service.generation import Run
+from gateway.service.jobs import Jobs
+from gateway.service.keeping import Keeping
+from gateway.service.leaving import Leaving
+from gateway.service.ports_flights import FlightStore
+
+RECORD_SECONDS = 0.5  # a download waits no longer for its receipt to be kept; a store that is away gets it later
+Ends = Sequence[Picture | BaseException]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How many jobs may run at once, and after how many seconds a client has waited too long for others."""
+
+    jobs: int
+    patience: float
+
+
+class Making:
+    """Makes what a job leads and waits for what others make; says to others how far it is.
+
+    `leaving` is told of clients that have gone.
+    """
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        keeping: Keeping,
+        flights: FlightStore,
+        errands: Jobs,
+        leaving: Leaving,
+        bounds: Bounds,
+    ) -> None:
+        self._dispatch = dispatch
+        self._keeping = keeping
+        self._flights = flights
+        self._errands = errands
+        self.leave = leaving
+        self._bounds = bounds
+
+    def obstacle(self, order: ImageOrder, running: int) -> GatewayError | None:
+        """Give what keeps pictures from being made, before money is spent on them; so many jobs run already."""
+        if running >= self._bounds.jobs:
+            return ReplicaFull(
+                "The gateway runs as many jobs as it may at once. Nothing was charged; try again after a short wait.",
+            )
+        return self._keeping.obstacle(order)
+
+    def refuse_when_late(self, waited: float) -> None:
+        """Raise QueueTimedOut when a client has waited too long for others to make its picture."""
+        if waited > self._bounds.patience:
+            raise QueueTimedOut("The picture was not there in time. Nothing was charged; try again later.")
+
+    async def lead(self, run: Run, position: int) -> Picture:
+        """Make a picture; others that wait for it hear of its end before the job's other pictures are there."""
+        try:
+            picture = await self._dispatch.make(run.job.order, _Progress(self._flights, self._errands, run, position))
+        except asyncio.CancelledError:
+            if run.withdrawn is None or position in run.sent:
+                raise
+            raise run.withdrawn from None
+        except GatewayError as failure:
+            self._finish(run, position, failure)
+            raise
+        self._finish(run, position, picture)
+        return picture
+
+    async def given(self, run: Run, source: Hit | Follow | End) -> Picture | None:
+        """Wait for a picture that is not this job's to make; None when it cannot be had that way.
+
+        Raises:
+            GatewayError: it failed, for all who wanted it.
+        """
+        end = await self._end(run, source)
+        if end.failure is not None:
+            raise end.failure.error()
+        if end.picture is not None:
+            picture = await self._keeping.held(run.job.order, end.picture)
+            if picture is not None:
+                return picture
+        if isinstance(source, Hit):
+            _ = self._errands.start(quietly(self._flights.forget(run.reservation, source)))
+        return None
+
+    def postponed(self, run: Run, ends: Ends, settle: Callable[[Run, Ends], Coroutine[Any, Any, None]]) -> bool:
+        """Tell whether something is paid that cannot be downloaded yet; if so, settle when that has ended too.
+
+        Clients are told meanwhile that it failed. When the process ends before, the job is its replica's no more, and
+        another one goes on: the receipt is known to all.
+        """
+        if not any(self._is_late(run, position, end) for position, end in enumerate(ends)):
+            return False
+        _ = self._errands.start(self._settle_late(run, ends, settle))
+        return True
+
+    async def _settle_late(
+        self, run: Run, ends: Ends, settle: Callable[[Run, Ends], Coroutine[Any, Any, None]]
+    ) -> None:
+        await settle(run, await asyncio.gather(*(self._late(run, *end) for end in enumerate(ends))))
+
+    async def _late(self, run: Run, position: int, end: Picture | BaseException) -> Picture | BaseException:
+        if not isinstance(end, ImageDownloadFailed) or not self._is_late(run, position, end):
+            return end
+        await quietly(self._flights.finish(run.reservation, position, End.of(end)))
+        return await self._keeping.keep_late(run.receipts[position])
+
+    def _is_late(self, run: Run, position: int, end: Picture | BaseException) -> bool:
+        return isinstance(end, ImageDownloadFailed) and not end.final and position in run.receipts
+
+    async def _end(self, run: Run, source: Hit | Follow | End) -> End:
+        match source:
+            case Hit():
+                return End(picture=source.picture)
+            case Follow():
+                return await self._flights.follow(run.reservation, source)
+            case _:
+                return source
+
+    def _finish(self, run: Run, position: int, end: Picture | GatewayError) -> None:
+        """Tell of one of several pictures; the end of an only one goes with its job's settlement."""
+        if len(run.leads) > 1:
+            _ = self._errands.start(quietly(self._flights.finish(run.reservation, position, End.of(end))))
+
+
+class _Progress:
+    """Keeps how far one picture is: what is sent is not withdrawn, what is paid is found by who takes the job over."""
+
+    def __init__(self, flights: FlightStore, errands: Jobs, run: Run, position: int) -> None:
+        self._flights = flights
+        self._errands = errands
+        self._run = run
+        self._position = position
+
+    def sent(self) -> None:
+        self._run.sent.add(self._position)
+        _ = self._errands.start(quietly(self._flights.sent(self._run.reservation, self._position)))
+
+    def waited(self, seconds: float) -> None:
+        self._run.waits.append(seconds)
+
+    async def paid(self, receipt: Receipt) -> None:
+        self._run.receipts[self._position] = receipt
+        recording = self._errands.start(quietly(self._flights.paid(self._run.reservation, self._position, receipt)))
+        await asyncio.wait({recording}, timeout=RECORD_SECONDS)

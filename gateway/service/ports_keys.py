@@ -1,0 +1,60 @@
+"""What the use cases need of the durable lists of keys and projects, and how running gateways hear of changes."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from gateway.domain.keys import StoredKey
+from gateway.domain.projects import Project
+from gateway.domain.terms import Changes
+
+
+class KeyStore(Protocol):
+    """The durable list of keys. Every method raises DatabaseUnavailable when it cannot be reached."""
+
+    async def get(self, key_id: str) -> StoredKey | None:
+        """Find a key; None when there is none of this id."""
+
+    async def add(self, key: StoredKey) -> None:
+        """Store a new key; NameTaken when a key of its project that is not revoked has its name."""
+
+    async def list(self, project_id: str | None = None) -> list[StoredKey]:
+        """Give all keys, or those of a project, oldest first."""
+
+    async def change(self, key_id: str, changes: Changes) -> bool:
+        """Set the named fields in one step; False when there is no key of this id, NameTaken as above."""
+
+    async def replace_secret(self, key_id: str, digest: bytes, last_four: str, old_until: datetime | None) -> bool:
+        """Exchange the secret; the old one opens until `old_until`. False when no such key is in use."""
+
+    async def revoke(self, key_id: str, at: datetime) -> bool:
+        """Revoke a key; False when there is none of this id. Revoking twice keeps the first time."""
+
+    async def touch(self, used: Mapping[str, datetime]) -> None:
+        """Note when keys were last used; times do not run back."""
+
+
+class ProjectStore(Protocol):
+    """The durable list of projects; the default one is in it from the start. Raises as KeyStore does."""
+
+    async def find(self, id_or_name: str) -> Project | None:
+        """Find a project; None when there is none of this id or name."""
+
+    async def add(self, project: Project) -> None:
+        """Store a new project; NameTaken when there is one of its name."""
+
+    async def list(self) -> list[Project]:
+        """Give all projects, oldest first."""
+
+    async def change(self, project_id: str, changes: Changes) -> bool:
+        """Set the named fields in one step; False when there is no project of this id, NameTaken as above."""
+
+    async def archive(self, project_id: str, at: datetime) -> bool:
+        """Archive a project; False when there is none of this id. Archiving twice keeps the first time."""
+
+
+class Announcer(Protocol):
+    """The way to every running gateway."""
+
+    async def announce(self, subject_id: str) -> None:
+        """Say that a key or project has changed. Never fails: who is not told notices by itself within 30 seconds."""

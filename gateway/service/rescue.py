@@ -1,0 +1,59 @@
+"""Brings jobs to their end whose replica died after their pictures had been paid."""
+
+import asyncio
+
+from gateway.domain.billing import Tariff
+from gateway.domain.errors import ClientLeft, GatewayError, ImageDownloadFailed, OutcomeUnknown
+from gateway.domain.flights import End, Ending, Receipt
+from gateway.domain.image import Picture
+from gateway.service.books import Books, Ends
+from gateway.service.jobs import Jobs
+from gateway.service.keeping import Keeping
+from gateway.service.ports import Clock
+from gateway.service.ports_flights import Orphan
+from gateway.service.reserve import Reservations
+
+
+class Rescue:
+    """Fetches what is paid, stores it, and settles the job under its own id: nothing is paid again."""
+
+    def __init__(self, keeping: Keeping, reservations: Reservations, books: Books, errands: Jobs, clock: Clock) -> None:
+        self._keeping = keeping
+        self._reservations = reservations
+        self._books = books
+        self._errands = errands
+        self._clock = clock
+
+    def __call__(self, orphan: Orphan) -> None:
+        """Take a job over."""
+        _ = self._errands.start(self._rescue(orphan))
+
+    async def _rescue(self, orphan: Orphan) -> None:
+        claim = orphan.reservation.claim
+        leads = [lead.index for lead in orphan.reservation.leads]
+        ends = await asyncio.gather(*(self._end(orphan, position) for position in leads))
+        line = claim.abandoned
+        tariff = Tariff(price=claim.price, currency=line.currency)
+        done = self._books.close(line, Ends(all=ends, made=ends), tariff, now=self._clock.now())
+        ending = Ending(ends={at: End.of(end) for at, end in zip(leads, ends, strict=True)})
+        await self._reservations.settle(orphan.reservation, done.pictures_delivered, done, ending)
+
+    async def _end(self, orphan: Orphan, position: int) -> Picture | GatewayError:
+        """Find out how a picture ended, or bring it to its end."""
+        end, receipt = orphan.ends.get(position), orphan.receipts.get(position)
+        if end is not None and end.picture is not None:
+            return end.picture
+        error = end.failure.error() if end is not None and end.failure is not None else None
+        if error is not None and not isinstance(error, ImageDownloadFailed):
+            return error
+        if receipt is not None:
+            return await self._fetch(receipt)
+        if position in orphan.sent:
+            return OutcomeUnknown("The replica that had sent the call died before its answer came.")
+        return ClientLeft("The replica that led the job died before the picture was sent.")
+
+    async def _fetch(self, receipt: Receipt) -> Picture | GatewayError:
+        try:
+            return await self._keeping.keep(receipt)
+        except ImageDownloadFailed:
+            return await self._keeping.keep_late(receipt)

@@ -1,0 +1,79 @@
+"""Opens what the operator's commands need."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from gateway.adapters.redis.board import RedisJobBoard
+from gateway.adapters.redis.changes import RedisAnnouncer
+from gateway.adapters.redis.client import RedisClient
+from gateway.adapters.redis.embedded import EmbeddedServer
+from gateway.adapters.redis.scripts import Scripts
+from gateway.adapters.sql.installation import agree_on_secret
+from gateway.adapters.sql.keys import SqlKeys
+from gateway.adapters.sql.projects import SqlProjects
+from gateway.adapters.system import SystemClock, random_text
+from gateway.domain.errors import Misconfigured
+from gateway.service.administer import AdministerKeys, Administration, KeyForge
+from gateway.service.administer_projects import AdministerProjects
+from gateway.service.ports import QuotaUnavailable
+from gateway.service.ports_flights import JobBoard
+from gateway.service.ports_keys import Announcer
+from gateway.settings import Settings
+from gateway.wiring import open_database, prepare_data_dir, read_peppers
+
+
+@asynccontextmanager
+async def open_administration(settings: Settings, warn: Callable[[str], None]) -> AsyncGenerator[Administration]:
+    """Open what the operator's commands need: the database, and the way to running gateways if there are any.
+
+    `warn` is told when a change is stored and gateways could not be told of it.
+    """
+    prepare_data_dir(settings.data_dir)
+    peppers, clock = read_peppers(settings), SystemClock()
+    async with open_database(settings) as engine, _open_announcer(settings, warn) as announcer:
+        await agree_on_secret(engine, peppers.checks)
+        projects = AdministerProjects(SqlProjects(engine), announcer, clock, random_text)
+        forge = KeyForge(peppers.keys[0], random_text)
+        yield Administration(projects, AdministerKeys(SqlKeys(engine), projects, announcer, forge, clock))
+
+
+class NobodyListens:
+    """The announcer of an installation whose embedded server does not run, and so no gateway."""
+
+    async def announce(self, subject_id: str) -> None:
+        """Say nothing."""
+
+
+@asynccontextmanager
+async def _open_announcer(settings: Settings, warn: Callable[[str], None]) -> AsyncGenerator[Announcer]:
+    url = settings.redis.url.reveal() or EmbeddedServer(settings.data_dir).running_url()
+    if not url:
+        yield NobodyListens()
+        return
+    async with aclosing(RedisClient(url)) as redis:
+        yield RedisAnnouncer(redis, warn)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What runs and what is remembered, and the projects that it belongs to."""
+
+    board: JobBoard
+    projects: AdministerProjects
+
+
+@asynccontextmanager
+async def open_operation(settings: Settings) -> AsyncGenerator[Operation]:
+    """Open the view of jobs and remembered pictures; `settings` are prepared, so that there is a Redis.
+
+    Raises:
+        Misconfigured: Redis does not answer.
+    """
+    redis = RedisClient(settings.redis.url.reveal())
+    async with open_administration(settings, lambda _: None) as administration, aclosing(redis):
+        board = RedisJobBoard(Scripts(redis))
+        try:
+            yield Operation(board=board, projects=administration.projects)
+        except QuotaUnavailable as failure:
+            raise Misconfigured(f"Redis at {redis.where} does not answer: {failure}.") from failure

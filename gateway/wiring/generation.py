@@ -1,0 +1,71 @@
+"""Builds the flow of a generation on what is open: planning, making, leaving, and the rescue of others' jobs."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from gateway.adapters.observer import MetricsAndLog
+from gateway.domain.billing import Tariff
+from gateway.domain.catalog import Catalog
+from gateway.domain.job import CacheRules
+from gateway.domain.mapping import MappingRules
+from gateway.service.books import Books
+from gateway.service.generate import GenerateImages
+from gateway.service.jobs import Jobs
+from gateway.service.leaving import Leaving
+from gateway.service.making import Bounds, Making
+from gateway.service.plan import Planner
+from gateway.service.rescue import Rescue
+from gateway.settings import Settings
+from gateway.wiring.quotas import Quotas
+from gateway.wiring.upstreams import Upstreams
+
+ERRAND_SECONDS = 2.0  # for what other replicas are to be told when the process ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """The use case, the jobs that it runs, and what takes over the jobs of dead replicas."""
+
+    generate: GenerateImages
+    jobs: Jobs
+    rescue: Rescue
+
+
+@asynccontextmanager
+async def open_flow(
+    settings: Settings, planner: Planner, books: Books, quotas: Quotas, upstreams: Upstreams, observer: MetricsAndLog
+) -> AsyncGenerator[Flow]:
+    """Build the flow; when the block has ended, no job of this process runs any more."""
+    clock, flights = quotas.clock, quotas.flights
+    jobs, errands = Jobs(observer.crashed), Jobs(observer.crashed)
+    leaving = Leaving(flights, errands, clock, abandon_after=settings.queue.abandon_after)
+    making = Making(
+        upstreams.dispatch,
+        upstreams.keeping,
+        flights,
+        errands,
+        leaving,
+        Bounds(jobs=settings.queue.max_jobs, patience=settings.queue.max_wait),
+    )
+    try:
+        yield Flow(
+            generate=GenerateImages(planner, quotas.reservations, making, books, jobs, clock),
+            jobs=jobs,
+            rescue=Rescue(upstreams.keeping, quotas.reservations, books, errands, clock),
+        )
+    finally:
+        await jobs.drain(0)
+        await errands.drain(ERRAND_SECONDS)
+
+
+def planner_of(settings: Settings, catalog: Catalog, rules: MappingRules, books: Books) -> Planner:
+    """Build the planner of an installation."""
+    tariffs = {model.name: Tariff.of(model.price, settings.billing.currency) for model in catalog.models.values()}
+    caching = CacheRules(
+        scope=settings.cache.scope,
+        lifetime=settings.cache.lifetime,
+        max_entries=settings.cache.max_entries,
+        distinct_user_agents=settings.cache.distinct_user_agents,
+    )
+    return Planner(catalog, rules, tariffs, caching, books)

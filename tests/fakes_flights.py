@@ -1,0 +1,58 @@
+"""The port of flights in memory."""
+
+import asyncio
+
+from gateway.domain.flights import WITHDRAWN
+from gateway.service.ports import QuotaUnavailable
+
+
+class FakeFlights:
+    """Notes what is told of jobs. `ends` are what is followed, by job and position; `wanted` answers `waiting`.
+
+    While it is `down`, QuotaUnavailable is raised; while `gate` is not set, who follows waits.
+    """
+
+    def __init__(self):
+        self.told = []
+        self.ends = {}
+        self.wanted = False
+        self.down = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def sent(self, reservation, index):
+        self._tell("sent", reservation, index)
+
+    async def paid(self, reservation, index, receipt):
+        self._tell("paid", reservation, index, receipt)
+        return True
+
+    async def finish(self, reservation, index, end):
+        self._tell("finish", reservation, index, end)
+
+    async def follow(self, reservation, part):
+        self._tell("follow", reservation, part)
+        await self.gate.wait()
+        return self.ends.get((part.job_id, part.index), WITHDRAWN)
+
+    async def left(self, reservation):
+        self._tell("left", reservation)
+
+    async def back(self, reservation):
+        self._tell("back", reservation)
+
+    async def waiting(self, reservation):
+        self._tell("waiting", reservation)
+        return self.wanted
+
+    async def forget(self, reservation, hit):
+        self._tell("forget", reservation, hit)
+
+    def all(self, word):
+        """Everything that was told with this word."""
+        return [said for name, *said in self.told if name == word]
+
+    def _tell(self, word, reservation, *said):
+        if self.down:
+            raise QuotaUnavailable("the store is down")
+        self.told.append((word, reservation.claim.request_id, *said))

@@ -1,0 +1,34 @@
+"""The thread that renews leases goes on whatever happens to one of its beats."""
+
+import pytest
+
+from gateway.adapters.redis.heartbeat import Heartbeat
+from gateway.adapters.redis.names import Names
+from tests import redis_servers
+from tests.servers import wait_until
+
+SHARD = 5
+OWNERS = Names(SHARD).of("owners")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with redis_servers.redis_alone(tmp_path_factory.mktemp("valkey")) as running:
+        yield running
+
+
+def test_a_beat_that_fails_is_told_and_is_not_the_last(server):
+    url, node = server
+    crashes, broken = [], [True]
+
+    def shards():
+        if broken:
+            raise RuntimeError("a defect")
+        return [SHARD]
+
+    with Heartbeat(url, "owner", shards, crashes.append, lease=1.2):
+        wait_until(lambda: len(crashes) >= 2, what="the failed beats")
+        assert node.ask("ZSCORE", OWNERS, "owner") is None
+        broken.clear()
+        wait_until(lambda: node.ask("ZSCORE", OWNERS, "owner") is not None, what="a lease")
+    assert {str(crash) for crash in crashes} == {"a defect"}

@@ -1,0 +1,246 @@
+"""Pictures that others make or have made: joined, remembered, made anew when they do not come after all."""
+
+import pytest
+
+from gateway.domain import errors
+from gateway.domain.flights import End, Failure, Follow, Hit, Lead, Receipt, Replay
+from gateway.domain.usage import Outcome
+from gateway.service.picture_ports import FetchFailed
+from gateway.service.ports_flights import Orphan
+from gateway.service.rescue import Rescue
+from tests.builders import PRICE, a_job, a_paid_picture, a_picture, a_run, an_order
+from tests.fakes import settle
+from tests.studio import BOOKS, Studio
+
+pytestmark = pytest.mark.anyio
+FOLLOW = Follow(job_id="other", index=0, shard=0)
+REFUSED = Failure(kind="ContentRefused", message="no", moderation=errors.Moderation())
+
+
+async def stored(studio, content=b"remembered"):
+    """A picture of another request that the store has."""
+    picture = a_picture(content)
+    studio.shop.store.pictures[picture.image.name] = content
+    return picture
+
+
+async def attached(studio, n=1, **found):
+    """Start a request that finds so much."""
+    studio.quotas.found["request-1"] = found
+    return await studio.start(n=n)
+
+
+async def test_a_picture_in_flight_is_waited_for_and_costs_nothing():
+    studio = Studio(scope="project")
+    picture = await stored(studio)
+    studio.flights.ends["other", 0] = End(picture=picture)
+    generation = await attached(studio, follows=(FOLLOW,))
+    assert await generation.all() == [picture]
+    assert generation.cache == "COALESCED"
+    line = await studio.line()
+    assert (line.outcome, line.pictures_delivered, line.cost, line.price) == (Outcome.JOINED, 0, 0, 0)
+    assert (line.cache, line.status, studio.shop.upstream.calls) == ("COALESCED", 200, [])
+
+
+async def test_a_failure_of_the_upstream_is_the_answer_of_all_who_follow():
+    studio = Studio()
+    studio.flights.ends["other", 0] = End(failure=REFUSED)
+    generation = await attached(studio, follows=(FOLLOW,))
+    with pytest.raises(errors.ContentRefused):
+        await generation.all()
+    assert (await studio.line()).error_code == "content_policy_violation"
+
+
+async def test_who_follows_a_job_that_withdraws_attaches_anew():
+    studio = Studio(scope="project")
+    generation = await attached(studio, follows=(FOLLOW,))
+    assert len(await generation.all()) == 1
+    assert generation.cache == "MISS"
+    assert await studio.jobs.drain(5) == 0
+    lines = {line.event_id: (line.outcome, line.price) for line in studio.quotas.events}
+    assert lines == {"request-1": (Outcome.JOINED, 0), "request-1~0": (Outcome.DELIVERED, PRICE)}
+    assert {line.request_id for line in studio.quotas.events} == {"request-1"}
+
+
+async def test_nobody_attaches_anew_for_ever():
+    studio = Studio()
+    studio.flights.gate.clear()
+    generation = await attached(studio, follows=(FOLLOW,))
+    await settle()
+    studio.shop.clock.seconds += 181
+    studio.flights.gate.set()
+    with pytest.raises(errors.QueueTimedOut):
+        await generation.all()
+    assert studio.shop.upstream.calls == []
+
+
+async def test_a_remembered_picture_is_given_at_once():
+    studio = Studio(scope="project")
+    hit = Hit(picture=await stored(studio), age=7, variant="v")
+    generation = await attached(studio, hits=(hit,), settled=True)
+    assert await generation.all() == [hit.picture]
+    assert (generation.cache, generation.age) == ("HIT", 7)
+    assert studio.shop.upstream.calls == studio.quotas.events == []
+
+
+async def test_a_remembered_picture_whose_bytes_are_gone_is_forgotten_and_made_anew():
+    studio = Studio(scope="project")
+    hit = Hit(picture=a_picture(b"gone"), age=7, variant="v")
+    generation = await attached(studio, hits=(hit,), settled=True)
+    [picture] = await generation.all()
+    assert picture.image != hit.picture.image
+    assert (generation.cache, generation.age) == ("MISS", None)
+    assert await studio.errands.drain(5) == 0
+    assert studio.flights.all("forget") == [["request-1", hit]]
+
+
+async def test_a_repeated_job_is_answered_with_its_ends_and_its_time():
+    studio = Studio(scope="project")
+    picture = await stored(studio)
+    ends = (End(picture=picture), End(failure=REFUSED))
+    generation = await attached(studio, 2, replay=Replay(job_id="other", created=5, ended=ends), settled=True)
+    assert await generation.all() == [picture]
+    assert (generation.created, generation.replayed) == (5, True)
+
+
+async def test_several_pictures_are_told_of_one_by_one_and_a_single_one_with_its_job():
+    for n, told in ((1, 0), (2, 2)):
+        studio = Studio()
+        generation = await attached(studio, n, leads=tuple(Lead(index=index) for index in range(n)))
+        await generation.all()
+        assert await studio.errands.drain(5) == 0
+        assert len(studio.flights.all("finish")) == told
+        assert len(studio.flights.all("sent")) == len(studio.flights.all("paid")) == n
+
+
+async def test_a_picture_is_made_although_nobody_can_be_told_how_far_it_is():
+    studio = Studio()
+    studio.flights.down = True
+    assert len(await (await studio.start()).all()) == 1
+    assert studio.crashes == []
+
+
+async def test_while_the_gateway_stops_what_exists_is_attached_to_and_nothing_is_begun():
+    studio = Studio()
+    studio.jobs.closing = True
+    with pytest.raises(errors.ShuttingDown):
+        await studio.start()
+    assert studio.quotas.events == []
+
+
+async def test_a_replica_runs_a_bounded_number_of_jobs():
+    studio = Studio(most=1)
+    first = await studio.start()
+    with pytest.raises(errors.ReplicaFull):
+        await studio.start()
+    await first.all()
+    assert await studio.jobs.drain(5) == 0
+    assert len(await (await studio.start()).all()) == 1
+
+
+class Queued(Studio):
+    """One slot, which another picture has."""
+
+    def __init__(self):
+        super().__init__(concurrency=1)
+        self.shop.upstream.gate.clear()
+
+    async def begin(self):
+        sent = await self.start()
+        await settle()
+        waiting = await self.start()
+        await settle()
+        assert len(self.shop.upstream.calls) == 1
+        return sent, waiting
+
+
+async def test_what_is_not_sent_leaves_the_queue_when_its_client_has_gone():
+    studio = Queued()
+    sent, waiting = await studio.begin()
+    sent.left()
+    waiting.left()
+    with pytest.raises(errors.ClientLeft):
+        await waiting.all()
+    studio.shop.upstream.gate.set()
+    assert len(await sent.all()) == 1
+    assert await studio.jobs.drain(5) == 0
+    assert {line.event_id: line.outcome for line in studio.quotas.events} == {
+        "request-1": Outcome.DELIVERED,
+        "request-2": Outcome.FAILED,
+    }
+    assert studio.flights.all("left") == [["request-1"], ["request-2"]]
+
+
+@pytest.mark.parametrize("trouble", ["wanted", "down"])
+async def test_what_others_wait_for_or_might_keeps_its_place(trouble):
+    studio = Queued()
+    _, waiting = await studio.begin()
+    setattr(studio.flights, trouble, True)
+    waiting.left()
+    await settle()
+    assert waiting.run.unsent
+    studio.shop.upstream.gate.set()
+    assert len(await waiting.all()) == 1
+    assert await studio.errands.drain(5) == 0
+
+
+async def test_an_operator_cancels_what_is_not_sent():
+    studio = Queued()
+    sent, waiting = await studio.begin()
+    for job in ("request-1", "request-2", "unknown"):
+        studio.generate.cancel(job)
+    with pytest.raises(errors.JobCancelled):
+        await waiting.all()
+    studio.shop.upstream.gate.set()
+    assert len(await sent.all()) == 1
+
+
+async def test_a_picture_that_cannot_be_downloaded_yet_is_tried_after_its_client_was_told():
+    studio = Studio()
+    studio.shop.source.ends = [FetchFailed("404")] * 6
+    generation = await attached(studio, leads=(Lead(index=0),))
+    with pytest.raises(errors.ImageDownloadFailed):
+        await generation.all()
+    assert studio.quotas.events == []
+    line = await studio.line()
+    assert (line.outcome, line.pictures_delivered, line.price, line.status) == (Outcome.DELIVERED, 1, PRICE, 200)
+    [(_, position, end)] = studio.flights.all("finish")
+    assert (position, end.failure.kind) == (0, "ImageDownloadFailed")
+
+
+async def rescued(studio, orphan):
+    Rescue(studio.shop.keeping, studio.reservations, BOOKS, studio.errands, studio.shop.clock)(orphan)
+    return await studio.line()
+
+
+async def test_what_a_dead_replica_had_paid_is_fetched_and_charged():
+    studio = Studio()
+    run = a_run(an_order(n=4))
+    receipts = {position: Receipt(paid=a_paid_picture(str(position)), account="main") for position in (0, 1)}
+    ends = {1: End(failure=Failure(kind="ImageDownloadFailed", message="slow"))}
+    sent = frozenset({0, 1, 2})
+    line = await rescued(studio, Orphan(reservation=run.reservation, receipts=receipts, ends=ends, sent=sent))
+    assert (line.outcome, line.pictures_delivered, line.pictures_paid) == (Outcome.PARTIAL, 2, 2)
+    assert (line.cost, line.cost_uncertain, line.price) == (3 * PRICE, True, 2 * PRICE)
+    assert studio.shop.upstream.calls == []
+
+
+async def test_what_had_ended_before_its_replica_died_is_not_fetched_again():
+    studio = Studio()
+    picture = await stored(studio)
+    run = a_run(an_order(n=2))
+    ends = {0: End(picture=picture), 1: End(failure=REFUSED)}
+    receipts = {0: Receipt(paid=picture.paid)}
+    orphan = Orphan(reservation=run.reservation, receipts=receipts, ends=ends, sent=frozenset({0, 1}))
+    line = await rescued(studio, orphan)
+    assert (line.outcome, line.pictures_delivered) == (Outcome.PARTIAL, 1)
+    assert studio.shop.source.urls == []
+
+
+def test_a_job_that_takes_over_one_picture_looks_for_one():
+    job = a_job(an_order(n=3))
+    one = job.anew(2, job.came)
+    assert (one.order.n, one.line.event_id, one.line.pictures_requested) == (1, "request-1~2", 1)
+    assert (one.line.cost, one.line.request_id, one.came) == (PRICE, "request-1", job.came)
+    assert one.sought.again
+    assert not one.sought.body
