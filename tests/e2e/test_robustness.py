@@ -82,7 +82,7 @@ def test_a_server_that_stands_still_does_not_get_a_rival(tmp_path, simulator):
         standing.resume()
         wait_until(lambda: answers(f"http://127.0.0.1:{second.env['PORT']}/readyz"), what="the second gateway")
         assert second.stop() == 0
-        assert answers(running.url + "/readyz")
+        wait_until(lambda: answers(running.url + "/readyz"), seconds=10, what="the first gateway again")
     assert_nothing_left(running.data_dir)
 
 
