@@ -29,7 +29,7 @@ def asked_of(request: Request[Any, Any, Any], body: bytes) -> Asked:
         strict=asks_for_strict(request),
         no_cache="no-cache" in directives,
         no_store="no-store" in directives,
-        max_age=min(int(max_age), LONGEST_AGE) if max_age else None,
+        max_age=min(int(max_age[:18]), LONGEST_AGE) if max_age else None,  # int() refuses thousands of digits
         body=hashlib.sha256(body).hexdigest(),
         idempotency_key=_idempotency_key(request),
         retry=_retries(request) > 0,

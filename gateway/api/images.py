@@ -109,7 +109,7 @@ async def _events(
     pictures: AsyncIterator[Delivery],
 ) -> AsyncGenerator[bytes]:
     generation, upcoming = handover.generation, first
-    wait = 0.0  # the headers have waited for the first event already
+    wait, ended = 0.0, False  # the headers have waited for the first event already
     try:
         while True:
             done, _ = await asyncio.wait({upcoming}, timeout=wait)
@@ -121,10 +121,13 @@ async def _events(
                 yield piece
             upcoming = asyncio.ensure_future(anext(pictures))
     except StopAsyncIteration:
+        ended = True
         for failure in handover.failures():
             yield answers.comment(f"a picture failed: {failure.message}")
     except GatewayError as failure:
+        ended = True
         yield answers.error_event(error_object(failure))
     finally:
-        if upcoming.cancel():
+        upcoming.cancel()
+        if not ended:
             generation.left()

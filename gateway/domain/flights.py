@@ -7,11 +7,14 @@ from gateway.domain import errors
 from gateway.domain.errors import (
     ClientLeft,
     ContentRefused,
+    DatabaseUnavailable,
     GatewayError,
     ImageDownloadFailed,
     JobCancelled,
+    LedgerBehind,
     LimitReached,
     Moderation,
+    PictureStoreUnavailable,
     QueueTimedOut,
     QuotaStoreDown,
     ReplicaFull,
@@ -29,6 +32,9 @@ OWN_REFUSALS = (
     JobCancelled,
     QueueTimedOut,
     ClientLeft,
+    PictureStoreUnavailable,
+    LedgerBehind,
+    DatabaseUnavailable,
 )
 
 NOT_STORED = (

@@ -20,8 +20,9 @@ class Leaving:
     def __call__(self, run: Run) -> None:
         """Take note that the client of a run has gone, and so that of the runs that make pictures of it."""
         run.left = True
-        for one in (run, *run.children):
-            _ = self._errands.start(self._left(one))
+        _ = self._errands.start(self._left(run))
+        for child in run.children:
+            self(child)
 
     async def _left(self, run: Run) -> None:
         await quietly(self._flights.left(run.reservation))

@@ -91,7 +91,7 @@ class Making:
             if picture is not None:
                 return picture
         if isinstance(source, Hit):
-            _ = self._errands.start(quietly(self._flights.forget(run.reservation, source)))
+            await quietly(self._flights.forget(run.reservation, source))
         return None
 
     def postponed(self, run: Run, ends: Ends, settle: Callable[[Run, Ends], Coroutine[Any, Any, None]]) -> bool:
@@ -111,9 +111,10 @@ class Making:
         await settle(run, await asyncio.gather(*(self._late(run, *end) for end in enumerate(ends))))
 
     async def _late(self, run: Run, position: int, end: Picture | BaseException) -> Picture | BaseException:
+        if isinstance(end, Picture | GatewayError):
+            await quietly(self._flights.finish(run.reservation, position, End.of(end)))
         if not isinstance(end, ImageDownloadFailed) or not self._is_late(run, position, end):
             return end
-        await quietly(self._flights.finish(run.reservation, position, End.of(end)))
         return await self._keeping.keep_late(run.receipts[position])
 
     def _is_late(self, run: Run, position: int, end: Picture | BaseException) -> bool:
@@ -129,8 +130,11 @@ class Making:
                 return source
 
     def _finish(self, run: Run, position: int, end: Picture | GatewayError) -> None:
-        """Tell of one of several pictures; the end of an only one goes with its job's settlement."""
-        if len(run.leads) > 1:
+        """Tell of one of several pictures; the end of an only one goes with its job's settlement.
+
+        Who makes another picture of this job may wait for this one: the settlement waits for all of them.
+        """
+        if len(run.sources()) > 1:
             _ = self._errands.start(quietly(self._flights.finish(run.reservation, position, End.of(end))))
 
 

@@ -4,21 +4,31 @@ import asyncio
 
 from gateway.domain.billing import Tariff
 from gateway.domain.errors import ClientLeft, GatewayError, ImageDownloadFailed, OutcomeUnknown
-from gateway.domain.flights import End, Ending, Receipt
+from gateway.domain.flights import WITHDRAWN, End, Ending, Receipt
 from gateway.domain.image import Picture
 from gateway.service.books import Books, Ends
+from gateway.service.errands import quietly
 from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
 from gateway.service.ports import Clock
-from gateway.service.ports_flights import Orphan
+from gateway.service.ports_flights import FlightStore, Orphan
 from gateway.service.reserve import Reservations
 
 
 class Rescue:
     """Fetches what is paid, stores it, and settles the job under its own id: nothing is paid again."""
 
-    def __init__(self, keeping: Keeping, reservations: Reservations, books: Books, errands: Jobs, clock: Clock) -> None:
+    def __init__(
+        self,
+        keeping: Keeping,
+        flights: FlightStore,
+        reservations: Reservations,
+        books: Books,
+        errands: Jobs,
+        clock: Clock,
+    ) -> None:
         self._keeping = keeping
+        self._flights = flights
         self._reservations = reservations
         self._books = books
         self._errands = errands
@@ -32,10 +42,12 @@ class Rescue:
         claim = orphan.reservation.claim
         leads = [lead.index for lead in orphan.reservation.leads]
         ends = await asyncio.gather(*(self._end(orphan, position) for position in leads))
+        unseen = {at for at in leads if at not in orphan.ends and at not in orphan.receipts}  # followers make them
         line = claim.abandoned
         tariff = Tariff(price=claim.price, currency=line.currency)
         done = self._books.close(line, Ends(all=ends, made=ends), tariff, now=self._clock.now())
-        ending = Ending(ends={at: End.of(end) for at, end in zip(leads, ends, strict=True)})
+        pairs = zip(leads, ends, strict=True)
+        ending = Ending(ends={at: WITHDRAWN if at in unseen else End.of(end) for at, end in pairs})
         await self._reservations.settle(orphan.reservation, done.pictures_delivered, done, ending)
 
     async def _end(self, orphan: Orphan, position: int) -> Picture | GatewayError:
@@ -47,13 +59,17 @@ class Rescue:
         if error is not None and not isinstance(error, ImageDownloadFailed):
             return error
         if receipt is not None:
-            return await self._fetch(receipt)
+            return await self._fetch(orphan, position, receipt)
         if position in orphan.sent:
             return OutcomeUnknown("The replica that had sent the call died before its answer came.")
         return ClientLeft("The replica that led the job died before the picture was sent.")
 
-    async def _fetch(self, receipt: Receipt) -> Picture | GatewayError:
+    async def _fetch(self, orphan: Orphan, position: int, receipt: Receipt) -> Picture | GatewayError:
+        """Download what is paid; who waits for it is told when that takes longer than a client can be let wait."""
         try:
             return await self._keeping.keep(receipt)
-        except ImageDownloadFailed:
+        except ImageDownloadFailed as failure:
+            if failure.final:
+                return failure
+            await quietly(self._flights.finish(orphan.reservation, position, End.of(failure)))
             return await self._keeping.keep_late(receipt)

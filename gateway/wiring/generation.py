@@ -52,7 +52,7 @@ async def open_flow(
         yield Flow(
             generate=GenerateImages(planner, quotas.reservations, making, books, jobs, clock),
             jobs=jobs,
-            rescue=Rescue(upstreams.keeping, quotas.reservations, books, errands, clock),
+            rescue=Rescue(upstreams.keeping, flights, quotas.reservations, books, errands, clock),
         )
     finally:
         await jobs.drain(0)

@@ -34,6 +34,7 @@ def test_nothing_said():
         (["no-cache", "no-store"], True, True, None),
         (["private,no-cache , max-age=3"], True, False, 3),
         (["max-age=99999999999999999999"], False, False, 2**31),
+        (["max-age=" + "9" * 5000], False, False, 2**31),
         (["max-age", "max-age=soon", "max-age=-1", "", ",,", "no cache"], False, False, None),
     ],
 )

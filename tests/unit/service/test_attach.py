@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.domain import errors
-from gateway.domain.flights import End, Failure, Follow, Hit, Lead, Receipt, Replay
+from gateway.domain.flights import End, Failure, Follow, Hit, Lead, Receipt, Replay, replayable
 from gateway.domain.usage import Outcome
 from gateway.service.picture_ports import FetchFailed
 from gateway.service.ports_flights import Orphan
@@ -104,13 +104,30 @@ async def test_a_repeated_job_is_answered_with_its_ends_and_its_time():
 
 
 async def test_several_pictures_are_told_of_one_by_one_and_a_single_one_with_its_job():
-    for n, told in ((1, 0), (2, 2)):
+    for n, told in ((1, 0), (2, 2)):  # what waits for one of several does not wait for their job's settlement
         studio = Studio()
         generation = await attached(studio, n, leads=tuple(Lead(index=index) for index in range(n)))
         await generation.all()
         assert await studio.errands.drain(5) == 0
         assert len(studio.flights.all("finish")) == told
         assert len(studio.flights.all("sent")) == len(studio.flights.all("paid")) == n
+
+
+async def test_a_single_lead_beside_others_is_told_of_at_once_too():
+    """What takes the place of another picture of the job may follow it."""
+    studio = Studio()
+    studio.flights.ends["other", 0] = End(picture=await stored(studio))
+    generation = await attached(studio, 2, follows=(FOLLOW,), leads=(Lead(index=1),))
+    assert len(await generation.all()) == 2
+    assert await studio.errands.drain(5) == 0
+    assert [said[1] for said in studio.flights.all("finish")] == [1]
+
+
+@pytest.mark.parametrize("kind", ["PictureStoreUnavailable", "LedgerBehind", "DatabaseUnavailable", "ShuttingDown"])
+def test_what_keeps_one_replica_from_making_a_picture_is_no_end_for_others(kind):
+    refusal = getattr(errors, kind)("not now")
+    assert End.of(refusal).withdrawn
+    assert not replayable([refusal])
 
 
 async def test_a_picture_is_made_although_nobody_can_be_told_how_far_it_is():
@@ -209,7 +226,7 @@ async def test_a_picture_that_cannot_be_downloaded_yet_is_tried_after_its_client
 
 
 async def rescued(studio, orphan):
-    Rescue(studio.shop.keeping, studio.reservations, BOOKS, studio.errands, studio.shop.clock)(orphan)
+    Rescue(studio.shop.keeping, studio.flights, studio.reservations, BOOKS, studio.errands, studio.shop.clock)(orphan)
     return await studio.line()
 
 

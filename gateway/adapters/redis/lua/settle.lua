@@ -88,7 +88,7 @@ if ARGV[12] ~= '' then
   local told = cjson.decode(ARGV[12])
   for _, stop in ipairs(told.ends) do
     local field = 'end:' .. stop[1]
-    if redis.call('HSETNX', KEYS[1], field, stop[2]) == 0 and stop[3] then
+    if redis.call('HSETNX', KEYS[1], field, stop[2]) == 0 and string.find(stop[2], '"picture":{', 1, true) then
       -- A picture that could be downloaded only after its client had been told that it failed replaces the failure.
       local failed = string.find(redis.call('HGET', KEYS[1], field), '"failure":{', 1, true)
       if failed then redis.call('HSET', KEYS[1], field, stop[2]) end
