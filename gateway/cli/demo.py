@@ -40,9 +40,7 @@ GUIDE = """
     -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
     -d '{{"prompt": "a red fox in the snow", "response_format": "url"}}'
 
-  import asyncio
-import base64
-import os
+  import base64
   from openai import OpenAI  # pip install openai
 
   client = OpenAI(base_url="{base_url}", api_key="{key}")

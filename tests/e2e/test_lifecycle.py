@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -105,6 +106,20 @@ def test_demo_makes_a_picture_and_prints_what_to_paste(demo):
     assert status == 200, content
     assert "curl http" in running.output()
     assert "from openai import OpenAI" in running.output()
+
+
+def test_the_example_that_demo_prints_makes_a_picture(demo, tmp_path):
+    output = demo().output()
+    lines = output[output.index("  import base64") : output.index("The pictures come from a simulator")]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(lines)],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "fox.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("end", [Demo.interrupt, Process.stop], ids=["ctrl-c", "sigterm"])
