@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from tests import redis_servers
+from tests import redis_servers, servers
 from tests.ports.quota_shop import shop
 from tests.ports.quota_stores import memory_store, moved_redis_store
 
@@ -58,3 +58,9 @@ async def at(open_store):
     """One project in a store of its own, whose time passes when the test says so."""
     async with shop(open_store) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory):
+    with servers.postgres_server(tmp_path_factory.mktemp("postgres")) as url:
+        yield url

@@ -36,12 +36,6 @@ async def sql_ledger(url):
         await engine.dispose()
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
-    with servers.postgres_server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
-
-
 @pytest.fixture(params=["fake", "sqlite", "postgresql"])
 async def ledger(request, tmp_path):
     if request.param == "fake":
