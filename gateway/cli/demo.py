@@ -22,7 +22,7 @@ from gateway.cli.terms import warn
 from gateway.domain.errors import Misconfigured
 from gateway.domain.secret import Secret
 from gateway.settings import Settings
-from gateway.settings.sections import UpstreamAccount
+from gateway.settings.upstreams import UpstreamAccount
 from gateway.simulator import SimulatorOptions, create_simulator
 from gateway.wiring import prepared
 from gateway.wiring.administration import open_administration

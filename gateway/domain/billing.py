@@ -14,6 +14,11 @@ from gateway.domain.usage import Answer, Outcome, UsageEvent
 End = Picture | GatewayError
 
 
+def micros(price: Decimal) -> int:
+    """Give a price in millionths."""
+    return int((price * MICROS).to_integral_value(ROUND_HALF_UP))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tariff:
     """What one picture costs, in millionths of a currency."""
@@ -24,7 +29,7 @@ class Tariff:
     @classmethod
     def of(cls, price: Decimal, currency: str) -> "Tariff":
         """Round a catalog's price once (design.md section 6, "Money")."""
-        return cls(price=int((price * MICROS).to_integral_value(ROUND_HALF_UP)), currency=currency)
+        return cls(price=micros(price), currency=currency)
 
 
 def opened(

@@ -1,7 +1,9 @@
 """The upstream's accounts, and what each of its failures means: one table (glm-image-api.md section 3)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from hashlib import sha256
 
 from gateway.domain.errors import (
     AccountUnusable,
@@ -20,10 +22,38 @@ from gateway.domain.errors import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """An account of the upstream's. `concurrency` is the number of calls it lets be in flight at once."""
+    """An account of the upstream's, or one key of it: those with the same `account` share its slots.
+
+    `concurrency` is the number of calls of one model that it lets be in flight at once, `concurrencies` the exceptions
+    by model. `models` None: all. The queue prefers accounts by `weight`. `fingerprint` stands for the key and where it
+    is used. `costs` are millionths of `currency` a picture, by model; a model without one costs the catalog's price.
+    """
 
     name: str
+    account: str = ""
     concurrency: int = 1
+    concurrencies: Mapping[str, int] = field(default_factory=dict, hash=False)
+    models: frozenset[str] | None = None
+    weight: int = 1
+    fingerprint: str = ""
+    costs: Mapping[str, int] = field(default_factory=dict, hash=False)
+    currency: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "account", self.account or self.name)
+
+    def serves(self, model: str) -> bool:
+        """Tell whether the account makes pictures of a model."""
+        return self.models is None or model in self.models
+
+    def limit(self, model: str) -> int:
+        """Give the number of calls of a model that may be in flight at once; 0 when it does not serve it."""
+        return self.concurrencies.get(model, self.concurrency) if self.serves(model) else 0
+
+
+def fingerprint(api_key: str, base_url: str) -> str:
+    """Give 16 hex digits that change when the key or where it is used does."""
+    return sha256(f"{base_url.rstrip('/')}\0{api_key}".encode()).hexdigest()[:16]
 
 
 class Fault(Enum):

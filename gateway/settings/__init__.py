@@ -4,18 +4,15 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_origin
-from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import msgspec
 from platformdirs import user_data_path
 
-from gateway.domain.addresses import is_loopback
 from gateway.domain.errors import Misconfigured
 from gateway.domain.secret import Secret
 from gateway.settings.files import Section, read_toml
 from gateway.settings.sections import (
-    BIGMODEL,
     Billing,
     Database,
     Images,
@@ -26,9 +23,9 @@ from gateway.settings.sections import (
     Redis,
     Server,
     Upstream,
-    UpstreamAccount,
 )
 from gateway.settings.store import Cache, Store, check_store
+from gateway.settings.upstreams import BIGMODEL, UpstreamAccount, check_upstreams, with_keys
 
 PREFIX = "GLM_GATEWAY_"
 ZAI = "https://api.z.ai/api/paas/v4"
@@ -56,6 +53,10 @@ class Settings(Section, frozen=True, kw_only=True):
     def with_redis(self, url: str) -> "Settings":
         """Give the same settings with another Redis."""
         return msgspec.structs.replace(self, redis=msgspec.structs.replace(self.redis, url=Secret(url)))
+
+    def timeout_of(self, upstream: UpstreamAccount) -> float:
+        """Give the seconds that a picture of an account may take."""
+        return upstream.timeout or self.upstream.timeout
 
 
 # Conventional names and the settings that they stand for.
@@ -92,7 +93,8 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
         if not isinstance(upstreams, list):
             raise Misconfigured(f"Settings from {path}: upstreams has to be a list of tables, [[upstreams]].")
         raw["upstreams"] = [*upstreams, *accounts]
-    return _checked(_convert(raw, Settings, path or "the environment"))
+    settings = _convert(raw, Settings, path or "the environment")
+    return _checked(msgspec.structs.replace(settings, upstreams=with_keys(settings.upstreams)))
 
 
 def _with_secret_files(environ: Mapping[str, str]) -> dict[str, str]:
@@ -178,28 +180,16 @@ def _checked(settings: Settings) -> Settings:
     settings.server.trusted_networks()
     if settings.quota.timezone not in available_timezones():
         raise Misconfigured(f"quota.timezone: {settings.quota.timezone!r} is no time zone like Asia/Shanghai.")
-    names = [account.name for account in settings.upstreams]
-    for account in settings.upstreams:
-        if account.concurrency < 1:
-            raise Misconfigured(f"Upstream {account.name!r}: concurrency has to be at least 1.")
-        if names.count(account.name) > 1:
-            raise Misconfigured(f"Two upstreams have the name {account.name!r}.")
-        if not _is_usable(account.base_url):
-            raise Misconfigured(f"Upstream {account.name!r}: base_url has to be https://..., or http on this machine.")
+    check_upstreams(settings.upstreams)
     check_store(settings.store, settings.cache, settings.server.public_url)
-    if settings.server.drain_seconds < settings.upstream.timeout:
-        raise Misconfigured("server.drain_seconds has to be at least upstream.timeout, or a stop would lose pictures.")
+    if settings.server.drain_seconds < max(
+        map(settings.timeout_of, settings.upstreams), default=settings.upstream.timeout
+    ):
+        raise Misconfigured(
+            "server.drain_seconds has to be at least upstream.timeout and each upstream's own timeout, "
+            "or a stop would lose pictures.",
+        )
     return settings
-
-
-def _is_usable(base_url: str) -> bool:
-    """Tell whether a key may be sent there."""
-    try:
-        parts = urlsplit(base_url)
-        there = bool(parts.hostname) and parts.port != 0  # reading the port checks it
-    except ValueError:
-        return False
-    return there and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(base_url)))
 
 
 def environment() -> Mapping[str, str]:

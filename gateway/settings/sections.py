@@ -13,7 +13,6 @@ DAY = 86_400.0  # no time here has a reason to be longer; the bound also keeps `
 Seconds = Annotated[float, Meta(gt=0, le=DAY)]
 Bytes = Annotated[int, Meta(gt=0)]
 Count = Annotated[int, Meta(gt=0)]
-BIGMODEL = "https://open.bigmodel.cn/api/paas/v4"
 
 
 class Server(Section, frozen=True, kw_only=True):
@@ -43,15 +42,6 @@ class Upstream(Section, frozen=True, kw_only=True):
     image_hosts: tuple[str, ...] = ("ufileos.com", "bigmodel.cn", "z.ai")
     image_timeout: Seconds = 60.0
     image_max_bytes: Bytes = 32 * 1024 * 1024
-
-
-class UpstreamAccount(Section, frozen=True, kw_only=True):
-    """[[upstreams]]."""
-
-    name: str
-    api_key: Secret
-    base_url: str = BIGMODEL
-    concurrency: int = 1
 
 
 class Queue(Section, frozen=True, kw_only=True):

@@ -117,7 +117,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         observer.redis_concerns(await concerns(redis))
         authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock)
         authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
-        upstreams = await stack.enter_async_context(open_upstreams(settings, clock, observer))
+        upstreams = await stack.enter_async_context(open_upstreams(settings, catalog, clock, observer))
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer))
         planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))

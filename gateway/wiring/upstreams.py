@@ -13,17 +13,12 @@ from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.store.picture_store import ObjectPictureStore
 from gateway.adapters.system import SystemClock
 from gateway.domain.addresses import is_loopback
-from gateway.domain.upstream import Account
+from gateway.domain.catalog import Catalog
 from gateway.service.dispatch import Dispatch, Slots
 from gateway.service.keeping import Keeping
 from gateway.settings import Settings
+from gateway.wiring.accounts import accounts_of
 from gateway.wiring.store import open_store
-
-
-def open_slots(settings: Settings) -> Slots:
-    """Make the slots of all accounts."""
-    accounts = [Account(name=upstream.name, concurrency=upstream.concurrency) for upstream in settings.upstreams]
-    return Slots(accounts, max_wait=settings.queue.max_wait, max_length=settings.queue.max_length)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +32,12 @@ class Upstreams:
 
 
 @asynccontextmanager
-async def open_upstreams(settings: Settings, clock: SystemClock, observer: MetricsAndLog) -> AsyncGenerator[Upstreams]:
+async def open_upstreams(
+    settings: Settings, catalog: Catalog, clock: SystemClock, observer: MetricsAndLog
+) -> AsyncGenerator[Upstreams]:
     """Open the transports, one for paid calls and one for downloads, and dispatch pictures over them into the store."""
-    slots = open_slots(settings)
-    endpoints = {
-        upstream.name: Endpoint(base_url=upstream.base_url, api_key=upstream.api_key.reveal())
-        for upstream in settings.upstreams
-    }
+    accounts = accounts_of(settings, catalog)
+    slots = Slots(accounts, max_wait=settings.queue.max_wait, max_length=settings.queue.max_length)
     rules = fetch_rules(settings)
     loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
     calls = AiohttpTransport()
@@ -52,12 +46,24 @@ async def open_upstreams(settings: Settings, clock: SystemClock, observer: Metri
         async with open_store(settings, clock, observer) as store:
             with open_drafts(settings.data_dir / "downloads") as drafts:
                 keeping = Keeping(PictureDownloads(downloads, rules, drafts), store, clock, observer)
-                upstream = GlmImage(calls, endpoints, settings.upstream.timeout)
+                upstream = GlmImage(calls, endpoints_of(settings))
                 dispatch = Dispatch(upstream, keeping, slots, clock, observer)
                 yield Upstreams(slots=slots, store=store, dispatch=dispatch, keeping=keeping)
     finally:
         await calls.aclose()
         await downloads.aclose()
+
+
+def endpoints_of(settings: Settings) -> dict[str, Endpoint]:
+    """Say where each account is called, by its name."""
+    return {
+        upstream.name: Endpoint(
+            base_url=upstream.base_url,
+            api_key=upstream.api_key.reveal(),
+            timeout=settings.timeout_of(upstream),
+        )
+        for upstream in settings.upstreams
+    }
 
 
 PORTS = {"http": 80, "https": 443}
@@ -68,8 +74,9 @@ def fetch_rules(settings: Settings) -> FetchRules:
     bases = [urlsplit(upstream.base_url) for upstream in settings.upstreams]
     here = [base for base in bases if is_loopback(base.geturl())]
     hosts = [base.hostname for base in bases if base.hostname and base not in here]
+    added = [host for upstream in settings.upstreams for host in upstream.image_hosts]
     return FetchRules(
-        host_suffixes=(*settings.upstream.image_hosts, *hosts),
+        host_suffixes=(*settings.upstream.image_hosts, *added, *hosts),
         loopback_hosts=tuple(base.netloc if base.port else f"{base.netloc}:{PORTS[base.scheme]}" for base in here),
         max_bytes=settings.upstream.image_max_bytes,
         timeout=settings.upstream.image_timeout,

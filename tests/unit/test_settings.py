@@ -6,19 +6,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.domain.addresses import is_loopback
 from gateway.domain.errors import Misconfigured
-from gateway.settings import (
-    BIGMODEL,
-    ZAI,
-    Secret,
-    Section,
-    Settings,
-    UpstreamAccount,
-    is_loopback,
-    load,
-)
+from gateway.settings import ZAI, Secret, Section, Settings, load
 from gateway.settings.files import builtin
 from gateway.settings.models import load_catalog
+from gateway.settings.upstreams import BIGMODEL, UpstreamAccount
 
 KEY = "0123456789abcdef0123456789abcdef.Secret0123456789"
 LINE = re.compile(r"(?:# )?([a-z_]+) = .+|(?:# )?\[+([a-z_]+)\]+")
@@ -235,7 +228,7 @@ WRONG = [
     ({}, "[server]\nprt = 1\n", r"gateway\.toml.*prt.*\$\.server"),
     ({}, "[servr]\nport = 1\n", r"gateway\.toml.*servr"),
     ({}, "[server\n", r"gateway\.toml.*TOML"),
-    ({}, '[[upstreams]]\nname = "a"\n', r"api_key.*\$\.upstreams\[0\]"),
+    ({}, '[[upstreams]]\nname = "a"\n', "'a': give either api_key or api_key_file"),
     ({}, '[[upstreams]]\nname = "a"\napi_key = 5\n', r"\$\.upstreams\[0\]\.api_key"),
     ({"ZAI_API_KEY": "b.2"}, '[[upstreams]]\nname = "zai-1"\napi_key = "b"\n', "zai-1"),
 ]

@@ -1,6 +1,7 @@
 """One paid call to GLM-Image over HTTP."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import httpx
@@ -19,25 +20,26 @@ USER_AGENT = f"glm-image-gateway/{__version__}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where an account is called, and with which key."""
+    """Where an account is called, with which key, and the seconds that a picture may take."""
 
     base_url: str
     api_key: str = field(repr=False)
+    timeout: float
 
 
 class GlmImage:
-    """The upstream port over one transport; `timeout` in seconds bounds a whole call."""
+    """The upstream port over one transport; `endpoints` are by the name of the account."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, endpoints: dict[str, Endpoint], timeout: float) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport, endpoints: Mapping[str, Endpoint]) -> None:
         self._transport = transport
         self._endpoints = endpoints
-        self._timeout = timeout
 
     async def make(self, account: Account, plan: ImagePlan) -> PaidPicture:
         """Make and pay one picture; see the port for what is raised."""
-        request = self._request(self._endpoints[account.name], plan)
+        endpoint = self._endpoints[account.name]
+        request = self._request(endpoint, plan)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(endpoint.timeout):
                 status, content = await self._send(request)
         except (httpx.ConnectError, httpx.ConnectTimeout) as failure:
             raise UpstreamUnreachable(
@@ -60,7 +62,7 @@ class GlmImage:
                 "User-Agent": USER_AGENT,
             },
             content=wire.request_body(plan),
-            extensions={"timeout": {"connect": CONNECT_SECONDS, "read": self._timeout}},
+            extensions={"timeout": {"connect": CONNECT_SECONDS, "read": endpoint.timeout}},
         )
 
     async def _send(self, request: httpx.Request) -> tuple[int, bytes]:

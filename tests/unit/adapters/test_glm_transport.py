@@ -34,9 +34,8 @@ async def transport():
 
 
 def upstream(transport, port, timeout=5.0, path=""):
-    return GlmImage(
-        transport, {"main": Endpoint(base_url=f"http://127.0.0.1:{port}{path}", api_key="id.secret")}, timeout
-    )
+    endpoint = Endpoint(base_url=f"http://127.0.0.1:{port}{path}", api_key="id.secret", timeout=timeout)
+    return GlmImage(transport, {"main": endpoint})
 
 
 def a_post(url, read=5.0, connect=5.0):
