@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
@@ -9,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.adapters.metrics import Metrics
 from gateway.domain.image import ImagePlan, PaidPicture
 from gateway.domain.limits import Room
+from gateway.domain.slots import Park, Tended
 from gateway.domain.upstream import Account, Fault
 from gateway.service.ports import Settlement
 
@@ -21,6 +23,7 @@ class MetricsAndLog:
     def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
         self._metrics = metrics
         self._log = log
+        self._parked: dict[str, set[str]] = {}  # upstreams that were ever parked, by model
         self._outages: dict[str, float] = {}  # when an outage of each part was logged last
 
     def call_failed(self, account: Account, plan: ImagePlan, fault: Fault, detail: str) -> None:
@@ -53,6 +56,26 @@ class MetricsAndLog:
     def queued(self, change: int) -> None:
         """Follow the length of the queue."""
         self._metrics.queued.inc(change)
+
+    def waited(self, model: str, seconds: float) -> None:
+        """Observe how long a picture waited for its slot."""
+        self._metrics.queue_seconds.labels(model).observe(seconds)
+
+    def account_parked(self, account: Account, park: Park) -> None:
+        """Log that an account is left alone, and why."""
+        ends = (
+            datetime.fromtimestamp(park.until / 1000, UTC).isoformat(timespec="seconds") if park.until else "a change"
+        )
+        self._log.error("account_parked", account=account.account, upstream=park.seat, code=park.code, until=ends)
+
+    def queue_looked_at(self, model: str, tended: Tended) -> None:
+        """Show how long a queue is and which accounts are left alone, as all replicas see it."""
+        self._metrics.queue_length.labels(model).set(tended.length)
+        parked = {park.seat: park.code for park in tended.parked}
+        known = self._parked.setdefault(model, set())
+        for seat in known | parked.keys():
+            self._metrics.parked.labels(seat, model).set(seat in parked)
+        known |= parked.keys()
 
     def ledger_backlog(self, lines: int) -> None:
         """Follow how far the ledger is behind."""

@@ -1,6 +1,7 @@
 """The ONE table failure -> status and OpenAI's error object (openai-images-api.md section 4)."""
 
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -10,7 +11,14 @@ from litestar.exceptions import HTTPException
 
 from gateway.api.limits import limit_headers
 from gateway.domain import errors as failures
-from gateway.domain.errors import ContentRefused, GatewayError, LimitReached, MalformedBody, RateLimitReached
+from gateway.domain.errors import (
+    ContentRefused,
+    GatewayError,
+    LimitReached,
+    MalformedBody,
+    QueueTimedOut,
+    RateLimitReached,
+)
 from gateway.domain.usage import Answer
 
 INVALID = "invalid_request_error"
@@ -159,7 +167,9 @@ def on_defect(_: Request[Any, Any, Any], failure: Exception) -> Response[bytes]:
 
 
 def _limit_headers(failure: GatewayError) -> dict[str, str]:
-    """Say how far the limit is used, and for a short one when to try again (at most 60 s)."""
+    """Say how far a limit is used, and when to try again where that is known (at most 60 s)."""
+    if isinstance(failure, QueueTimedOut) and failure.retry_after is not None:
+        return {"retry-after": str(min(max(ceil(failure.retry_after), 1), LONGEST_RETRY_AFTER))}
     if not isinstance(failure, LimitReached):
         return {}
     headers = limit_headers([failure.room])

@@ -81,6 +81,8 @@ def cache_headers(generation: Generation) -> dict[str, str]:
         headers["age"] = str(generation.age)
     if generation.replayed:
         headers["idempotent-replayed"] = "true"
+    if generation.queue_ms is not None:
+        headers["x-glm-queue-ms"] = str(generation.queue_ms)
     return headers
 
 

@@ -206,7 +206,11 @@ class JobCancelled(GatewayError):
 
 
 class QueueTimedOut(GatewayError):
-    """No upstream slot came free within the longest wait, or too many were waiting already."""
+    """No upstream slot came free within the longest wait, or none would; `retry_after` in seconds, where known."""
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, param=param)
+        self.retry_after = retry_after
 
 
 class UpstreamFailed(GatewayError):

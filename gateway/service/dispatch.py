@@ -1,93 +1,16 @@
 """Which account makes a picture, when, and what is tried again."""
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
-from gateway.domain.errors import GatewayError, QueueTimedOut, ShuttingDown, UpstreamUnreachable
+from gateway.domain.errors import QueueTimedOut, UpstreamUnreachable
 from gateway.domain.flights import Receipt
 from gateway.domain.image import ImageOrder, ImagePlan, Picture
-from gateway.domain.upstream import RETRY_WAITS, Account, CallFailure, Fault, outward
+from gateway.domain.upstream import UNREACHABLE, Account, CallFailure, Fault, outward, park_of, rule_of
 from gateway.service.keeping import Keeping
 from gateway.service.ports import CallFailed, Clock, Observer, Upstream
-
-
-def shutting_down() -> ShuttingDown:
-    """Say that nothing new is taken."""
-    return ShuttingDown("The gateway is shutting down. Nothing was sent and nothing was charged; try again.")
-
-
-class Slots:
-    """The calls that the accounts let be in flight, handed out first come, first served, within this process."""
-
-    def __init__(self, accounts: Sequence[Account], *, max_wait: float, max_length: int) -> None:
-        turns = range(max(account.concurrency for account in accounts))
-        self._free = deque(account for turn in turns for account in accounts if turn < account.concurrency)
-        self._waiting: deque[asyncio.Future[Account]] = deque()
-        self._max_wait = max_wait
-        self._max_length = max_length
-        self._closed = False
-
-    def close(self) -> None:
-        """Hand out nothing more, and release all who wait: what was not sent is not sent any more."""
-        self._closed = True
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_exception(shutting_down())
-        self._waiting.clear()
-
-    @asynccontextmanager
-    async def one(self, observer: Observer) -> AsyncGenerator[Account]:
-        """Hold one slot.
-
-        Raises:
-            QueueTimedOut: too many wait already, or none came free in time.
-        """
-        if self._closed:
-            raise shutting_down()
-        account = self._free.popleft() if self._free else await self._wait(observer)
-        try:
-            yield account
-        finally:
-            self._give(account)
-
-    def _give(self, account: Account) -> None:
-        """Hand a slot straight to who has waited longest, so that no newcomer can take it in between."""
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(account)
-                return
-        self._free.append(account)
-
-    async def _wait(self, observer: Observer) -> Account:
-        if len(self._waiting) >= self._max_length:
-            raise QueueTimedOut("Too many pictures are waiting for the upstream. Nothing was charged; try again later.")
-        waiter: asyncio.Future[Account] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        observer.queued(1)
-        try:
-            async with asyncio.timeout(self._max_wait):
-                return await waiter
-        except TimeoutError:
-            self._withdraw(waiter)
-            raise QueueTimedOut(
-                f"No upstream slot came free within {self._max_wait:g} seconds. Nothing was charged; try again later.",
-            ) from None
-        except asyncio.CancelledError:
-            self._withdraw(waiter)
-            raise
-        finally:
-            observer.queued(-1)
-
-    def _withdraw(self, waiter: asyncio.Future[Account]) -> None:
-        """Leave the queue; a slot that was handed over at this very moment goes to the next."""
-        if waiter in self._waiting:
-            self._waiting.remove(waiter)
-        elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-            self._give(waiter.result())
+from gateway.service.slots import Slot, Slots, Wish
 
 
 class Progress(Protocol):
@@ -99,77 +22,121 @@ class Progress(Protocol):
     def sent(self) -> None:
         """The upstream call begins: from now on the picture may be paid."""
 
+    def turned_away(self) -> None:
+        """The call made nothing, and the picture waits again."""
+
     async def paid(self, receipt: Receipt) -> None:
         """The picture is paid, and not downloaded yet."""
 
 
 class Dispatch:
-    """Makes one picture of a plan: a slot, the paid call, then the download into the store outside the slot."""
+    """Makes pictures. `longest_call`: seconds that a call whose end was not seen may still run upstream."""
 
-    def __init__(self, upstream: Upstream, keeping: Keeping, slots: Slots, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        keeping: Keeping,
+        slots: Slots,
+        clock: Clock,
+        observer: Observer,
+        *,
+        longest_call: float,
+    ) -> None:
         self._upstream = upstream
         self._keeping = keeping
         self._slots = slots
         self._clock = clock
         self._observer = observer
+        self._longest_call = longest_call
 
-    async def make(self, order: ImageOrder, progress: Progress) -> Picture:
+    async def make(self, order: ImageOrder, wish: Wish, progress: Progress) -> Picture:
         """Make, pay, download and store one picture.
 
         Raises:
             GatewayError: what became of it, in words for the client.
         """
-        receipt = await self._pay(order, progress)
+        receipt = await self._pay(order, wish, progress)
         await progress.paid(receipt)
         picture = await self._keeping.keep(receipt, linked=order.linked)
         self._observer.picture_delivered(order.plan)
         return picture
 
-    async def _pay(self, order: ImageOrder, progress: Progress) -> Receipt:
-        """Call until a picture is paid; a fault is retried only while it is certain that nothing was made."""
+    async def _pay(self, order: ImageOrder, wish: Wish, progress: Progress) -> Receipt:
+        """Find an account that makes the picture; what one turns away keeps its place in the queue."""
+        place, failure = 0, None
+        while True:
+            try:
+                async with self._slot(wish, place, progress) as slot:
+                    end = await self._ask(slot, order, progress)
+                    if isinstance(end, CallFailure):
+                        progress.turned_away()
+                        await self._turn_away(slot, order.plan, end)
+            except QueueTimedOut:
+                if failure is None:
+                    raise
+                raise outward(failure) from None
+            if isinstance(end, Receipt):
+                return end
+            place, failure = slot.place, end
+
+    async def _ask(self, slot: Slot, order: ImageOrder, progress: Progress) -> Receipt | CallFailure:
+        """Call, and again where that may help; a failure is given when another account, or this one later, may do."""
         tries = 0
         while True:
             try:
-                return await self._call(order, progress)
+                return await self._call(slot, order, progress)
             except CallFailed as failed:
-                waits = RETRY_WAITS.get(failed.failure.fault, ())
-                error: GatewayError = outward(failed.failure)
+                rule = rule_of(failed.failure)
+                if rule.elsewhere or rule.rest:
+                    return failed.failure
+                waits, error = rule.waits, outward(failed.failure)
             except UpstreamUnreachable as unreachable:
-                waits = RETRY_WAITS[Fault.INTERNAL]
-                error = unreachable
+                waits, error = UNREACHABLE.waits, unreachable
             if tries >= len(waits):
                 raise error
             await self._clock.sleep(waits[tries])
             tries += 1
 
-    async def _call(self, order: ImageOrder, progress: Progress) -> Receipt:
-        plan = order.plan
-        async with self._slot(progress) as account:
-            if obstacle := self._keeping.obstacle(order):  # it may have come while the picture waited for its slot
-                raise obstacle
-            progress.sent()
-            started = self._clock.monotonic()
-            try:
-                paid = await self._upstream.make(account, plan)
-            except CallFailed as failed:
-                self._tell(account, plan, failed.failure)
-                raise
-            except UpstreamUnreachable as unreachable:
-                self._observer.call_failed(account, plan, Fault.INTERNAL, str(unreachable.__cause__))
-                raise
-            self._observer.picture_paid(account, plan, self._clock.monotonic() - started)
-            return Receipt(paid=paid, account=account.name)
+    async def _call(self, slot: Slot, order: ImageOrder, progress: Progress) -> Receipt:
+        account, plan = slot.account, order.plan
+        if obstacle := self._keeping.obstacle(order):  # it may have come while the picture waited
+            raise obstacle
+        progress.sent()
+        slot.went("cut", self._longest_call)  # until its end is seen
+        started = self._clock.monotonic()
+        try:
+            paid = await self._upstream.make(account, plan)
+        except CallFailed as failed:
+            if failed.failure.fault is not Fault.CUT:
+                slot.went("none")
+            self._tell(account, plan, failed.failure)
+            raise
+        except UpstreamUnreachable as unreachable:
+            slot.went("none")
+            self._observer.call_failed(account, plan, Fault.INTERNAL, str(unreachable.__cause__))
+            raise
+        seconds = self._clock.monotonic() - started
+        slot.went("made", seconds)
+        self._observer.picture_paid(account, plan, seconds)
+        return Receipt(paid=paid, account=account.name)
+
+    async def _turn_away(self, slot: Slot, plan: ImagePlan, failure: CallFailure) -> None:
+        """Leave an account alone that cannot make pictures, or not as many at once."""
+        if failure.fault is Fault.RATE:
+            slot.went("rate")
+        elif park := park_of(failure, slot.account.name, self._clock.now()):
+            await self._slots.park(slot.account, plan.model, park)
 
     @asynccontextmanager
-    async def _slot(self, progress: Progress) -> AsyncGenerator[Account]:
+    async def _slot(self, wish: Wish, place: int, progress: Progress) -> AsyncGenerator[Slot]:
         """Hold a slot, and tell how long it was waited for, also when none came free."""
         asked = self._clock.monotonic()
         async with AsyncExitStack() as stack:
             try:
-                account = await stack.enter_async_context(self._slots.one(self._observer))
+                slot = await stack.enter_async_context(self._slots.one(wish, place=place))
             finally:
                 progress.waited(self._clock.monotonic() - asked)
-            yield account
+            yield slot
 
     def _tell(self, account: Account, plan: ImagePlan, failure: CallFailure) -> None:
         detail = f"code {failure.code or '-'}, status {failure.status}: {failure.detail}"

@@ -69,14 +69,19 @@ class Run:
     @property
     def unsent(self) -> list[asyncio.Task[Picture]]:
         """Give what is still to be made and whose upstream call has not begun."""
-        tasks = [self.tasks[position] for position in self.leads if position not in self.sent]
-        return [task for task in tasks if not task.done()]
+        return [self.tasks[position] for position in self.unended if position not in self.sent]
+
+    @property
+    def unended(self) -> list[int]:
+        """Name the positions that are still being made."""
+        return [position for position in self.leads if not self.tasks[position].done()]
 
     def withdraw(self, reason: GatewayError) -> None:
-        """Drop the pictures that are not sent yet."""
+        """Drop the pictures that are not sent yet, but for the one whose own task says so."""
         self.withdrawn = reason
         for task in self.unsent:
-            task.cancel()
+            if task is not asyncio.current_task():
+                task.cancel()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +122,12 @@ class Generation:
         """Give the age of the oldest remembered picture in seconds, if all are remembered."""
         hits = self.run.reservation.hits
         return max(hit.age for hit in hits) if hits and self.cache == "HIT" else None
+
+    @property
+    def queue_ms(self) -> int | None:
+        """Give how long the first picture waited for its slot, if one was made for the request."""
+        waits = [run.waits[0] for run in (self.run, *self.run.children) if run.waits]
+        return int(min(waits) * 1000) if waits else None
 
     def left(self) -> None:
         """Say that the client has gone."""

@@ -7,6 +7,8 @@ from gateway.service.jobs import Jobs
 from gateway.service.ports import Clock, QuotaUnavailable
 from gateway.service.ports_flights import FlightStore
 
+SENT_PAUSE = 1.0  # seconds between looks at what is sent
+
 
 class Leaving:
     """Keeps the place of what is not sent for `abandon_after` seconds, and as long as somebody else waits for it."""
@@ -26,9 +28,9 @@ class Leaving:
 
     async def _left(self, run: Run) -> None:
         await quietly(self._flights.left(run.reservation))
-        while run.unsent:
-            await self._clock.sleep(self._abandon_after)
-            if not await self._wanted(run):
+        while run.unended:  # what is sent may be turned away by its account, and wait again
+            await self._clock.sleep(self._abandon_after if run.unsent else max(self._abandon_after, SENT_PAUSE))
+            if run.unsent and not await self._wanted(run):
                 run.withdraw(ClientLeft("The client hung up before its picture was sent to the upstream."))
 
     async def _wanted(self, run: Run) -> bool:

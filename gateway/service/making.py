@@ -15,6 +15,7 @@ from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
 from gateway.service.leaving import Leaving
 from gateway.service.ports_flights import FlightStore
+from gateway.service.slots import Wish
 
 RECORD_SECONDS = 0.5  # a download waits no longer for its receipt to be kept; a store that is away gets it later
 Ends = Sequence[Picture | BaseException]
@@ -65,17 +66,35 @@ class Making:
 
     async def lead(self, run: Run, position: int) -> Picture:
         """Make a picture; others that wait for it hear of its end before the job's other pictures are there."""
+        progress = _Progress(self._flights, self._errands, run, position)
         try:
-            picture = await self._dispatch.make(run.job.order, _Progress(self._flights, self._errands, run, position))
+            picture = await self._dispatch.make(run.job.order, self._wish(run, position), progress)
         except asyncio.CancelledError:
             if run.withdrawn is None or position in run.sent:
                 raise
             raise run.withdrawn from None
+        except QueueTimedOut as late:
+            if not run.sent:
+                run.withdraw(late)  # who waited in vain for the first picture does not wait on for the others
+            raise
         except GatewayError as failure:
             self._finish(run, position, failure)
             raise
         self._finish(run, position, picture)
         return picture
+
+    def _wish(self, run: Run, position: int) -> Wish:
+        """Say how long a picture may wait: the first of a request `patience`, each further one so much more."""
+        job, rank = run.job, run.leads.index(position)
+        return Wish(
+            model=job.order.plan.model,
+            project=job.caller.project_id,
+            weight=job.caller.project_weight,
+            group=job.line.event_id,
+            position=position,
+            came=job.came,
+            patience=self._bounds.patience * (1 + rank),
+        )
 
     async def given(self, run: Run, source: Hit | Follow | End) -> Picture | None:
         """Wait for a picture that is not this job's to make; None when it cannot be had that way.
@@ -150,6 +169,9 @@ class _Progress:
     def sent(self) -> None:
         self._run.sent.add(self._position)
         _ = self._errands.start(quietly(self._flights.sent(self._run.reservation, self._position)))
+
+    def turned_away(self) -> None:
+        self._run.sent.discard(self._position)
 
     def waited(self, seconds: float) -> None:
         self._run.waits.append(seconds)

@@ -12,6 +12,7 @@ from typing import Protocol
 from gateway.domain.flights import Ending
 from gateway.domain.image import ImagePlan, PaidPicture
 from gateway.domain.quota import Calendar, Claim, Counts, Refusal, Reservation
+from gateway.domain.slots import Park, Tended
 from gateway.domain.upstream import Account, CallFailure, Fault
 from gateway.domain.usage import Outcome, Tally, UsageEvent, Used
 
@@ -66,6 +67,15 @@ class Observer(Protocol):
 
     def queued(self, change: int) -> None:
         """A picture entered (1) or left (-1) the wait for a slot."""
+
+    def waited(self, model: str, seconds: float) -> None:
+        """A picture got its slot after so long."""
+
+    def account_parked(self, account: Account, park: Park) -> None:
+        """An account, or one key of it, is left alone."""
+
+    def queue_looked_at(self, model: str, tended: Tended) -> None:
+        """A model's queue stands so, over all replicas."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

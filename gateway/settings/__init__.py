@@ -58,6 +58,11 @@ class Settings(Section, frozen=True, kw_only=True):
         """Give the seconds that a picture of an account may take."""
         return upstream.timeout or self.upstream.timeout
 
+    @property
+    def longest_call(self) -> float:
+        """Give the seconds that any call may take."""
+        return max(map(self.timeout_of, self.upstreams), default=self.upstream.timeout)
+
 
 # Conventional names and the settings that they stand for.
 CONVENTIONAL = {

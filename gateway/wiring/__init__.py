@@ -33,11 +33,11 @@ from gateway.domain.mapping import MappingRules
 from gateway.service.authenticate import Authenticate
 from gateway.service.books import Books
 from gateway.service.deliver import Deliver
-from gateway.service.dispatch import Slots
 from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
 from gateway.service.links import PictureLinks
 from gateway.service.outage import QuotaOutage
+from gateway.service.slots import Slots
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.background import end
@@ -117,13 +117,14 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         observer.redis_concerns(await concerns(redis))
         authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock)
         authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
-        upstreams = await stack.enter_async_context(open_upstreams(settings, catalog, clock, observer))
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer))
+        upstreams = await stack.enter_async_context(open_upstreams(settings, catalog, quotas, clock, observer))
         planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
         outage = QuotaOutage(observer.limits_switched, allow=settings.quota.on_outage == "allow")
         await stack.enter_async_context(collecting(quotas, settings, flow.rescue, observer, outage))
         heard = {CHANGES: authenticate.forget, JOBS: quotas.flights.heard, CANCELS: flow.generate.cancel}
+        heard |= upstreams.heard(quotas)
         await stack.enter_async_context(_working(listen(redis, heard, authenticate.forget_all)))
         links = PictureLinks(peppers.picture_urls, settings.store.url_life, clock, settings.server.public_url)
 

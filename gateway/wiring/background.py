@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.scripts import StoreUnavailable
 from gateway.service.ports import LedgerUnavailable, QuotaUnavailable
+from gateway.service.ports_slots import SlotsUnavailable
 
-EXPECTED = (StoreUnavailable, QuotaUnavailable, LedgerUnavailable, OSError)
+EXPECTED = (StoreUnavailable, QuotaUnavailable, SlotsUnavailable, LedgerUnavailable, OSError)
 
 
 @asynccontextmanager

@@ -15,8 +15,10 @@ from gateway.adapters.redis.collector import Collector
 from gateway.adapters.redis.events import RedisUsageStream
 from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.heartbeat import Heartbeat
+from gateway.adapters.redis.names import ModelNames, Names, Tagged
 from gateway.adapters.redis.quota import RedisQuotas
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
+from gateway.adapters.redis.slots import RedisSlots
 from gateway.adapters.spool import DiskSpool
 from gateway.adapters.sql.installation import is_first_to_open
 from gateway.adapters.sql.ledger import SqlLedger
@@ -50,6 +52,7 @@ class Quotas:
     flights: RedisFlights
     refill: Refill
     reservations: Reservations
+    slots: RedisSlots
 
 
 @asynccontextmanager
@@ -76,7 +79,14 @@ async def open_quotas(
     with suppress(*EXPECTED):
         await refill.begin()
     url, lease = settings.redis.url.reveal(), settings.quota.lease
-    with Heartbeat(url, owner, lambda: store.shards, observer.crashed, lease=lease):
+    slots = RedisSlots(
+        scripts, owner, lease=lease, longest=settings.queue.max_length, longest_call=settings.longest_call
+    )
+
+    def places() -> list[Tagged]:
+        return [*map(Names, tuple(store.shards)), *map(ModelNames, tuple(slots.models))]
+
+    with Heartbeat(url, owner, places, observer.crashed, lease=lease):
         backlog = Backlog(settings.ledger.max_backlog, observer)
         settlements = Settlements(store, spool, backlog, observer, outbox, refill)
         async with settling(settlements, Metering(stream, ledger, backlog, observer), outbox, observer):
@@ -91,6 +101,7 @@ async def open_quotas(
                 flights=RedisFlights(scripts),
                 refill=refill,
                 reservations=reservations,
+                slots=slots,
             )
             await errands.drain(GIVE_BACK_SECONDS)
 

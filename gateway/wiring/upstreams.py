@@ -10,15 +10,26 @@ from gateway.adapters.glm.drafts import open_drafts
 from gateway.adapters.glm.fetch import FetchRules, PictureDownloads
 from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
 from gateway.adapters.observer import MetricsAndLog
+from gateway.adapters.redis.changes import Heard
+from gateway.adapters.redis.names import PARKS
+from gateway.adapters.redis.slots import heard_grants
 from gateway.adapters.store.picture_store import ObjectPictureStore
 from gateway.adapters.system import SystemClock
 from gateway.domain.addresses import is_loopback
 from gateway.domain.catalog import Catalog
-from gateway.service.dispatch import Dispatch, Slots
+from gateway.service.dispatch import Dispatch
+from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
+from gateway.service.model_queue import Desk
+from gateway.service.slots import Slots
 from gateway.settings import Settings
 from gateway.wiring.accounts import accounts_of
+from gateway.wiring.background import every
+from gateway.wiring.quotas import Quotas
 from gateway.wiring.store import open_store
+
+TEND_SECONDS = 1.0
+GIVE_BACK_SECONDS = 2.0  # for slots that are on their way back when the process ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +40,25 @@ class Upstreams:
     store: ObjectPictureStore
     dispatch: Dispatch
     keeping: Keeping
+    errands: Jobs
+
+    def heard(self, quotas: Quotas) -> Heard:
+        """Say what is to be heard of slots, and by whom."""
+
+        def parked(model: str) -> None:
+            _ = self.errands.start(self.slots.tend_one(model))
+
+        return {quotas.slots.channel: lambda message: self.slots.granted(heard_grants(message)), PARKS: parked}
 
 
 @asynccontextmanager
 async def open_upstreams(
-    settings: Settings, catalog: Catalog, clock: SystemClock, observer: MetricsAndLog
+    settings: Settings, catalog: Catalog, quotas: Quotas, clock: SystemClock, observer: MetricsAndLog
 ) -> AsyncGenerator[Upstreams]:
     """Open the transports, one for paid calls and one for downloads, and dispatch pictures over them into the store."""
-    accounts = accounts_of(settings, catalog)
-    slots = Slots(accounts, max_wait=settings.queue.max_wait, max_length=settings.queue.max_length)
+    errands = Jobs(observer.crashed)
+    desk = Desk(store=quotas.slots, clock=clock, errands=errands, without=settings.quota.on_outage == "allow")
+    slots = Slots(accounts_of(settings, catalog), tuple(catalog.models), desk, observer)
     rules = fetch_rules(settings)
     loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
     calls = AiohttpTransport()
@@ -47,9 +68,11 @@ async def open_upstreams(
             with open_drafts(settings.data_dir / "downloads") as drafts:
                 keeping = Keeping(PictureDownloads(downloads, rules, drafts), store, clock, observer)
                 upstream = GlmImage(calls, endpoints_of(settings))
-                dispatch = Dispatch(upstream, keeping, slots, clock, observer)
-                yield Upstreams(slots=slots, store=store, dispatch=dispatch, keeping=keeping)
+                dispatch = Dispatch(upstream, keeping, slots, clock, observer, longest_call=settings.longest_call)
+                async with every(TEND_SECONDS, slots.tend, observer):
+                    yield Upstreams(slots=slots, store=store, dispatch=dispatch, keeping=keeping, errands=errands)
     finally:
+        await errands.drain(GIVE_BACK_SECONDS)
         await calls.aclose()
         await downloads.aclose()
 

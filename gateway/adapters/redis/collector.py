@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from gateway.adapters.redis.names import Names
+from gateway.adapters.redis.names import Names, Tagged
 from gateway.adapters.redis.plans import SharedPlans, place_of, told_of
 from gateway.adapters.redis.quota import SETTLE_SECONDS
 from gateway.adapters.redis.records import read_orphan, read_record
@@ -48,11 +48,10 @@ class Collector:
             str, tuple[Reservation, str]
         ] = {}  # with the dead owner: to be asked again without an answer
 
-    async def renew(self, shards: Iterable[int]) -> None:
+    async def renew(self, places: Iterable[Tagged]) -> None:
         """Lengthen this replica's lease wherever it holds something; StoreUnavailable when there is no answer."""
         runs = []
-        for shard in shards:
-            names = Names(shard)
+        for names in places:
             keys = [names.of("owners"), names.of("clock")]
             runs.append(self._scripts.run("renew", keys, [self._owner, self._lease], DEADLINE))
         await asyncio.gather(*runs)

@@ -7,13 +7,14 @@ from contextlib import suppress
 
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.collector import Collector
+from gateway.adapters.redis.names import Tagged
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 
 BEATS = 6  # within one lease (design.md section 6, "Leases")
 
 
 class Heartbeat:
-    """Beats while it is entered. `shards` gives where the replica holds something; `lease` is in seconds.
+    """Beats while it is entered. `places` gives where the replica holds something; `lease` is in seconds.
 
     `crashed` is told, in the thread, of what is no outage: a beat that fails is not the last one.
     """
@@ -22,14 +23,14 @@ class Heartbeat:
         self,
         url: str,
         owner: str,
-        shards: Callable[[], Iterable[int]],
+        places: Callable[[], Iterable[Tagged]],
         crashed: Callable[[BaseException], None],
         *,
         lease: float,
     ) -> None:
         self._url = url
         self._owner = owner
-        self._shards = shards
+        self._places = places
         self._crashed = crashed
         self._lease = lease
         self._stopping = threading.Event()
@@ -55,6 +56,6 @@ class Heartbeat:
     async def _renew(self, collector: Collector) -> None:
         try:
             with suppress(StoreUnavailable):
-                await collector.renew(tuple(self._shards()))
+                await collector.renew(tuple(self._places()))
         except Exception as failure:  # noqa: BLE001 - whatever it is, the leases must not end with it
             self._crashed(failure)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -13,6 +13,15 @@ VERSION = "g1"  # two releases side by side do not share keys whose form has cha
 CHANGES = f"{VERSION}:changes"  # ids of keys and projects that have changed
 JOBS = f"{VERSION}:jobs"  # ids of jobs some of whose pictures have ended
 CANCELS = f"{VERSION}:cancels"  # ids of jobs that an operator cancels
+GRANTS = f"{VERSION}:grants:"  # with an owner's name: its tickets that were given a slot
+PARKS = f"{VERSION}:parks"  # models one of whose accounts was parked, or is not any more
+
+
+class Tagged(Protocol):
+    """Keys that lie in one slot of a cluster."""
+
+    def of(self, *words: str) -> str:
+        """Put a key's name together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,17 @@ class Names:
             *(self.of("month", subject, month) for month in months),
             self.of("running", subject),
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNames:
+    """The keys of a model's queue; their tag puts them into one slot of a cluster."""
+
+    model: str
+
+    def of(self, *words: str) -> str:
+        """Put a key's name together."""
+        return ":".join((VERSION, f"{{up:{self.model}}}", *words))
 
 
 def encode_event(event: UsageEvent) -> bytes:

@@ -1,0 +1,154 @@
+"""Slots in Redis: one queue for each model, over all replicas, kept by scripts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.adapters.redis.collector import LONGEST_GAP, MOST_OWNERS
+from gateway.adapters.redis.names import GRANTS, PARKS, ModelNames
+from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
+from gateway.domain.slots import Gone, Granted, Park, Seat, Standing, Tended, Ticket
+from gateway.service.ports_slots import SlotsUnavailable
+
+SECONDS = 5.0  # how long an answer is waited for: a failover takes some
+# As lua/lib/slots.lua lists them.
+KEYS = ("clock", "owners", "turns", "past", "weights", "tickets", "parked", "accounts", "rota", "state")
+
+
+class Reply(msgspec.Struct):
+    """What the scripts answer: times in ms, places as texts."""
+
+    granted: list[tuple[str, str, str]] = []
+    waiting: list[tuple[str, str]] = []
+    refused: dict[str, int] = {}
+    parked: list[Park] = []
+    usable: bool = True
+    pause: float | None = None
+
+
+class TendReply(Reply):
+    """What tend.lua answers."""
+
+    length: int = 0
+    missing: list[str] = []
+    names: list[str] = []
+    held: int = 0
+
+
+_reply = msgspec.json.Decoder(Reply)
+_tended = msgspec.json.Decoder(TendReply)
+
+
+class RedisSlots:
+    """The slot store port of one replica, `owner`. Its lease is in seconds; `longest` is how many may wait at once.
+
+    `longest_call`: seconds that a call of a dead replica may still run upstream.
+    """
+
+    def __init__(self, scripts: Scripts, owner: str, *, lease: float, longest: int, longest_call: float) -> None:
+        self._scripts = scripts
+        self._owner = owner
+        self._lease = round(lease * 1000)
+        self._longest = longest
+        self._longest_call = round(longest_call * 1000)
+        self.models: set[str] = set()  # where this replica holds something, so where its lease must be renewed
+        self.channel = GRANTS + owner
+
+    async def enter(self, model: str, seats: Sequence[Seat], tickets: Sequence[Ticket]) -> Standing:
+        """Let pictures wait, or give them slots at once."""
+        self.models.add(model)
+        wanted = [
+            (
+                *(ticket.id, ticket.project, ticket.weight, ticket.group, ticket.place, round(ticket.patience * 1000)),
+                *((ticket.seat.name, ticket.seat.account) if ticket.seat else ("", "")),
+            )
+            for ticket in tickets
+        ]
+        arguments = (self._owner, self._lease, _json(seats), self._longest, GRANTS, _json(wanted))
+        return _standing(_reply.decode(await self._run("enter", model, arguments)))
+
+    async def leave(self, model: str, seats: Sequence[Seat], gone: Sequence[Gone]) -> Standing:
+        """Give slots back, or leave the queue."""
+        left = [(one.ticket, one.how, round(one.seconds * 1000)) for one in gone]
+        return _standing(
+            _reply.decode(await self._run("leave", model, (self._owner, _json(seats), GRANTS, _json(left))))
+        )
+
+    async def tend(self, model: str, seats: Sequence[Seat], waiting: Sequence[str], *, names: bool = False) -> Tended:
+        """Hand out what has come free by time, and tell how this replica's tickets stand."""
+        arguments = (self._owner, _json(seats), GRANTS, _json(waiting), int(names))
+        reply = _tended.decode(await self._run("tend", model, arguments))
+        return Tended(
+            granted=_grants(reply.granted),
+            parked=tuple(reply.parked),
+            usable=reply.usable,
+            pause=_seconds(reply.pause),
+            missing=tuple(reply.missing),
+            names=tuple(reply.names),
+            held=reply.held,
+            length=reply.length,
+        )
+
+    async def park(self, model: str, seat: Seat, park: Park) -> None:
+        """Leave a key or an account alone."""
+        await self._park(model, _name(seat, whole=park.whole), _json(park))
+
+    async def unpark(self, model: str, seat: Seat) -> bool:
+        """Use a key and its account again."""
+        changed = [await self._park(model, _name(seat, whole=whole), b"") for whole in (True, False)]
+        return any(changed)
+
+    async def bury(self, model: str, seats: Sequence[Seat]) -> None:
+        """Free what replicas held whose lease has ended."""
+        names = ModelNames(model)
+        keys = [names.of("owners"), names.of("collected"), names.of("clock")]
+        for owner in await self._call("collect", keys, (LONGEST_GAP, MOST_OWNERS)):
+            if owner.decode() != self._owner:
+                await self._run("bury", model, (self._owner, _json(seats), GRANTS, owner, self._longest_call))
+
+    async def _park(self, model: str, name: str, park: bytes) -> bool:
+        keys = [ModelNames(model).of("parked")]
+        return bool(await self._call("park", keys, (name, park, PARKS, model)))
+
+    async def _run(self, name: str, model: str, arguments: Sequence[object]) -> Any:  # noqa: ANN401 - a reply
+        names = ModelNames(model)
+        return await self._call(name, [names.of(word) for word in KEYS], arguments)
+
+    async def _call(self, name: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:  # noqa: ANN401 - a reply
+        try:
+            return await self._scripts.run(name, keys, arguments, SECONDS)
+        except StoreUnavailable as failure:
+            raise SlotsUnavailable(str(failure)) from failure
+
+
+def heard_grants(message: str) -> dict[str, Granted]:
+    """Read what a script says on an owner's channel."""
+    return _grants([msgspec.json.decode(message, type=tuple[str, str, str])])
+
+
+def _json(words: object) -> bytes:
+    return msgspec.json.encode(words)
+
+
+def _name(seat: Seat, *, whole: bool) -> str:
+    return f"account:{seat.account}" if whole else f"key:{seat.fingerprint}"
+
+
+def _grants(words: Sequence[tuple[str, str, str]]) -> dict[str, Granted]:
+    return {ticket: Granted(seat=seat, place=int(place)) for ticket, seat, place in words}
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _standing(reply: Reply) -> Standing:
+    return Standing(
+        granted=_grants(reply.granted),
+        waiting={ticket: int(place) for ticket, place in reply.waiting},
+        refused={group: wait / 1000 for group, wait in reply.refused.items()},
+        parked=tuple(reply.parked),
+        usable=reply.usable,
+        pause=_seconds(reply.pause),
+    )

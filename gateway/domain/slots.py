@@ -1,0 +1,96 @@
+"""The calls that the upstream's accounts let be in flight: who may make one, and who waits for one. Pure data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A key of an upstream account, as one model's queue sees it.
+
+    `limit` is the number of calls that the account lets be in flight for the model, over all its keys. `fingerprint`
+    names the key: what is known of a key ends when it changes. `weight`: its share of the pictures.
+    """
+
+    name: str
+    account: str
+    limit: int
+    weight: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Park:
+    """A key (`whole` false) or a whole account that is left alone. `until` in ms since 1970; 0: until it is changed."""
+
+    seat: str
+    code: str
+    until: int
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """A picture that wants a slot. `group` is its request, which is let into the queue as a whole, or not.
+
+    `patience`: seconds that the first picture of a group may be expected to wait; 0 for any time. `place` is where it
+    stood before, when it comes back. `seat` is what it holds, when the store has lost that.
+    """
+
+    id: str
+    project: str
+    weight: int
+    group: str
+    patience: float = 0.0
+    place: int = 0
+    seat: Seat | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """What a ticket was given, and the place to which it may come back."""
+
+    seat: str
+    place: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """A ticket that is given back, and how its call went.
+
+    `made`: in `seconds`. `none`: nothing is learned. `rate`: the upstream said that the account has too many calls.
+    `cut`: its end was not seen, and it may go on upstream for `seconds`.
+    """
+
+    ticket: str
+    how: str = "none"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the slots' store says. `granted` and `waiting` (places) are by ticket.
+
+    `refused`: seconds until it is worth another try, by group; 0 when that is not known. `parked`: the parks that hold;
+    with `usable` false they leave no seat. `pause`: seconds until an account that is left alone may be asked again.
+    """
+
+    granted: Mapping[str, Granted] = field(default_factory=dict)
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    refused: Mapping[str, float] = field(default_factory=dict)
+    parked: tuple[Park, ...] = ()
+    usable: bool = True
+    pause: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tended(Standing):
+    """How a model stands: `length` pictures wait, of all replicas; `held` tickets are this replica's.
+
+    `missing` are tickets that the store does not know (any more), `names` all that it holds for this replica, if asked.
+    """
+
+    missing: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    held: int = 0
+    length: int = 0

@@ -1,0 +1,268 @@
+"""The pictures of one model that this replica makes or wants to make, and their slots."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gateway.domain.errors import AccountUnusable, GatewayError, QueueTimedOut, QuotaStoreDown
+from gateway.domain.slots import Gone, Granted, Seat, Standing, Tended, Ticket
+from gateway.domain.upstream import unusable
+from gateway.service.jobs import Jobs
+from gateway.service.ports import Clock
+from gateway.service.ports_slots import SlotStore, SlotsUnavailable
+
+RETRY_PAUSE = 1.0  # seconds between tries to give back what the store does not take
+LOCAL_PAUSE = 0.05  # seconds between looks for a slot while the store is away
+FOREIGN_PAUSE = 1.0  # seconds until a slot is asked for again, when the one given is of an account not known here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Where slots are asked for. `without`: they are counted by this replica alone while the store is away."""
+
+    store: SlotStore
+    clock: Clock
+    errands: Jobs
+    without: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A ticket that waits. `entered`: the store has answered that it waits there."""
+
+    ticket: Ticket
+    slot: asyncio.Future[tuple[Seat, int]]
+    entered: bool = False
+
+
+class ModelQueue:
+    """Asks the store for slots in batches, one call for all that comes in one turn of the event loop."""
+
+    def __init__(self, model: str, seats: Sequence[Seat], desk: Desk) -> None:
+        self._model = model
+        self._seats = {seat.name: seat for seat in seats}
+        self._store = desk.store
+        self._clock = desk.clock
+        self._errands = desk.errands
+        self._without = desk.without
+        self._waiting: dict[str, _Waiter] = {}
+        self._running: dict[str, Ticket] = {}
+        self._entering: list[_Waiter] = []
+        self._leaving: list[Gone] = []
+        self._strangers = False  # the store held more tickets than are known here when it was asked last
+        self._looking = False  # a look after a pause is under way
+        self.standing = Tended()
+
+    async def take(self, ticket: Ticket, seconds: float) -> tuple[Seat, int]:
+        """Wait for a slot, at most so long; gives its seat, and the place to which the ticket may come back.
+
+        Raises:
+            QueueTimedOut: none came free in time, or none would.
+            AccountUnusable: no account can be used for the model.
+            QuotaStoreDown: slots cannot be counted.
+        """
+        waiter = _Waiter(ticket, asyncio.get_running_loop().create_future())
+        self._waiting[ticket.id] = waiter
+        self._enter(waiter)
+        try:
+            async with asyncio.timeout(max(seconds, 0.0)):
+                return await waiter.slot
+        except BaseException as end:
+            self._withdraw(waiter)
+            if isinstance(end, TimeoutError):
+                raise QueueTimedOut(
+                    "No upstream slot came free in time. Nothing was charged; try again later.",
+                ) from None
+            raise
+
+    def give(self, gone: Gone) -> None:
+        """Give a slot back; that is not waited for."""
+        if self._running.pop(gone.ticket, None) is not None:
+            self._leave(gone)
+
+    def refuse(self, reason: Callable[[], GatewayError]) -> None:
+        """Let all who wait go, with a failure."""
+        for waiter in tuple(self._waiting.values()):
+            _fail(waiter, reason())
+
+    def granted(self, grants: Mapping[str, Granted]) -> None:
+        """Take note of slots that the store gave; one that nobody waits for any more goes back."""
+        for ticket_id, grant in grants.items():
+            if ticket_id in self._running:
+                continue
+            waiter = self._waiting.get(ticket_id)
+            if waiter is None or waiter.slot.done():
+                self._leave(Gone(ticket=ticket_id))
+            elif (seat := self._seats.get(grant.seat)) is not None:
+                self._seated(waiter, seat, grant.place)
+            else:
+                _ = self._errands.start(self._ask_again(waiter, grant.place))
+
+    async def tend(self) -> None:
+        """See to it that store and replica agree, and let those go for whom no account is left; SlotsUnavailable."""
+        entered = [waiter.ticket.id for waiter in self._waiting.values() if waiter.entered]
+        known = len(self._running) + len(entered)
+        tended = await self._store.tend(self._model, self.seats, entered, names=self._strangers)
+        self.standing = tended
+        self.granted(tended.granted)
+        self._bring_back(tended, entered)
+        for name in tended.names:
+            if name not in self._running and name not in self._waiting:
+                self._leave(Gone(ticket=name))
+        self._strangers = tended.held > known
+        if not tended.usable:
+            self.refuse(self.unusable)
+
+    def unusable(self) -> AccountUnusable:
+        """Say why no account can be used."""
+        return unusable(self.standing.parked)
+
+    @property
+    def seats(self) -> Sequence[Seat]:
+        """Give all seats that serve the model."""
+        return tuple(self._seats.values())
+
+    def _bring_back(self, tended: Tended, entered: Sequence[str]) -> None:
+        """Enter again what the store has lost: who waits keeps the place, who holds a slot keeps that."""
+        for ticket_id in tended.missing:
+            waiter = self._waiting.get(ticket_id)
+            if waiter is not None and waiter.entered:
+                self._enter(waiter)
+        if tended.held < len(self._running) + len(entered) - len(tended.missing):
+            _ = self._errands.start(self._hold_again(tuple(self._running.values())))
+
+    async def _hold_again(self, tickets: Sequence[Ticket]) -> None:
+        try:
+            await self._store.enter(self._model, self.seats, tickets)
+        except SlotsUnavailable:
+            return  # the next look finds them missing once more
+        self._leave(*(Gone(ticket=ticket.id) for ticket in tickets if ticket.id not in self._running))
+
+    def _enter(self, waiter: _Waiter) -> None:
+        waiter.entered = False
+        self._entering.append(waiter)
+        if len(self._entering) == 1:
+            _ = self._errands.start(self._enter_all())
+
+    async def _enter_all(self) -> None:
+        """Enter what came since the event loop's last turn."""
+        batch, self._entering = self._entering, []
+        batch = [waiter for waiter in batch if not waiter.slot.done()]
+        if not batch:
+            return
+        try:
+            standing = await self._store.enter(self._model, self.seats, [waiter.ticket for waiter in batch])
+        except SlotsUnavailable:
+            for waiter in batch:
+                self._unanswered(waiter)
+            return
+        self._entered(batch, standing)
+
+    def _entered(self, batch: Sequence[_Waiter], standing: Standing) -> None:
+        for waiter in batch:
+            ticket = waiter.ticket
+            if ticket.id in self._running:
+                continue  # another replica's script was faster to give it a slot than this answer
+            if not standing.usable:
+                self.standing = replace(self.standing, parked=standing.parked, usable=False)
+                _fail(waiter, self.unusable())
+            elif ticket.group in standing.refused and ticket.id not in {*standing.granted, *standing.waiting}:
+                _fail(waiter, _refused(standing.refused[ticket.group]))
+            elif waiter.slot.done():
+                self._leave(Gone(ticket=ticket.id))
+            elif ticket.id in standing.waiting:
+                waiter.entered = True
+                waiter.ticket = replace(ticket, place=standing.waiting[ticket.id])
+        self.granted({name: grant for name, grant in standing.granted.items() if name in self._waiting})
+        self._look_after(standing.pause)
+
+    def _unanswered(self, waiter: _Waiter) -> None:
+        """The store may have taken the ticket all the same: it goes back as soon as that can be said."""
+        self._leave(Gone(ticket=waiter.ticket.id))
+        if self._without and not waiter.slot.done():
+            _ = self._errands.start(self._take_here(waiter))
+            return
+        _fail(
+            waiter, QuotaStoreDown("The gateway cannot reach its queue. Nothing was charged; try again after a wait.")
+        )
+
+    async def _take_here(self, waiter: _Waiter) -> None:
+        """Find a slot by what this replica has in flight."""
+        while not waiter.slot.done():
+            for seat in self.seats:
+                if self._calls_of(seat.account) < seat.limit:
+                    return self._seated(waiter, seat, waiter.ticket.place)
+            await self._clock.sleep(LOCAL_PAUSE)
+        return None
+
+    def _calls_of(self, account: str) -> int:
+        return sum(ticket.seat is not None and ticket.seat.account == account for ticket in self._running.values())
+
+    def _seated(self, waiter: _Waiter, seat: Seat, place: int) -> None:
+        self._waiting.pop(waiter.ticket.id, None)
+        self._running[waiter.ticket.id] = replace(waiter.ticket, seat=seat, place=place)
+        waiter.slot.set_result((seat, place))
+
+    async def _ask_again(self, waiter: _Waiter, place: int) -> None:
+        """Give back what another release's settings gave, and come back to the same place a little later."""
+        waiter.entered = False
+        self._leave(Gone(ticket=waiter.ticket.id))
+        await self._clock.sleep(FOREIGN_PAUSE)
+        waiter.ticket = replace(waiter.ticket, place=place)
+        if not waiter.slot.done():
+            self._enter(waiter)
+
+    def _withdraw(self, waiter: _Waiter) -> None:
+        """Leave the queue; what has not been answered yet leaves when its answer comes."""
+        self._waiting.pop(waiter.ticket.id, None)
+        if not waiter.slot.cancel() and not waiter.slot.cancelled():
+            waiter.slot.exception()  # seen: it would be logged as lost otherwise
+        held = self._running.pop(waiter.ticket.id, None)
+        if waiter.entered or held is not None:
+            self._leave(Gone(ticket=waiter.ticket.id))
+
+    def _leave(self, *gone: Gone) -> None:
+        self._leaving += gone
+        if gone and len(self._leaving) == len(gone):
+            _ = self._errands.start(self._leave_all())
+
+    async def _leave_all(self) -> None:
+        """Give back what came since the event loop's last turn, until the store takes it."""
+        batch, self._leaving = self._leaving, []
+        while (standing := await self._left(batch)) is None:
+            await self._clock.sleep(RETRY_PAUSE)
+        self.granted(standing.granted)
+        self._look_after(standing.pause)
+
+    async def _left(self, gone: Sequence[Gone]) -> Standing | None:
+        try:
+            return await self._store.leave(self._model, self.seats, gone)
+        except SlotsUnavailable:
+            return None
+
+    def _look_after(self, pause: float | None) -> None:
+        """Come back when an account that is left alone may be asked again."""
+        if pause is not None and self._waiting and not self._looking:
+            self._looking = True
+            _ = self._errands.start(self._tend_in(pause))
+
+    async def _tend_in(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._looking = False
+        try:
+            await self.tend()
+        except SlotsUnavailable:
+            return  # the next regular look will do
+
+
+def _fail(waiter: _Waiter, failure: GatewayError) -> None:
+    if not waiter.slot.done():
+        waiter.slot.set_exception(failure)
+
+
+def _refused(seconds: float) -> QueueTimedOut:
+    return QueueTimedOut(
+        "So many pictures wait for the upstream that yours would not be made in time. Nothing was charged; "
+        "try again later.",
+        retry_after=seconds or None,
+    )
