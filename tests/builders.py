@@ -49,8 +49,8 @@ def an_order(**changes):
     return ImageOrder(**{"plan": a_plan(), "n": 1, "response_format": "b64_json", "stream": False, **changes})
 
 
-def an_account(name="main", concurrency=1):
-    return Account(name=name, concurrency=concurrency)
+def an_account(name="main", concurrency=1, **changes):
+    return Account(**{"name": name, "concurrency": concurrency, "fingerprint": f"key of {name}", **changes})
 
 
 def a_paid_picture(name="1", **changes):

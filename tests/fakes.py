@@ -8,10 +8,14 @@ from datetime import timedelta
 
 from gateway.domain.errors import DatabaseUnavailable, NameTaken
 from gateway.domain.terms import with_changes
-from gateway.service.dispatch import Dispatch, Slots
+from gateway.service.dispatch import Dispatch
+from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
+from gateway.service.model_queue import Desk
+from gateway.service.slots import Slots, Wish
 from tests.builders import NOW, a_paid_picture, a_plan, an_account, an_order
 from tests.fakes_store import FakeDownload, FakePictureStore
+from tests.slots_memory import FakeSlots, SlotMemory
 
 
 class FakeClock:
@@ -173,6 +177,15 @@ class FakeObserver:
         self.waiting += change
         self.most_waiting = max(self.most_waiting, self.waiting)
 
+    def waited(self, model, seconds):
+        self.told.append(("waited", model, seconds))
+
+    def account_parked(self, account, park):
+        self.told.append(("account_parked", account.name, park))
+
+    def queue_looked_at(self, model, tended):
+        self.told.append(("queue_looked_at", model, tended))
+
     def ledger_backlog(self, lines):
         self.backlog = lines
 
@@ -190,6 +203,9 @@ class FakeObserver:
 
     def settlement_lost(self, settlement):
         self.told.append(("settlement_lost", settlement))
+
+    def crashed(self, failure):
+        self.told.append(("crashed", failure))
 
     def all(self, event):
         """Everything that was said with this event."""
@@ -210,12 +226,30 @@ class FakeProgress:
     def sent(self):
         self.times_sent += 1
 
+    def turned_away(self):
+        self.times_sent -= 1
+
     async def paid(self, receipt):
         self.receipts.append(receipt)
 
 
+def a_wish(group="job", **changes):
+    wish = {"model": "glm-image", "project": "default", "weight": 1, "position": 0, "came": NOW, "patience": 30.0}
+    return Wish(**{**wish, "group": group, **changes})
+
+
+def slots_of(accounts, clock, observer, *, max_length=1000, without=False):
+    """Slots of one replica on a store in memory, and that store."""
+    memory = SlotMemory(lambda: clock.now().timestamp(), longest=max_length)
+    store = FakeSlots(memory)
+    desk = Desk(store=store, clock=clock, errands=Jobs(observer.crashed), without=without)
+    slots = Slots(accounts, ["glm-image"], desk, observer)
+    store.told = slots.granted
+    return slots, store
+
+
 class Workshop:
-    """A Dispatch on fakes of everything that it needs."""
+    """A Dispatch on fakes of everything that it needs; whoever waits does so in real seconds, at most `max_wait`."""
 
     def __init__(self, *ends, accounts=None, max_wait=30.0, max_length=1000):
         self.upstream = FakeUpstream(*ends)
@@ -224,27 +258,38 @@ class Workshop:
         self.clock = FakeClock()
         self.observer = FakeObserver()
         self.progress = FakeProgress()
-        self.slots = Slots(accounts or [an_account()], max_wait=max_wait, max_length=max_length)
+        self.max_wait = max_wait
+        self.slots, self.slot_store = slots_of(
+            accounts or [an_account()], self.clock, self.observer, max_length=max_length
+        )
         self.keeping = Keeping(self.source, self.store, self.clock, self.observer)
-        self.dispatch = Dispatch(self.upstream, self.keeping, self.slots, self.clock, self.observer)
+        self.dispatch = Dispatch(self.upstream, self.keeping, self.slots, self.clock, self.observer, longest_call=200.0)
+        self.made = 0
 
     def make(self, *, linked=False, **plan):
-        return self.dispatch.make(an_order(plan=a_plan(**plan), linked=linked), self.progress)
+        self.made += 1
+        wish = a_wish(f"job {self.made}", came=self.clock.now(), patience=self.max_wait)
+        return self.dispatch.make(an_order(plan=a_plan(**plan), linked=linked), wish, self.progress)
 
 
 class Queue:
     """Slots with one account, and tasks that hold one each until told to let it go."""
 
-    def __init__(self, concurrency=1, **limits):
-        limits = {"max_wait": 30.0, "max_length": 100, **limits}
-        self.slots = Slots([an_account(concurrency=concurrency)], **limits)
+    def __init__(self, concurrency=1, *, max_wait=30.0, max_length=100):
         self.observer = FakeObserver()
+        self.clock = FakeClock()
+        account = an_account(concurrency=concurrency)
+        self.slots, self.store = slots_of([account], self.clock, self.observer, max_length=max_length)
+        self.max_wait = max_wait
         self.served = []
         self.release = {}
 
+    def one(self, name):
+        return self.slots.one(a_wish(str(name), patience=self.max_wait))
+
     async def hold(self, name):
         self.release[name] = asyncio.Event()
-        async with self.slots.one(self.observer):
+        async with self.one(name):
             self.served.append(name)
             await self.release[name].wait()
 

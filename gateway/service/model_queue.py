@@ -61,18 +61,18 @@ class ModelQueue:
             AccountUnusable: no account can be used for the model.
             QuotaStoreDown: slots cannot be counted.
         """
+        if seconds <= 0:
+            raise _late()
         waiter = _Waiter(ticket, asyncio.get_running_loop().create_future())
         self._waiting[ticket.id] = waiter
         self._enter(waiter)
         try:
-            async with asyncio.timeout(max(seconds, 0.0)):
+            async with asyncio.timeout(seconds):
                 return await waiter.slot
         except BaseException as end:
             self._withdraw(waiter)
             if isinstance(end, TimeoutError):
-                raise QueueTimedOut(
-                    "No upstream slot came free in time. Nothing was charged; try again later.",
-                ) from None
+                raise _late() from None
             raise
 
     def give(self, gone: Gone) -> None:
@@ -258,6 +258,10 @@ class ModelQueue:
 def _fail(waiter: _Waiter, failure: GatewayError) -> None:
     if not waiter.slot.done():
         waiter.slot.set_exception(failure)
+
+
+def _late() -> QueueTimedOut:
+    return QueueTimedOut("No upstream slot came free in time. Nothing was charged; try again later.")
 
 
 def _refused(seconds: float) -> QueueTimedOut:

@@ -1,12 +1,24 @@
 """What each failure of the upstream means: glm-image-api.md section 3, row by row, outward as design.md section 6."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain import errors
 from gateway.domain.errors import Moderation
-from gateway.domain.upstream import FAULT_OF_CODE, RETRY_WAITS, CallFailure, Fault, fault_of, outward
+from gateway.domain.upstream import (
+    FAULT_OF_CODE,
+    RULES,
+    CallFailure,
+    Fault,
+    fault_of,
+    outward,
+    park_of,
+    rule_of,
+    unusable,
+)
 
 BROKEN, OVERLOADED, RATE = errors.UpstreamBroken, errors.UpstreamOverloaded, errors.UpstreamRateLimited
 ACCOUNT, REJECTED, UNKNOWN = errors.AccountUnusable, errors.UpstreamRejected, errors.OutcomeUnknown
@@ -63,7 +75,35 @@ ROWS = {
     "1320": (429, ACCOUNT),
     "1321": (429, ACCOUNT),
 }
-RETRIED = {"500", "1100", "1200", "1230", "1231", "1234", "1302", "1303", "1305", "1312"}
+NEVER, AGAIN, ELSEWHERE = "never", "again here", "elsewhere"
+NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)  # 17:30 in China
+MINUTES, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(days=1)
+MIDNIGHT = datetime(2026, 11, 24, 16, tzinfo=UTC)  # of China
+CHANGED = "until the key changes"
+# What is done about each code: columns R, K and N of section 3.
+POLICY = {
+    **dict.fromkeys(["500", "1100", "1200", "1230", "1231", "1234"], AGAIN),
+    **dict.fromkeys(["1305", "1312"], AGAIN),
+    **dict.fromkeys(["1302", "1303"], ELSEWHERE),
+    **dict.fromkeys(["401", "1000", "1001", "1002", "1003", "1004", "1005"], CHANGED),
+    **dict.fromkeys(["1113", "1221", "1222"], HOUR),
+    "1120": MINUTES,
+    **dict.fromkeys(["1110", "1111", "1112", "1121", "1220"], DAY),
+    **dict.fromkeys(["1309", "1311", "1313", "1314", "1315"], DAY),
+    "1304": MIDNIGHT,
+    **dict.fromkeys(
+        ["1308", "1310", "1316", "1317", "1318", "1319", "1320", "1321"], HOUR
+    ),  # without a time in the text
+    **dict.fromkeys(["1210", "1211", "1212", "1213", "1214", "1215", "1261", "1300", "1301"], NEVER),
+}
+
+
+def failure_of(code, status, detail=""):
+    return CallFailure(fault=fault_of(code, status), code=code, status=status, detail=detail)
+
+
+def milliseconds(moment):
+    return round(moment.timestamp() * 1000)
 
 
 def outcome(code, status):
@@ -87,10 +127,61 @@ def test_no_other_code_is_known():
     assert set(FAULT_OF_CODE) == set(ROWS)
 
 
+def test_every_row_has_a_policy():
+    assert POLICY.keys() == ROWS.keys()
+
+
 @pytest.mark.parametrize("code", ROWS)
-def test_which_rows_are_tried_again(code):
-    """R means that the same account may succeed; account faults are left to the operator."""
-    assert (fault_of(code, ROWS[code][0]) in RETRY_WAITS) is (code in RETRIED)
+def test_what_is_done_about_each_row(code):
+    failure, policy = failure_of(code, ROWS[code][0]), POLICY[code]
+    rule, park = rule_of(failure), park_of(failure, "main", NOW)
+    assert bool(rule.waits) is (policy == AGAIN)
+    assert rule.elsewhere is (policy == ELSEWHERE)
+    if policy in {NEVER, AGAIN, ELSEWHERE}:
+        assert park is None
+        return
+    ends = {CHANGED: 0, MIDNIGHT: milliseconds(MIDNIGHT)}
+    until = ends[policy] if policy in ends else milliseconds(NOW + policy)
+    assert (park.seat, park.code, park.until) == ("main", code, until)
+
+
+@pytest.mark.parametrize("code", [code for code, policy in POLICY.items() if policy == CHANGED or code == "1220"])
+def test_a_fault_of_a_key_leaves_the_other_keys_of_its_account_alone(code):
+    assert not park_of(failure_of(code, ROWS[code][0]), "main", NOW).whole
+
+
+@pytest.mark.parametrize("code", ["1113", "1304", "1308", "1313", "1120"])
+def test_a_fault_of_an_account_is_one_of_all_its_keys(code):
+    assert park_of(failure_of(code, 429), "main", NOW).whole
+
+
+@pytest.mark.parametrize(
+    ("detail", "until"),
+    [
+        ("已达到使用上限。您的限额将在 2026-11-24 20:00:00 重置。", datetime(2026, 11, 24, 12, tzinfo=UTC)),
+        ("Your limit will reset at 2026-12-01 00:00:00", datetime(2026, 11, 30, 16, tzinfo=UTC)),
+        ("it was reset at 2026-11-24 17:29:59", NOW + HOUR),  # over already
+        ("it will reset at 2026-99-01 00:00:00", NOW + HOUR),
+        ("soon", NOW + HOUR),
+    ],
+)
+def test_a_plan_is_left_alone_until_the_time_that_its_text_names_in_chinas_time(detail, until):
+    assert park_of(failure_of("1308", 429, detail), "main", NOW).until == milliseconds(until)
+
+
+@pytest.mark.parametrize(("status", "until"), [(401, 0), (403, None), (404, None), (434, None)])
+def test_an_account_fault_without_a_code_is_judged_by_its_status(status, until):
+    park = park_of(failure_of("", status), "main", NOW)
+    assert park.until == (milliseconds(NOW + HOUR) if until is None else until)
+    assert park.code == str(status)
+
+
+def test_why_no_account_is_left_is_said_in_our_own_words():
+    parks = [park_of(failure_of(code, 429, "the upstream's words"), "main", NOW) for code in ("1113", "401", "1113")]
+    assert unusable(parks).message == (
+        "No upstream account can make the picture now (an account has no balance left or is refused by the upstream; "
+        "an account's key is not valid). Nothing was charged; tell the gateway's operator."
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,23 +226,17 @@ def test_an_unknown_code_is_judged_by_its_status(code, status, kind):
 )
 def test_what_may_hide_a_paid_picture_is_unknown_and_never_tried_again(code, status):
     """Section 3: "a sync read-timeout or 502/504 after ~60 s may have produced and billed an image"."""
-    assert fault_of(code, status) not in RETRY_WAITS
+    rule = rule_of(failure_of(code, status))
+    assert (rule.waits, rule.elsewhere, rule.rest) == ((), False, None)
     assert type(outcome(code, status)) is UNKNOWN
 
 
-@pytest.mark.parametrize(
-    "fault", [Fault.CUT, Fault.CONTENT, Fault.ACCOUNT, Fault.MODEL, Fault.REQUEST, Fault.PROMPT_TOO_LONG]
-)
-def test_faults_that_are_never_tried_again(fault):
-    assert not RETRY_WAITS.get(fault)
-
-
-def test_the_waits_grow_and_end():
-    for waits in RETRY_WAITS.values():
-        assert list(waits) == sorted(waits)
-        assert waits[0] > 0
-        assert 1 <= len(waits) <= 4
-        assert sum(waits) <= 10
+@pytest.mark.parametrize("waits", [rule.waits for rule in RULES if rule.waits])
+def test_the_waits_grow_and_end(waits):
+    assert list(waits) == sorted(waits)
+    assert waits[0] > 0
+    assert 1 <= len(waits) <= 4
+    assert sum(waits) <= 10
 
 
 @given(code=st.text(max_size=8) | st.sampled_from(sorted(ROWS)), status=st.integers(0, 999))

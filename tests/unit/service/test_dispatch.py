@@ -17,11 +17,10 @@ from tests.fakes import Queue, Workshop, serve_out, settle
 pytestmark = pytest.mark.anyio
 
 UNREACHABLE = errors.UpstreamUnreachable("no connection")
-INTERNAL, OVERLOADED, RATE = [0.5, 1.0], [1.0, 2.0, 4.0], [0.5, 1.0, 2.0, 4.0]
+INTERNAL, OVERLOADED = [0.5, 1.0], [1.0, 2.0, 4.0]
 FAULTS = [
     (failed(Fault.INTERNAL), errors.UpstreamBroken, INTERNAL),
     (failed(Fault.OVERLOADED, "1305", 429), errors.UpstreamOverloaded, OVERLOADED),
-    (failed(Fault.RATE, "1302", 429), errors.UpstreamRateLimited, RATE),
     (UNREACHABLE, errors.UpstreamUnreachable, INTERNAL),
     (failed(Fault.ACCOUNT, "1113", 429), errors.AccountUnusable, []),
     (failed(Fault.CONTENT, "1301", 400), errors.ContentRefused, []),
@@ -39,7 +38,8 @@ async def test_a_picture_is_called_for_once_downloaded_once_and_told():
     assert [(account.name, plan.prompt) for account, plan in shop.upstream.calls] == [("main", "a fox")]
     assert shop.source.urls == ["https://cdn.z.ai/fox.png"]
     assert (picture.paid.request_id, picture.size) == ("request-fox", "1280x1280")
-    assert shop.observer.told == [("picture_paid", "main", "glm-image", 2.0), ("picture_delivered", "glm-image")]
+    assert shop.observer.all("picture_paid") == [["main", "glm-image", 2.0]]
+    assert shop.observer.all("picture_delivered") == [["glm-image"]]
     assert shop.clock.slept == []
 
 
@@ -102,25 +102,78 @@ async def test_a_slot_comes_back_however_a_call_ends(end):
     shop = Workshop(*[end] * 5, max_wait=0.05)
     await asyncio.gather(shop.make(), return_exceptions=True)
     shop.upstream.ends = []
+    shop.clock.seconds += 3601  # an account without balance is left alone for an hour
     await shop.make()
     assert shop.observer.waiting == 0
 
 
-async def test_waiting_for_another_try_holds_no_slot():
-    shop = Workshop(failed(Fault.RATE, "1302", 429))
-    asleep, wake = asyncio.Event(), asyncio.Event()
+RATE = failed(Fault.RATE, "1302", 429)
+EMPTY = failed(Fault.ACCOUNT, "1113", 429)
+WRONG_KEY = failed(Fault.ACCOUNT, "401", 401)
 
-    async def sleep(_):
-        asleep.set()
-        await wake.wait()
 
-    shop.clock.sleep = sleep
+async def test_an_account_with_too_many_calls_is_asked_again_later_and_its_picture_keeps_its_place():
+    shop = Workshop(RATE, RATE)
     first = asyncio.create_task(shop.make(prompt="first"))
-    await asleep.wait()
-    await shop.make(prompt="second")
-    wake.set()
-    await first
-    assert [plan.prompt for _, plan in shop.upstream.calls] == ["first", "second", "first"]
+    await settle(1)
+    second = asyncio.create_task(shop.make(prompt="second"))
+    await asyncio.gather(first, second)
+    assert [plan.prompt for _, plan in shop.upstream.calls] == ["first"] * 3 + ["second"]
+    assert shop.clock.slept == [0.5, 1.0]
+
+
+async def test_an_account_that_has_too_many_calls_for_ever_is_given_up_when_the_queue_is():
+    shop = Workshop(*[RATE] * 20, max_wait=20)
+    with pytest.raises(errors.UpstreamRateLimited):
+        await shop.make()
+    assert shop.clock.slept[:5] == [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert len(shop.upstream.calls) == 6
+    assert shop.progress.times_sent == 0
+
+
+async def test_an_account_without_balance_is_asked_once_and_no_client_sees_it():
+    shop = Workshop(EMPTY, accounts=[an_account("empty"), an_account("full")])
+    for _ in range(5):
+        await shop.make()
+    assert [account.name for account, _ in shop.upstream.calls] == ["empty"] + ["full"] * 5
+    [[name, park]] = shop.observer.all("account_parked")
+    assert (name, park.code) == ("empty", "1113")
+    shop.clock.seconds += 3601
+    await shop.make()
+    await shop.make()
+    assert "empty" in [account.name for account, _ in shop.upstream.calls[-2:]]
+
+
+async def test_a_wrong_key_is_never_used_again_and_its_account_is():
+    first, second = an_account("first", account="both"), an_account("second", account="both", fingerprint="other")
+    shop = Workshop(WRONG_KEY, accounts=[first, second])
+    for _ in range(3):
+        await shop.make()
+    shop.clock.seconds += 10 * 86_400
+    await shop.make()
+    assert [account.name for account, _ in shop.upstream.calls] == ["first"] + ["second"] * 4
+
+
+async def test_when_no_account_is_left_those_who_wait_hear_why():
+    shop = Workshop(EMPTY)
+    shop.upstream.gate.clear()
+    tasks = [asyncio.create_task(shop.make()) for _ in range(3)]
+    await settle()
+    shop.upstream.gate.set()
+    await settle()
+    await shop.slots.tend()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(end, errors.AccountUnusable) and "no balance" in end.message for end in ends)
+    assert len(shop.upstream.calls) == 1
+    with pytest.raises(errors.AccountUnusable):
+        await shop.make()
+    assert len(shop.upstream.calls) == 1
+
+
+async def test_a_model_that_no_account_makes_is_refused_at_once():
+    shop = Workshop(accounts=[an_account(models=frozenset({"cogview-4-250304"}))])
+    with pytest.raises(errors.AccountUnusable):
+        await shop.make()
 
 
 async def test_downloading_holds_no_slot():
@@ -181,9 +234,9 @@ async def test_first_come_first_served():
 async def test_who_waits_too_long_is_refused_and_leaves_no_trace():
     queue = Queue(max_wait=0.05, max_length=1)
     holder, waiter = queue.enter("holder", "waiter")
-    with pytest.raises(errors.QueueTimedOut, match=r"0\.05 seconds"):
+    with pytest.raises(errors.QueueTimedOut, match="in time"):
         await waiter
-    with pytest.raises(errors.QueueTimedOut, match=r"0\.05 seconds"):
+    with pytest.raises(errors.QueueTimedOut, match="in time"):
         await queue.hold("another")  # the only place in the queue is free again
     assert queue.observer.waiting == 0
     queue.release["holder"].set()
@@ -200,7 +253,7 @@ async def test_one_too_many_is_refused_at_once():
     holder, leaver, stayer = queue.enter("holder", "leaver", "stayer")
     await settle()
     [late] = queue.enter("late")
-    with pytest.raises(errors.QueueTimedOut, match="Too many"):
+    with pytest.raises(errors.QueueTimedOut, match="So many"):
         await asyncio.wait_for(late, 1)
     leaver.cancel()
     await settle()
@@ -208,7 +261,6 @@ async def test_one_too_many_is_refused_at_once():
     await settle()
     await serve_out(queue, [holder, stayer, newcomer], ["holder", "stayer", "newcomer"])
     assert queue.served == ["holder", "stayer", "newcomer"]
-    assert queue.observer.most_waiting == 2
 
 
 async def test_a_queue_without_places_still_serves_who_need_not_wait():
@@ -226,7 +278,7 @@ async def test_a_queue_without_places_still_serves_who_need_not_wait():
 async def test_a_waiter_who_leaves_with_the_slot_already_handed_over_gives_it_to_the_next():
     queue = Queue()
     async with AsyncExitStack() as held:
-        await held.enter_async_context(queue.slots.one(queue.observer))
+        await held.enter_async_context(queue.one(object()))
         leaver, stayer = queue.enter("leaver", "stayer")
         await settle()
         await held.aclose()  # the leaver is about to wake up with the slot
@@ -273,7 +325,7 @@ def test_no_interleaving_loses_or_doubles_a_slot(concurrency, steps):
     queue, holding = Queue(concurrency), []
 
     async def hold(ticks):
-        async with queue.slots.one(queue.observer):
+        async with queue.one(object()):
             holding.append(ticks)
             assert len(holding) <= concurrency
             try:

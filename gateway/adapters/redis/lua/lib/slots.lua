@@ -12,6 +12,7 @@
 -- seq; pace, ms). Beside them, named by what they hold: held:<owner>, calls:<account> (sets of tickets), line:<project>
 -- (zset ticket -> seq).
 
+local MOST_TIES = 100
 local STEP = 60000 -- ms: a limit that was learned grows by one in so much time
 
 local function open_slots(keys, owner, seats)
@@ -157,14 +158,26 @@ local function hand(at, project, start, seat)
   return one
 end
 
+-- Gives the project whose turn it is, and its start tag: of those that start together, the one that waits longest.
+local function next_project(at)
+  local first = redis.call('ZRANGE', at.turns, 0, 0, 'WITHSCORES')
+  if not first[1] then return nil end
+  local best, oldest = nil, nil
+  for _, project in ipairs(redis.call('ZRANGEBYSCORE', at.turns, first[2], first[2], 'LIMIT', 0, MOST_TIES)) do
+    local seq = tonumber(redis.call('ZRANGE', line_of(at, project), 0, 0, 'WITHSCORES')[2])
+    if not best or seq < oldest then best, oldest = project, seq end
+  end
+  return best, tonumber(first[2])
+end
+
 -- Hands out what is free; tells other owners on their channel, and gives [ticket, seat, seq] for each of this owner.
 local function serve(at, channel)
   local mine = {}
   while true do
-    local first = redis.call('ZRANGE', at.turns, 0, 0, 'WITHSCORES')
-    local seat = first[1] and next_seat(at)
+    local project, start = next_project(at)
+    local seat = project and next_seat(at)
     if not seat then return mine end
-    local one = hand(at, first[1], tonumber(first[2]), seat)
+    local one = hand(at, project, start, seat)
     if one.owner == at.owner then
       mine[#mine + 1] = {one.id, one.seat, exact(one.seq)}
     else
