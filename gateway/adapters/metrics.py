@@ -38,16 +38,7 @@ class Metrics:
         self.store_failures = Counter(
             "glm_gateway_store_failures", "What the picture store could not do.", ["operation"], registry=registry
         )
-        self.queued = Gauge("glm_gateway_queued_pictures", "Pictures that wait for a slot.", registry=registry)
-        self.queue_length = Gauge(
-            "glm_gateway_queue_length", "Pictures that wait for a slot, of all replicas.", ["model"], registry=registry
-        )
-        self.queue_seconds = Histogram(
-            "glm_gateway_queue_seconds", "Wait for a slot.", ["model"], buckets=SECONDS, registry=registry
-        )
-        self.parked = Gauge(
-            "glm_gateway_upstream_parked", "1 while a key is left alone.", ["upstream", "model"], registry=registry
-        )
+        self.queue = QueueMetrics(registry)
         self.ledger_backlog = Gauge(
             "glm_gateway_ledger_backlog", "Usage records that wait for the database.", registry=registry
         )
@@ -76,6 +67,22 @@ class Metrics:
     def render(self) -> bytes:
         """Write all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class QueueMetrics:
+    """What waits for slots, and which keys of accounts are left alone."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.waiting = Gauge("glm_gateway_queued_pictures", "Pictures that wait for a slot.", registry=registry)
+        self.length = Gauge(
+            "glm_gateway_queue_length", "Pictures that wait for a slot, of all replicas.", ["model"], registry=registry
+        )
+        self.seconds = Histogram(
+            "glm_gateway_queue_seconds", "Wait for a slot.", ["model"], buckets=SECONDS, registry=registry
+        )
+        self.parked = Gauge(
+            "glm_gateway_upstream_parked", "1 while a key is left alone.", ["upstream", "model"], registry=registry
+        )
 
 
 class _Followed(Collector):

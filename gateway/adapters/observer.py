@@ -55,11 +55,11 @@ class MetricsAndLog:
 
     def queued(self, change: int) -> None:
         """Follow the length of the queue."""
-        self._metrics.queued.inc(change)
+        self._metrics.queue.waiting.inc(change)
 
     def waited(self, model: str, seconds: float) -> None:
         """Observe how long a picture waited for its slot."""
-        self._metrics.queue_seconds.labels(model).observe(seconds)
+        self._metrics.queue.seconds.labels(model).observe(seconds)
 
     def account_parked(self, account: Account, park: Park) -> None:
         """Log that an account is left alone, and why."""
@@ -70,11 +70,11 @@ class MetricsAndLog:
 
     def queue_looked_at(self, model: str, tended: Tended) -> None:
         """Show how long a queue is and which accounts are left alone, as all replicas see it."""
-        self._metrics.queue_length.labels(model).set(tended.length)
+        self._metrics.queue.length.labels(model).set(tended.length)
         parked = {park.seat: park.code for park in tended.parked}
         known = self._parked.setdefault(model, set())
         for seat in known | parked.keys():
-            self._metrics.parked.labels(seat, model).set(seat in parked)
+            self._metrics.queue.parked.labels(seat, model).set(seat in parked)
         known |= parked.keys()
 
     def ledger_backlog(self, lines: int) -> None:

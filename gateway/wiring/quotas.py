@@ -15,6 +15,7 @@ from gateway.adapters.redis.collector import Collector
 from gateway.adapters.redis.events import RedisUsageStream
 from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.heartbeat import Heartbeat
+from gateway.adapters.redis.links import Topology
 from gateway.adapters.redis.names import ModelNames, Names, Tagged
 from gateway.adapters.redis.quota import RedisQuotas
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
@@ -61,15 +62,8 @@ async def open_quotas(
 ) -> AsyncGenerator[Quotas]:
     """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers."""
     owner, zone = secrets.token_hex(8), ZoneInfo(settings.quota.timezone)
-    scripts, topology = Scripts(redis, observer.crashed), await redis.topology()
-    store = RedisQuotas(
-        scripts,
-        owner,
-        zone,
-        lease=settings.quota.lease,
-        deadline=settings.redis.reserve_deadline or (FAILOVER_DEADLINE if topology.fails_over else DEADLINE),
-        wait_replicas=settings.redis.wait_replicas if settings.redis.wait_replicas >= 0 else int(topology.replicated),
-    )
+    scripts = Scripts(redis, observer.crashed)
+    store = _quota_store(settings, scripts, owner, await redis.topology())
     observer.follow_unconfirmed(lambda: store.unconfirmed)
     ledger, spool = SqlLedger(engine), DiskSpool(settings.data_dir / "spool")
     stream = RedisUsageStream(scripts, owner, set_aside=observer.line_set_aside)
@@ -82,11 +76,7 @@ async def open_quotas(
     slots = RedisSlots(
         scripts, owner, lease=lease, longest=settings.queue.max_length, longest_call=settings.longest_call
     )
-
-    def places() -> list[Tagged]:
-        return [*map(Names, tuple(store.shards)), *map(ModelNames, tuple(slots.models))]
-
-    with Heartbeat(url, owner, places, observer.crashed, lease=lease):
+    with Heartbeat(url, owner, lambda: _places(store, slots), observer.crashed, lease=lease):
         backlog = Backlog(settings.ledger.max_backlog, observer)
         settlements = Settlements(store, spool, backlog, observer, outbox, refill)
         async with settling(settlements, Metering(stream, ledger, backlog, observer), outbox, observer):
@@ -104,6 +94,22 @@ async def open_quotas(
                 slots=slots,
             )
             await errands.drain(GIVE_BACK_SECONDS)
+
+
+def _quota_store(settings: Settings, scripts: Scripts, owner: str, topology: Topology) -> RedisQuotas:
+    return RedisQuotas(
+        scripts,
+        owner,
+        ZoneInfo(settings.quota.timezone),
+        lease=settings.quota.lease,
+        deadline=settings.redis.reserve_deadline or (FAILOVER_DEADLINE if topology.fails_over else DEADLINE),
+        wait_replicas=settings.redis.wait_replicas if settings.redis.wait_replicas >= 0 else int(topology.replicated),
+    )
+
+
+def _places(store: RedisQuotas, slots: RedisSlots) -> list[Tagged]:
+    """Say where this replica's leases are."""
+    return [*map(Names, tuple(store.shards)), *map(ModelNames, tuple(slots.models))]
 
 
 @asynccontextmanager

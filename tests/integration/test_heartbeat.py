@@ -21,12 +21,12 @@ def test_a_beat_that_fails_is_told_and_is_not_the_last(server):
     url, node = server
     crashes, broken = [], [True]
 
-    def shards():
+    def places():
         if broken:
             raise RuntimeError("a defect")
-        return [SHARD]
+        return [Names(SHARD)]
 
-    with Heartbeat(url, "owner", shards, crashes.append, lease=1.2):
+    with Heartbeat(url, "owner", places, crashes.append, lease=1.2):
         wait_until(lambda: len(crashes) >= 2, what="the failed beats")
         assert node.ask("ZSCORE", OWNERS, "owner") is None
         broken.clear()

@@ -171,6 +171,7 @@ async def test_what_was_taken_is_told():
     told = [(room.subject, room.limit, room.value, room.used) for room in generation.rooms]
     key, project = "key.abcDEF012345", "project.proj_default"
     assert told == [(key, Limit.IMAGES_PER_DAY, 10, 4), (project, Limit.REQUESTS_PER_MINUTE, 3, 1)]
+    await generation.all()
 
 
 REFUSALS = [
@@ -202,6 +203,7 @@ async def test_the_watermark_may_be_left_out_where_operator_or_key_allow_it(by_o
     if not by_operator:  # what one key may do, the next one may not
         with pytest.raises(errors.InvalidValue, match="watermark_enabled"):
             await studio.start(watermark_enabled=False)
+    await generation.all()
 
 
 async def test_while_pictures_cannot_be_kept_nothing_is_taken_from_the_limits():
