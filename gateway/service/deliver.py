@@ -64,6 +64,12 @@ class Deliver:
         content = await self._open(order, picture.image)
         return Delivery(picture=picture, url=self._links.make(content.file, origin), content=content)
 
+    def link(self, picture: Picture, origin: str) -> str:
+        """Make a new URL of a picture as it was made, without opening it; the upstream's own where it was not kept."""
+        if picture.image is None:
+            return picture.paid.url
+        return self._links.make(PictureFile.of(picture.image, None), origin)
+
     async def linked(self, name: str, expires: str, signature: str) -> tuple[StoredPicture, int]:
         """Open what a URL of ours names, and tell the seconds that the URL has left.
 

@@ -17,6 +17,7 @@ from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.heartbeat import Heartbeat
 from gateway.adapters.redis.quota import RedisQuotas
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
+from gateway.adapters.redis.tasks import RedisJobRecords
 from gateway.adapters.spool import DiskSpool
 from gateway.adapters.sql.installation import is_first_to_open
 from gateway.adapters.sql.ledger import SqlLedger
@@ -48,6 +49,7 @@ class Quotas:
     scripts: Scripts
     store: RedisQuotas
     flights: RedisFlights
+    records: RedisJobRecords
     refill: Refill
     reservations: Reservations
 
@@ -89,6 +91,7 @@ async def open_quotas(
                 scripts=scripts,
                 store=store,
                 flights=RedisFlights(scripts),
+                records=RedisJobRecords(scripts),
                 refill=refill,
                 reservations=reservations,
             )
