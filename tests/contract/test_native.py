@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -102,6 +103,24 @@ def test_the_documentations_curl_example_works(gateway, simulator, tmp_path):
     assert list(answer) == ["created", "data", "id", "request_id"]
     assert list(answer["data"][0]) == ["url"]
     assert simulator.images()[0]["prompt"] == prompt
+
+
+def blocks(kind):
+    """The examples of the README's section on this path, to be pasted."""
+    readme = (servers.ROOT / "README.md").read_text("utf-8")
+    section = readme.partition("## Clients of Zhipu's own API\n")[2].partition("\n## ")[0]
+    return re.findall(f"```{kind}\n(.*?)```", section, re.DOTALL)
+
+
+@pytest.mark.parametrize(("kind", "command"), [("python", [sys.executable, "-c"]), ("sh", ["sh", "-c"])])
+def test_the_readmes_examples_can_be_pasted(gateway, simulator, kind, command):
+    [example] = blocks(kind)
+    example = example.replace("http://127.0.0.1:8000", gateway.url).replace("sk-glm-...", gateway.key)
+    env = servers.environment(NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")
+    ran = subprocess.run([*command, example], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert f"{gateway.url}/v1/images/files/" in ran.stdout
+    assert simulator.images()[0]["prompt"] == "a red fox in the snow"
 
 
 def test_the_older_sdk_gets_its_pictures(gateway, simulator):
