@@ -16,7 +16,7 @@ from gateway.api.native_errors import BASE, error_body
 from gateway.api.native_schema import Finding, Link, Made, NativeError, Submitted, TaskBody, errors
 from gateway.api.schema import read_body
 from gateway.api.services import Services
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, PictureLost
 from gateway.domain.image import ContentWarning, Picture
 from gateway.domain.native import native_request
 from gateway.service.deliver import Handover
@@ -47,8 +47,12 @@ async def async_result(request: Request[Any, Any, Any], task_id: str) -> TaskBod
     """Say how far a task of the key's project is, whichever replica runs it; a picture gets a new URL each time."""
     services: Services = request.app.state.services
     task = await services.tasks(request.state.caller, task_id)
-    if task.picture is not None:
-        return _success(task_id, task, task.picture, services.deliver.link(task.picture, origin_of(request)))
+    try:
+        if task.picture is not None:
+            url = await services.deliver.link(task.picture, origin_of(request))
+            return _success(task_id, task, task.picture, url)
+    except PictureLost as lost:
+        return _failure(task_id, task, lost)
     if task.failure is not None:
         return _failure(task_id, task, task.failure)
     return TaskBody(id=task_id, model=task.model, request_id=task_id, task_status="PROCESSING")

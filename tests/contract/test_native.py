@@ -377,6 +377,16 @@ def test_a_failed_task_says_why(gateway, simulator):
     assert "image_result" not in answer
 
 
+def test_a_task_whose_picture_was_removed_fails(gateway):
+    _, _, task = asked(gateway, {"prompt": "a cat"}, path=ASYNC)
+    url = ended(gateway, task["id"])["image_result"][0]["url"]
+    name = url.partition("?")[0].rpartition("/")[2].removesuffix(".png")
+    [stored] = (gateway.data_dir / "store").rglob(name)
+    stored.unlink()
+    status, answer = polled(gateway, task["id"])
+    assert (status, answer["task_status"], answer["error"]["code"]) == (200, "FAIL", "1234")
+
+
 def test_a_task_is_its_projects(gateway):
     _, _, task = asked(gateway, {"prompt": "a cat"}, path=ASYNC)
     name = f"other-{time.time_ns()}"
