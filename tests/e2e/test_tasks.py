@@ -101,7 +101,7 @@ def test_a_task_that_was_paid_by_a_dead_replica_succeeds(tmp_path):
     with servers.simulator(tmp_path) as slow, fleets.fleet(tmp_path, slow, 2, GLM_GATEWAY_QUOTA__LEASE="2") as running:
         key_id, secret = running.key()
         doomed, other = running.gateways
-        slow.fault("slow_cdn", seconds=8, times=1)
+        slow.fault("slow_cdn", seconds=40, times=1)
         task = submitted(doomed, "paid by the dead", secret)
         wait_until(lambda: slow.stats()["images"] == 1, what="the paid picture")
         wait_until(lambda: state(running, task) == "fetched", what="the receipt")
