@@ -3,20 +3,22 @@
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime, timedelta, timezone
 
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
-from gateway.api import files, images, models, openapi, ops
-from gateway.api.errors import on_defect, on_failure, on_http_exception
+from gateway.api import files, images, models, native, openapi, ops
 from gateway.api.middleware import Edge
+from gateway.api.native_errors import is_native, on_defect, on_failure, on_http_exception
 from gateway.api.services import Services
 from gateway.domain.errors import GatewayError
 from gateway.settings import Settings
 
 OpenServices = Callable[[Settings], AbstractAsyncContextManager[Services]]
+BEIJING = timezone(timedelta(hours=8))
 # What a page may read of an answer (design.md section 5).
 EXPOSED = [
     *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", "x-should-retry", "etag"),
@@ -28,6 +30,9 @@ ROUTES = (
     images.generations,
     images.edits,
     images.variations,
+    native.generations,
+    native.async_generations,
+    native.async_result,
     files.picture,
     models.list_models,
     models.retrieve_model,
@@ -70,6 +75,9 @@ def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
     return CORSConfig(allow_origins=list(origins), expose_headers=EXPOSED)
 
 
-def new_request_id() -> str:
-    """Make a request id of OpenAI's form; it says nothing about any other."""
+def new_request_id(path: str) -> str:
+    """Make a request id of OpenAI's form, or on GLM's own path of GLM's: the time in Beijing, and 16 hex digits."""
+    if is_native(path):
+        now = datetime.now(BEIJING)  # noqa: TID251 - the start of a name, and no measurement
+        return f"{now:%Y%m%d%H%M%S}{secrets.token_hex(8)}"
     return f"req_{secrets.token_hex(16)}"

@@ -11,6 +11,7 @@ import pybase64
 from gateway.domain.image import Change, ContentWarning, ImageOrder
 from gateway.domain.mapping import ANSWER_QUALITY
 from gateway.service.deliver import Delivery
+from gateway.service.generation import Generation
 from gateway.service.picture_ports import StoredPicture
 
 # GLM reports no tokens: zeros are honest, and clients fail without the whole object (section 8, trap 6).
@@ -143,6 +144,21 @@ def content_filter(warnings: Sequence[ContentWarning]) -> dict[str, Any]:
     """Pass on GLM's warnings about the content, where it gave some."""
     said = [{"role": warning.role, "level": warning.level} for warning in warnings]
     return {"content_filter": said} if said else {}
+
+
+def cache_headers(generation: Generation) -> dict[str, str]:
+    """Say where the pictures come from (design.md section 5, "Response headers")."""
+    headers: dict[str, str] = {"x-glm-cache": generation.cache}
+    if generation.age is not None:
+        headers["age"] = str(generation.age)
+    if generation.queue_ms is not None:
+        headers["x-glm-queue-ms"] = str(generation.queue_ms)
+    return {**headers, **replay_headers(generation)}
+
+
+def replay_headers(generation: Generation) -> dict[str, str]:
+    """Say so when a request repeats another one."""
+    return {"idempotent-replayed": "true"} if generation.replayed else {}
 
 
 def change_headers(order: ImageOrder) -> dict[str, str]:

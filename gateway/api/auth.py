@@ -7,13 +7,34 @@ from litestar.handlers import BaseRouteHandler
 
 from gateway.api.services import Services
 from gateway.domain.addresses import Address, Networks, client_address
+from gateway.domain.errors import InvalidKey
+
+DOTS_OF_A_JWT = 2  # header.payload.signature; our own keys have none
 
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Guard: put the Caller into the connection's state, or raise MissingKey, InvalidKey or AddressNotAllowed."""
+    await _admit(connection, presented_key(connection))
+
+
+async def require_raw_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Guard of GLM's own path, where a key may come without `Bearer` too; a JWT made of a key is refused: InvalidKey.
+
+    To check its signature we would need the key itself, and only digests are kept (design.md section 6).
+    """
+    secret = presented_key(connection) or connection.headers.get("authorization", "").strip()
+    if secret.count(".") == DOTS_OF_A_JWT:
+        raise InvalidKey(
+            "This gateway takes its keys as they are, and no JWT made of one. With zai-sdk and zhipuai pass "
+            "disable_token_cache=True (their default); other clients send 'Authorization: Bearer sk-glm-...'.",
+        )
+    await _admit(connection, secret or None)
+
+
+async def _admit(connection: ASGIConnection[Any, Any, Any, Any], secret: str | None) -> None:
     services: Services = connection.app.state.services
     address = client_of(connection, services.trusted_proxies)
-    connection.state.caller = await services.authenticate(presented_key(connection), address)
+    connection.state.caller = await services.authenticate(secret, address)
 
 
 def client_of(connection: ASGIConnection[Any, Any, Any, Any], trusted: Networks) -> Address | None:

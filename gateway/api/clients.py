@@ -6,7 +6,9 @@ from typing import Any, TypeVar
 
 from litestar import Request
 
+from gateway.api.limits import given_back
 from gateway.domain.errors import ClientLeft
+from gateway.service.generation import Generation
 
 Result = TypeVar("Result")
 
@@ -28,6 +30,18 @@ async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, 
         working.cancel()
         leaving.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def answered(
+    request: Request[Any, Any, Any], generation: Generation, answer: Coroutine[Any, Any, Result]
+) -> Result:
+    """Wait for the answer of a generation; a client that hangs up is noted as gone."""
+    request.state.rooms = given_back(generation.rooms, generation.order.n)  # for the answer if no picture comes
+    try:
+        return await while_connected(request, answer)
+    except ClientLeft:
+        generation.left()
+        raise
 
 
 async def _leaving(request: Request[Any, Any, Any]) -> None:

@@ -56,6 +56,7 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.RetiredEndpoint: Wire(410),
     failures.IdempotencyKeyReused: Wire(400, code="idempotency_key_reuse", headers=NO_RETRY),
     failures.ModelNotFound: Wire(404, code="model_not_found"),
+    failures.TaskNotFound: Wire(404, code="task_not_found"),
     failures.ContentRefused: Wire(400, "image_generation_user_error", "content_policy_violation"),
     failures.UpstreamRejected: Wire(400, code="invalid_value"),
     failures.NameTaken: Wire(400, code="name_taken"),

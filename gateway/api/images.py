@@ -10,15 +10,14 @@ from litestar.response import Stream
 from gateway.api import answers
 from gateway.api.asked import asked_of
 from gateway.api.auth import require_key
-from gateway.api.clients import while_connected
+from gateway.api.clients import answered
 from gateway.api.errors import error_object
 from gateway.api.files import origin_of
 from gateway.api.limits import given_back, limit_headers
 from gateway.api.schema import errors, image_request, read_body
 from gateway.api.services import Services
-from gateway.domain.errors import ClientLeft, GatewayError, RetiredEndpoint, UnsupportedEndpoint
+from gateway.domain.errors import GatewayError, RetiredEndpoint, UnsupportedEndpoint
 from gateway.service.deliver import Delivery, Handover
-from gateway.service.generation import Generation
 
 REFUSALS = errors(400, 401, 404, 413, 429, 500, 502, 503, 504)
 
@@ -34,15 +33,10 @@ async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
     body = read_body(content)
     asked = asked_of(request, content)
     generation = await services.generate(request.state.caller, image_request(body), asked)
-    request.state.rooms = given_back(generation.rooms, generation.order.n)  # for the answer if no picture comes
     echo = {name: body[name] for name in ("safety_identifier",) if name in body}
     handover = Handover(services.deliver, generation, origin_of(request))
-    try:
-        answer = event_stream if generation.order.stream else json_answer
-        return await while_connected(request, answer(handover, echo))
-    except ClientLeft:
-        generation.left()
-        raise
+    answer = event_stream if generation.order.stream else json_answer
+    return await answered(request, generation, answer(handover, echo))
 
 
 async def json_answer(handover: Handover, echo: dict[str, str]) -> Stream:
@@ -56,7 +50,7 @@ async def json_answer(handover: Handover, echo: dict[str, str]) -> Stream:
     )
     lost = generation.order.n - len(answer.pictures)
     limits = limit_headers(given_back(generation.rooms, lost))
-    headers = {**answer.headers(), **cache_headers(generation), **limits}
+    headers = {**answer.headers(), **answers.cache_headers(generation), **limits}
     return Stream(answer.pieces(), media_type="application/json", headers=headers)
 
 
@@ -74,18 +68,6 @@ async def variations() -> None:
     raise RetiredEndpoint("This endpoint has been retired. Use POST /v1/images/generations.")
 
 
-def cache_headers(generation: Generation) -> dict[str, str]:
-    """Say where the pictures come from (design.md section 5, "Response headers")."""
-    headers: dict[str, str] = {"x-glm-cache": generation.cache}
-    if generation.age is not None:
-        headers["age"] = str(generation.age)
-    if generation.replayed:
-        headers["idempotent-replayed"] = "true"
-    if generation.queue_ms is not None:
-        headers["x-glm-queue-ms"] = str(generation.queue_ms)
-    return headers
-
-
 async def event_stream(handover: Handover, echo: dict[str, str]) -> Stream:
     """Answer with events; a failure before the first event or heartbeat is a plain HTTP error."""
     generation, pictures = handover.generation, handover.each()
@@ -98,7 +80,7 @@ async def event_stream(handover: Handover, echo: dict[str, str]) -> Stream:
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **answers.change_headers(generation.order)}
     headers |= limit_headers(generation.rooms)
     if done:
-        headers |= cache_headers(generation)
+        headers |= answers.cache_headers(generation)
         headers["x-glm-size"] = answers.size_of(generation.order, first.result())
     events = _events(handover, echo, first, pictures)
     return Stream(events, media_type="text/event-stream", headers=headers)

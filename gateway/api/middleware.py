@@ -10,7 +10,7 @@ from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from gateway.api.errors import encode_defect
+from gateway.api.native_errors import encode_defect
 
 RequestFinished = Callable[[str, int, float], None]
 _SLASHES = re.compile(r"/{2,}")
@@ -31,9 +31,9 @@ def request_id_of(request: Request[Any, Any, Any]) -> str:
 
 
 class Edge:
-    """The outermost ASGI layer; what is in it holds for 404s and crashes too."""
+    """The outermost ASGI layer; what is in it holds for 404s and crashes too. `new_id` makes an id for a path."""
 
-    def __init__(self, app: ASGIApp, new_id: Callable[[], str], finished: RequestFinished) -> None:
+    def __init__(self, app: ASGIApp, new_id: Callable[[str], str], finished: RequestFinished) -> None:
         self._app = app
         self._new_id = new_id
         self._finished = finished
@@ -43,15 +43,16 @@ class Edge:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        await _Exchange(scope, send, self._new_id()).run(self._app, receive, self._finished)
+        path = canonical_path(scope["path"])
+        exchange = _Exchange({**scope, "path": path, "raw_path": path.encode()}, send, self._new_id(path))
+        await exchange.run(self._app, receive, self._finished)
 
 
 class _Exchange:
     """One request and its answer."""
 
     def __init__(self, scope: HTTPScope, send: Send, request_id: str) -> None:
-        path = canonical_path(scope["path"])
-        self._scope = cast("HTTPScope", {**scope, "path": path, "raw_path": path.encode(), "request_id": request_id})
+        self._scope = cast("HTTPScope", {**scope, "request_id": request_id})
         self._send = send
         self._request_id = request_id
         self._started = perf_counter()
@@ -83,7 +84,7 @@ class _Exchange:
         await self._send(message)
 
     async def _answer_defect(self) -> None:
-        content = encode_defect()
+        content = encode_defect(self._scope["path"])
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
         await self.send({"type": "http.response.start", "status": 500, "headers": headers})
         await self._send({"type": "http.response.body", "body": content, "more_body": False})

@@ -11,9 +11,16 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from gateway import __version__
+from gateway.api.native_errors import BASE
+from gateway.api.native_schema import native_body
 from gateway.api.schema import generation_body
 
-GENERATIONS = "/v1/images/generations"
+# The routes that read their bodies by themselves.
+BODIES = {
+    "/v1/images/generations": generation_body,
+    f"{BASE}/images/generations": native_body,
+    f"{BASE}/async/images/generations": native_body,
+}
 
 
 def serve_document(routes: Sequence[HTTPRouteHandler]) -> HTTPRouteHandler:
@@ -31,7 +38,7 @@ def serve_document(routes: Sequence[HTTPRouteHandler]) -> HTTPRouteHandler:
 
 
 def _document(routes: Sequence[HTTPRouteHandler]) -> bytes:
-    """Let an application that serves nothing describe the routes, and add the body that one of them reads by itself."""
+    """Let an application that serves nothing describe the routes; add the bodies that some read by themselves."""
     bearer = SecurityScheme(type="http", scheme="bearer", description="A key made with `glm-gateway keys create`.")
     config = OpenAPIConfig(
         title="GLM-Image gateway",
@@ -41,7 +48,7 @@ def _document(routes: Sequence[HTTPRouteHandler]) -> bytes:
         security=[{"key": []}],
     )
     described = Litestar(routes, openapi_config=config, logging_config=None).openapi_schema
-    generations = (described.paths or {})[GENERATIONS].post
-    if generations is not None:
-        generations.request_body = generation_body()
+    for path, body in BODIES.items():
+        if (operation := (described.paths or {})[path].post) is not None:
+            operation.request_body = body()
     return msgspec.json.encode(described.to_schema())

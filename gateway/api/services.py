@@ -11,6 +11,7 @@ from gateway.domain.image import ImageRequest
 from gateway.domain.keys import Caller
 from gateway.service.deliver import Deliver
 from gateway.service.generation import Generation
+from gateway.service.tasks import Task
 
 
 class Authenticated(Protocol):
@@ -26,6 +27,14 @@ class Generate(Protocol):
 
     async def __call__(self, caller: Caller, request: ImageRequest, asked: Asked) -> Generation:
         """Start a generation."""
+        ...
+
+
+class FindTask(Protocol):
+    """The use case that looks for a job by its id."""
+
+    async def __call__(self, caller: Caller, task_id: str) -> Task:
+        """Say how far it is, or raise TaskNotFound, QuotaStoreDown."""
         ...
 
 
@@ -53,6 +62,7 @@ class Services:
 
     authenticate: Authenticated
     generate: Generate
+    tasks: FindTask
     deliver: Deliver
     catalog: Catalog
     readiness: Callable[[], Awaitable[Readiness]]

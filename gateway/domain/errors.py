@@ -8,6 +8,7 @@ GatewayError
     UnsupportedEndpoint  RetiredEndpoint
     IdempotencyKeyReused
     ModelNotFound
+    TaskNotFound            no job of the project has this id
     ContentRefused          the upstream's safety system said no
     UpstreamRejected        the upstream refused a parameter that we let pass
     NameTaken               another key or project has this name
@@ -112,6 +113,10 @@ class IdempotencyKeyReused(InvalidRequest):
 
 class ModelNotFound(InvalidRequest):
     """No model and no alias has this name."""
+
+
+class TaskNotFound(InvalidRequest):
+    """No job of the caller's project has this id, or none any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

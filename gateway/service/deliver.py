@@ -64,6 +64,22 @@ class Deliver:
         content = await self._open(order, picture.image)
         return Delivery(picture=picture, url=self._links.make(content.file, origin), content=content)
 
+    async def link(self, picture: Picture, origin: str) -> str:
+        """Make a new URL of a picture as it was made; the upstream's own where it was only passed on.
+
+        Raises:
+            PictureLost: its bytes are gone; PictureStoreUnavailable: that cannot be told.
+        """
+        if picture.image is None:
+            return picture.paid.url
+        try:
+            content = await self._store.open(picture.image)
+        except PictureGone as gone:
+            raise PictureLost("The picture was made and is not kept any more. Ask for it again.") from gone
+        except PictureStoreDown as down:
+            raise PictureStoreUnavailable("The store of pictures cannot be read at the moment. Try again.") from down
+        return self._links.make(content.file, origin)
+
     async def linked(self, name: str, expires: str, signature: str) -> tuple[StoredPicture, int]:
         """Open what a URL of ours names, and tell the seconds that the URL has left.
 

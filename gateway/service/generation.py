@@ -103,6 +103,12 @@ class Generation:
         return replay.created if replay is not None else int(self.run.job.came.timestamp())
 
     @property
+    def job_id(self) -> str:
+        """The id under which the job is known: for a repeated request, that of the job which it repeats."""
+        replay = self.run.reservation.replay
+        return replay.job_id if replay is not None else self.run.job.line.event_id
+
+    @property
     def rooms(self) -> tuple[Room, ...]:
         """How far the limits are used."""
         return self.run.reservation.rooms

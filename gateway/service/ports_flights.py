@@ -46,6 +46,25 @@ class RunningJob:
     pictures: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownJob:
+    """What the record of a job says. `model` is the client's word for it, `end` that of its first picture.
+
+    `end` is a withdrawal while there is none, and when nobody but its leader may be told why there is none.
+    """
+
+    model: str
+    state: Literal["running", "ended", "abandoned"]
+    end: End
+
+
+class JobRecords(Protocol):
+    """The records of jobs, by their ids: 10 minutes after the end of a job, a day when an Idempotency-Key names it."""
+
+    async def find(self, project_id: str, job_id: str) -> KnownJob | None:
+        """Give what is known of a job of a project; None when there is none."""
+
+
 class FlightStore(Protocol):
     """What is known of the jobs that run, for all replicas."""
 

@@ -38,12 +38,13 @@ from gateway.service.last_uses import LastUses
 from gateway.service.links import PictureLinks
 from gateway.service.outage import QuotaOutage
 from gateway.service.slots import Slots
+from gateway.service.tasks import Tasks
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.background import end
 from gateway.wiring.generation import open_flow, planner_of
 from gateway.wiring.quotas import collecting, open_quotas
-from gateway.wiring.upstreams import open_upstreams
+from gateway.wiring.upstreams import Upstreams, open_upstreams
 
 PROBE_SECONDS = 1.5  # for each part when a probe asks whether all are well
 
@@ -126,7 +127,6 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         heard = {CHANGES: authenticate.forget, JOBS: quotas.flights.heard, CANCELS: flow.generate.cancel}
         heard |= upstreams.heard(quotas)
         await stack.enter_async_context(_working(listen(redis, heard, authenticate.forget_all)))
-        links = PictureLinks(peppers.picture_urls, settings.store.url_life, clock, settings.server.public_url)
 
         async def readiness() -> Readiness:
             state = await _readiness(redis, engine, outage, flow.jobs)
@@ -135,7 +135,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         yield Services(
             authenticate=authenticated,
             generate=flow.generate,
-            deliver=Deliver(upstreams.store, links),
+            tasks=Tasks(quotas.records),
+            deliver=_deliver(settings, peppers, upstreams, clock),
             catalog=catalog,
             readiness=readiness,
             render_metrics=metrics.render,
@@ -158,6 +159,11 @@ async def _readiness(redis: RedisClient, engine: AsyncEngine, outage: QuotaOutag
     well = not outage.away and (answers or outage.allow)
     parts = {"redis": well, "sql": known, "accepting": not jobs.closing}
     return Readiness(parts=parts, limits_off=outage.limits_off)
+
+
+def _deliver(settings: Settings, peppers: Peppers, upstreams: Upstreams, clock: SystemClock) -> Deliver:
+    links = PictureLinks(peppers.picture_urls, settings.store.url_life, clock, settings.server.public_url)
+    return Deliver(upstreams.store, links)
 
 
 def _mapping_rules(settings: Settings, peppers: Peppers) -> MappingRules:

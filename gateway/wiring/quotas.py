@@ -20,6 +20,7 @@ from gateway.adapters.redis.names import ModelNames, Names, Tagged
 from gateway.adapters.redis.quota import RedisQuotas
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.adapters.redis.slots import RedisSlots
+from gateway.adapters.redis.tasks import RedisJobRecords
 from gateway.adapters.spool import DiskSpool
 from gateway.adapters.sql.installation import is_first_to_open
 from gateway.adapters.sql.ledger import SqlLedger
@@ -51,6 +52,7 @@ class Quotas:
     scripts: Scripts
     store: RedisQuotas
     flights: RedisFlights
+    records: RedisJobRecords
     refill: Refill
     reservations: Reservations
     slots: RedisSlots
@@ -89,6 +91,7 @@ async def open_quotas(
                 scripts=scripts,
                 store=store,
                 flights=RedisFlights(scripts),
+                records=RedisJobRecords(scripts),
                 refill=refill,
                 reservations=reservations,
                 slots=slots,

@@ -181,3 +181,25 @@ async def test_parts_are_given_as_asked(size):
         parts = [part async for part in held.chunks(start, end)]
         assert b"".join(parts) == given[start:end]
         assert all(len(part) % 3 == 0 for part in parts[:-1])
+
+
+async def test_a_picture_that_was_made_before_gets_a_new_url():
+    counter = Counter()
+    await counter.store.put(FakeDownload(b"fox"))
+    first = await counter.deliver.link(a_picture(b"fox"), ORIGIN)
+    counter.clock.seconds = 1
+    assert await counter.deliver.link(a_picture(b"fox"), ORIGIN) != first
+    assert await counter.behind(first) == (b"fox", LIFE - 1)
+
+
+async def test_a_picture_that_was_only_passed_on_has_the_upstreams_url():
+    paid = a_paid_picture("one")
+    assert await Counter().deliver.link(Picture(paid=paid, image=None), ORIGIN) == paid.url
+
+
+@pytest.mark.parametrize(("down", "kind"), [(False, PictureLost), (True, PictureStoreUnavailable)])
+async def test_no_url_is_made_of_what_cannot_be_had(down, kind):
+    counter = Counter()
+    counter.store.down = down
+    with pytest.raises(kind):
+        await counter.deliver.link(a_picture(b"fox"), ORIGIN)
