@@ -39,5 +39,6 @@ def shared_gateway(tmp_path_factory, shared_simulator):
 
 @pytest.fixture
 def gateway(simulator, shared_gateway):
-    """The shared gateway in front of the healthy simulator."""
+    """The shared gateway in front of the healthy simulator, with all its accounts."""
+    shared_gateway.unpark()
     return shared_gateway

@@ -14,6 +14,10 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
+import redis
+
+from gateway.adapters.redis.embedded import EmbeddedServer
+
 ROOT = Path(__file__).parent.parent
 UPSTREAM_KEY = "0123456789abcdef0123456789abcdef.SimulatorKey1234"
 START_SECONDS = 30.0
@@ -158,6 +162,14 @@ class Gateway:
         sent = {"Authorization": f"Bearer {key or self.key}"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         return http("POST", self.url + path, body=body, headers=sent, timeout=timeout)
+
+    def unpark(self):
+        """Let all accounts be used again that refused a call, and forget what their limits taught."""
+        url = self.env.get("REDIS_URL") or EmbeddedServer(self.data_dir).url
+        with redis.Redis.from_url(url) as store:
+            for key in store.keys("g1:{up:*}:*"):
+                if key.endswith((b":parked", b":accounts")):
+                    store.delete(key)
 
     def get(self, path):
         return http("GET", self.url + path, headers={"Authorization": f"Bearer {self.key}"})

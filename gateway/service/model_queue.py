@@ -49,6 +49,7 @@ class ModelQueue:
         self._running: dict[str, Ticket] = {}
         self._entering: list[_Waiter] = []
         self._leaving: list[Gone] = []
+        self._leaves: set[asyncio.Task[None]] = set()
         self._strangers = False  # the store held more tickets than are known here when it was asked last
         self._looking = False  # a look after a pause is under way
         self.standing = Tended()
@@ -64,10 +65,12 @@ class ModelQueue:
         if seconds <= 0:
             raise _late()
         waiter = _Waiter(ticket, asyncio.get_running_loop().create_future())
-        self._waiting[ticket.id] = waiter
-        self._enter(waiter)
         try:
             async with asyncio.timeout(seconds):
+                if ticket.place and self._leaves:
+                    await asyncio.wait(self._leaves)  # what its call taught has to be known before it is let in again
+                self._waiting[ticket.id] = waiter
+                self._enter(waiter)
                 return await waiter.slot
         except BaseException as end:
             self._withdraw(waiter)
@@ -224,7 +227,9 @@ class ModelQueue:
     def _leave(self, *gone: Gone) -> None:
         self._leaving += gone
         if gone and len(self._leaving) == len(gone):
-            _ = self._errands.start(self._leave_all())
+            leave = self._errands.start(self._leave_all())
+            self._leaves.add(leave)
+            leave.add_done_callback(self._leaves.discard)
 
     async def _leave_all(self) -> None:
         """Give back what came since the event loop's last turn, until the store takes it."""

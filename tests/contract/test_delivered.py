@@ -238,6 +238,7 @@ def said(shared_simulator, shared_gateway):
     for fault in WORDS_OF_FAULTS:
         name = json.dumps(fault)
         shared_simulator.fault(**fault, prompt_contains=name)
+        shared_gateway.unpark()
         answers[name] = shared_gateway.post({"prompt": f"SECRET-PROMPT {name}", "size": SMALL})
     calls = shared_simulator.calls()
     images = shared_simulator.images()

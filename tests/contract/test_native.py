@@ -278,7 +278,6 @@ def test_a_jwt_is_told_what_to_do(gateway, scheme):
 
 ERRORS = [
     ("1301", 400, "1301", _errors.APIRequestFailedError),
-    ("1302", 429, "1302", _errors.APIReachLimitError),
     ("1113", 429, "1305", _errors.APIReachLimitError),
     ("1305", 429, "1305", _errors.APIReachLimitError),
 ]

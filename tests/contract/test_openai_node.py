@@ -37,6 +37,7 @@ def run(script, gateway):
 def pictures(shared_simulator, shared_gateway):
     """What pictures.mjs printed, and the simulator's pictures by prompt."""
     shared_simulator.reset()
+    shared_gateway.unpark()
     printed = run("pictures.mjs", shared_gateway)
     made = {}
     for picture in shared_simulator.images():
@@ -48,6 +49,7 @@ def pictures(shared_simulator, shared_gateway):
 def errors(shared_simulator, shared_gateway):
     """What errors.mjs printed, and the upstream calls by prompt."""
     shared_simulator.reset()
+    shared_gateway.unpark()
     shared_simulator.fault("moderation", prompt_contains="[refused]")
     shared_simulator.fault("no_balance", prompt_contains="[no balance]")
     shared_simulator.fault("cut", prompt_contains="[cut]")

@@ -564,7 +564,6 @@ REFUSED = Seen(status=400, type="image_generation_user_error", code="content_pol
 REJECTED = Seen(status=400, type=INVALID, code="invalid_value", final=True)
 TOO_LONG = Seen(status=400, type=INVALID, code="string_above_max_length", param="prompt", final=True)
 NO_MODEL = Seen(status=404, type=INVALID, code="model_not_found", param="model", final=True)
-LIMITED = Seen(status=429, type="rate_limit_error", code="rate_limit_exceeded", calls=5)
 BUSY = Seen(status=503, type="service_unavailable_error", code="server_is_overloaded", calls=4)
 BROKEN = Seen(status=503, code="server_error", calls=3)
 UNAVAILABLE = Seen(status=503, code="upstream_unavailable", final=True)
@@ -586,8 +585,6 @@ FAILURES = {
     "code 1210": ({"kind": "error", "code": "1210"}, REJECTED),
     "the model is unknown": ({"kind": "wrong_model"}, NO_MODEL),
     "the model is unknown at z.ai": ({"kind": "wrong_model", "code": "1214"}, NO_MODEL),
-    "concurrency persists": ({"kind": "concurrency"}, LIMITED),
-    "frequency persists": ({"kind": "frequency"}, LIMITED),
     "overload persists": ({"kind": "overloaded"}, BUSY),
     "code 1312": ({"kind": "error", "code": "1312"}, BUSY),
     "overload with a number as code": ({"kind": "int_code"}, BUSY),
@@ -638,10 +635,14 @@ def text_of(client, **asked):
 
 @pytest.fixture(scope="module")
 def outcomes(shared_simulator, shared_gateway):
-    """What came of each fault and how many upstream calls it took; all at once, because some take 17 seconds."""
+    """What came of each fault and how many upstream calls it took; all at once, because some take 17 seconds.
+
+    Those for which an account is left alone come one by one afterwards, each with the account there again.
+    """
     faults = {name: [fault] for name, (fault, *_) in (FAILURES | RECOVERIES).items()}
     faults |= {LATE_PICTURE: [SLOW], LATE_REFUSAL: [SLOW, {"kind": "moderation", "role": "assistant"}]}
     shared_simulator.reset()
+    shared_gateway.unpark()
     for name, several in faults.items():
         for fault in several:
             shared_simulator.fault(**fault, prompt_contains=f"[{name}]")
@@ -652,9 +653,13 @@ def outcomes(shared_simulator, shared_gateway):
             LATE_PICTURE: partial(text_of, patient),
             LATE_REFUSAL: partial(events_of, patient),
         }
-        with ThreadPoolExecutor(len(asks)) as pool:
-            bound = [partial(ask, prompt=f"[{name}]", size=SMALL) for name, ask in asks.items()]
-            ends = dict(zip(asks, pool.map(attempt, bound), strict=True))
+        bound = {name: partial(ask, prompt=f"[{name}]", size=SMALL) for name, ask in asks.items()}
+        parking = {name: bound.pop(name) for name, (_, seen) in FAILURES.items() if seen is UNAVAILABLE}
+        with ThreadPoolExecutor(len(bound)) as pool:
+            ends = dict(zip(bound, pool.map(attempt, bound.values()), strict=True))
+        for name, ask in parking.items():
+            shared_gateway.unpark()
+            ends[name] = attempt(ask)
     calls = Counter(body["prompt"] for body in sent(shared_simulator))
     return {name: (end, calls[f"[{name}]"]) for name, end in ends.items()}
 
@@ -723,6 +728,27 @@ def impatient(tmp_path_factory, shared_simulator):
     """A gateway that gives the upstream one second."""
     home = tmp_path_factory.mktemp("impatient")
     with servers.gateway(home, shared_simulator, GLM_GATEWAY_UPSTREAM__TIMEOUT="1") as running:
+        yield running
+
+
+@pytest.mark.parametrize("kind", ["concurrency", "frequency"])
+def test_an_account_that_takes_no_call_is_given_up_when_the_queue_is(hasty, simulator, kind):
+    simulator.fault(kind)
+    hasty.unpark()
+    with sdk(hasty) as client, pytest.raises(openai.RateLimitError) as failed:
+        client.images.generate(prompt="a fox", size=SMALL)
+    assert (failed.value.type, failed.value.code) == ("rate_limit_error", "rate_limit_exceeded")
+    assert "x-should-retry" not in failed.value.response.headers
+    assert 1 <= int(failed.value.response.headers["retry-after"]) <= 60
+    assert simulator.stats()["calls"] == 3  # at 0, 0.5 and 1.5 s
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory, shared_simulator):
+    """A gateway in which a picture waits for 2.5 seconds."""
+    with servers.gateway(
+        tmp_path_factory.mktemp("hasty"), shared_simulator, GLM_GATEWAY_QUEUE__MAX_WAIT="2.5"
+    ) as running:
         yield running
 
 

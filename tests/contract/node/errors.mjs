@@ -27,8 +27,8 @@ const mistakes = {
   variation: async () => client.images.createVariation({ image: await picture() }),
   refused: generate({ prompt: "[refused]" }),
   refusedStream: generate({ prompt: "[refused]", stream: true }),
-  noBalance: generate({ prompt: "[no balance]" }),
   cut: generate({ prompt: "[cut]" }),
+  noBalance: generate({ prompt: "[no balance]" }), // the last one: its account is left alone afterwards
 };
 
 const thrown = {};
