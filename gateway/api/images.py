@@ -13,7 +13,7 @@ from gateway.api.auth import require_key
 from gateway.api.clients import while_connected
 from gateway.api.errors import error_object
 from gateway.api.files import origin_of
-from gateway.api.limits import given_back, limit_headers
+from gateway.api.limits import limit_headers
 from gateway.api.schema import errors, image_request, read_body
 from gateway.api.services import Services
 from gateway.domain.errors import ClientLeft, GatewayError, RetiredEndpoint, UnsupportedEndpoint
@@ -34,7 +34,7 @@ async def generations(request: Request[Any, Any, Any]) -> Response[Any]:
     body = read_body(content)
     asked = asked_of(request, content)
     generation = await services.generate(request.state.caller, image_request(body), asked)
-    request.state.rooms = given_back(generation.rooms, generation.order.n)  # for the answer if no picture comes
+    request.state.generation = generation  # for the answer if no picture comes
     echo = {name: body[name] for name in ("safety_identifier",) if name in body}
     handover = Handover(services.deliver, generation, origin_of(request))
     try:
@@ -54,9 +54,7 @@ async def json_answer(handover: Handover, echo: dict[str, str]) -> Stream:
         pictures=await handover.all(),
         echo=echo,
     )
-    lost = generation.order.n - len(answer.pictures)
-    limits = limit_headers(given_back(generation.rooms, lost))
-    headers = {**answer.headers(), **cache_headers(generation), **limits}
+    headers = {**answer.headers(), **cache_headers(generation), **limit_headers(generation.rooms)}
     return Stream(answer.pieces(), media_type="application/json", headers=headers)
 
 
