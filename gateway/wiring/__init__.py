@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from gateway.service.jobs import Jobs
 from gateway.service.last_uses import LastUses
 from gateway.service.links import PictureLinks
 from gateway.service.outage import QuotaOutage
+from gateway.service.picture_ports import PictureStore
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.background import end
@@ -126,17 +127,12 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         heard = {CHANGES: authenticate.forget, JOBS: quotas.flights.heard, CANCELS: flow.generate.cancel}
         await stack.enter_async_context(_working(listen(redis, heard, authenticate.forget_all)))
         links = PictureLinks(peppers.picture_urls, settings.store.url_life, clock, settings.server.public_url)
-
-        async def readiness() -> Readiness:
-            state = await _readiness(redis, engine, outage, flow.jobs)
-            return replace(state, parts={**state.parts, "store": upstreams.store.usable()})
-
         yield Services(
             authenticate=authenticated,
             generate=flow.generate,
             deliver=Deliver(upstreams.store, links),
             catalog=catalog,
-            readiness=readiness,
+            readiness=partial(_readiness, redis, engine, upstreams.store, outage, flow.jobs),
             render_metrics=metrics.render,
             request_finished=observer.request_finished,
             trusted_proxies=settings.server.trusted_networks(),
@@ -151,11 +147,13 @@ async def _shut_down(jobs: Jobs, slots: Slots, seconds: float) -> None:
     await jobs.drain(seconds)
 
 
-async def _readiness(redis: RedisClient, engine: AsyncEngine, outage: QuotaOutage, jobs: Jobs) -> Readiness:
+async def _readiness(
+    redis: RedisClient, engine: AsyncEngine, store: PictureStore, outage: QuotaOutage, jobs: Jobs
+) -> Readiness:
     """Ask all parts at once. A Redis may answer and take no writes: the collector meets that every second."""
     answers, known = await asyncio.gather(redis.answers(PROBE_SECONDS), sql.answers(engine, PROBE_SECONDS))
     well = not outage.away and (answers or outage.allow)
-    parts = {"redis": well, "sql": known, "accepting": not jobs.closing}
+    parts = {"redis": well, "sql": known, "accepting": not jobs.closing, "store": store.usable()}
     return Readiness(parts=parts, limits_off=outage.limits_off)
 
 
