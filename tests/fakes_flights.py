@@ -38,9 +38,6 @@ class FakeFlights:
     async def left(self, reservation):
         self._tell("left", reservation)
 
-    async def back(self, reservation):
-        self._tell("back", reservation)
-
     async def waiting(self, reservation):
         self._tell("waiting", reservation)
         return self.wanted

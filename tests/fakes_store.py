@@ -26,6 +26,7 @@ class FakeDownload:
 class FakePictureStore:
     """Keeps pictures by name. While it is `down` nothing can be put or read; `known_down` is what usable() has seen.
 
+    The next `refusals` pictures are not taken.
     A rendition is the original with its own name before it.
     """
 
@@ -33,6 +34,7 @@ class FakePictureStore:
         self.pictures = {}
         self.down = False
         self.known_down = False
+        self.refusals = 0
         self.conversions = []
 
     def usable(self):
@@ -40,6 +42,9 @@ class FakePictureStore:
 
     async def put(self, download):
         self._reach()
+        if self.refusals:
+            self.refusals -= 1
+            raise PictureStoreDown("the disk is full")
         self.pictures[download.image.name] = await download.content()
         return download.image
 

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from litestar import Request
 
-from gateway.api.limits import given_back
 from gateway.domain.errors import ClientLeft
 from gateway.service.generation import Generation
 
@@ -36,7 +35,7 @@ async def answered(
     request: Request[Any, Any, Any], generation: Generation, answer: Coroutine[Any, Any, Result]
 ) -> Result:
     """Wait for the answer of a generation; a client that hangs up is noted as gone."""
-    request.state.rooms = given_back(generation.rooms, generation.order.n)  # for the answer if no picture comes
+    request.state.generation = generation  # for the answer if no picture comes
     try:
         return await while_connected(request, answer)
     except ClientLeft:

@@ -133,9 +133,10 @@ def encode_unreadable(message: str) -> bytes:
 
 
 def on_failure(request: Request[Any, Any, Any], failure: GatewayError) -> Response[bytes]:
-    """Answer an expected failure; `rooms` in the request's state are the limits that it had taken from."""
-    wire = wire_of(failure)
-    headers = {**wire.headers, **limit_headers(getattr(request.state, "rooms", ())), **_limit_headers(failure)}
+    """Answer an expected failure; a `generation` in the request's state knows the limits that it had taken from."""
+    wire, generation = wire_of(failure), getattr(request.state, "generation", None)
+    taken = limit_headers(generation.rooms) if generation else {}
+    headers = {**wire.headers, **taken, **_limit_headers(failure)}
     return _json(wire.status, msgspec.json.encode(error_object(failure)), headers)
 
 

@@ -13,7 +13,7 @@ from gateway.api.auth import require_key
 from gateway.api.clients import answered
 from gateway.api.errors import error_object
 from gateway.api.files import origin_of
-from gateway.api.limits import given_back, limit_headers
+from gateway.api.limits import limit_headers
 from gateway.api.schema import errors, image_request, read_body
 from gateway.api.services import Services
 from gateway.domain.errors import GatewayError, RetiredEndpoint, UnsupportedEndpoint
@@ -48,9 +48,7 @@ async def json_answer(handover: Handover, echo: dict[str, str]) -> Stream:
         pictures=await handover.all(),
         echo=echo,
     )
-    lost = generation.order.n - len(answer.pictures)
-    limits = limit_headers(given_back(generation.rooms, lost))
-    headers = {**answer.headers(), **answers.cache_headers(generation), **limits}
+    headers = {**answer.headers(), **answers.cache_headers(generation), **limit_headers(generation.rooms)}
     return Stream(answer.pieces(), media_type="application/json", headers=headers)
 
 

@@ -1,12 +1,10 @@
 """What a known key is told of its limits: `x-ratelimit-*` (openai-images-api.md section 5.1)."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
-from gateway.domain.limits import Limit, Room
+from gateway.domain.limits import IMAGES, Limit, Room
 
 REQUESTS = frozenset({Limit.REQUESTS_PER_MINUTE})
-IMAGES = frozenset({Limit.IMAGES_PER_MINUTE, Limit.IMAGES_PER_DAY, Limit.IMAGES_PER_MONTH})
 
 
 def limit_headers(rooms: Iterable[Room]) -> dict[str, str]:
@@ -21,11 +19,6 @@ def limit_headers(rooms: Iterable[Room]) -> dict[str, str]:
             headers[f"x-ratelimit-remaining-{unit}"] = str(_left(window))
             headers[f"x-ratelimit-reset-{unit}"] = _duration(seconds) if unit == "requests" else str(seconds)
     return headers
-
-
-def given_back(rooms: Iterable[Room], pictures: int) -> list[Room]:
-    """Say how far windows are used when so many pictures that were taken have been given back."""
-    return [replace(room, used=room.used - pictures) if room.limit in IMAGES else room for room in rooms]
 
 
 def _left(room: Room) -> int:

@@ -9,6 +9,7 @@ from gateway.domain.asked import Asked
 from gateway.domain.catalog import Catalog
 from gateway.domain.image import ImageRequest
 from gateway.domain.keys import Caller
+from gateway.domain.slots import Park
 from gateway.service.deliver import Deliver
 from gateway.service.generation import Generation
 from gateway.service.tasks import Task
@@ -40,10 +41,14 @@ class FindTask(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """Which parts are well. `limits_off`: the quota store is away, and requests are served without limits."""
+    """Which parts are well. `limits_off`: the quota store is away, and requests are served without limits.
+
+    `parked` are the upstreams that are left alone, each with a model that it would serve.
+    """
 
     parts: dict[str, bool]
     limits_off: bool
+    parked: tuple[tuple[str, Park], ...] = ()
 
     @property
     def ready(self) -> bool:

@@ -115,10 +115,11 @@ def replayable(ends: Sequence[Picture | GatewayError]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a paid call answered, and which account paid."""
+    """What a paid call answered, and which account paid. `linked`: the client wants its URL alone."""
 
     paid: PaidPicture
     account: str = ""
+    linked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What can be limited, and how far a limit is used."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -15,6 +16,8 @@ class Limit(StrEnum):
     SPEND_PER_MONTH = "spend_per_month"
 
 
+# Limits whose unit is a picture.
+IMAGES = frozenset({Limit.IMAGES_PER_MINUTE, Limit.IMAGES_PER_DAY, Limit.IMAGES_PER_MONTH})
 # Limits that are over within a minute, so that waiting helps.
 SHORT = frozenset({Limit.REQUESTS_PER_MINUTE, Limit.IMAGES_PER_MINUTE, Limit.CONCURRENT})
 
@@ -28,3 +31,8 @@ class Room:
     value: int
     used: int
     resets_in: int
+
+
+def given_back(rooms: Iterable[Room], pictures: int) -> tuple[Room, ...]:
+    """Say how far limits are used when so many pictures that were taken have been given back."""
+    return tuple(replace(room, used=room.used - pictures) if room.limit in IMAGES else room for room in rooms)

@@ -81,10 +81,6 @@ class Calendar:
     days: tuple[Period, Period]
     months: tuple[Period, Period]
 
-    def covers(self, milliseconds: int) -> bool:
-        """Tell whether a moment lies in one of the days and in one of the months."""
-        return all(first.starts <= milliseconds < second.ends for first, second in (self.days, self.months))
-
 
 def calendar_of(milliseconds: int, zone: tzinfo) -> Calendar:
     """Find the calendar of a moment; days may have 23 or 25 hours."""

@@ -98,6 +98,7 @@ class GenerateImages:
         line = self._books.close(line, said, run.job.tariff, now=self._clock.now())
         ending = Ending(ends={at: End.of(end) for at, end in enumerate(told)}, replayable=replayable(told))
         await self._reservations.settle(run.reservation, line.pictures_delivered, line, ending)
+        run.given_back = len(made) - line.pictures_delivered
 
 
 def known(ends: Sequence[Picture | BaseException]) -> list[Picture | GatewayError]:

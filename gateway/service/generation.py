@@ -9,7 +9,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.flights import End, Follow, Hit, Lead, Receipt
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.job import Job
-from gateway.domain.limits import Room
+from gateway.domain.limits import Room, given_back
 from gateway.domain.quota import Reservation
 from gateway.service.worst import worst_of
 
@@ -22,7 +22,8 @@ class Run:
 
     `sent` are the positions whose upstream call has begun: they end, whatever happens. `receipts` are what was paid.
     `waits` are those for slots, in seconds and in the order of their ends. `left`: the client has gone. `answerable` is
-    set when what failed is given back, so that a client that hears of it can ask again.
+    set when what failed is given back, so that a client that hears of it can ask again; `given_back` pictures of those
+    that the limits were asked for.
     """
 
     job: Job
@@ -33,6 +34,7 @@ class Run:
     waits: list[float] = field(default_factory=list)
     children: "list[Run]" = field(default_factory=list)
     answerable: asyncio.Event = field(default_factory=asyncio.Event)
+    given_back: int = 0
     withdrawn: GatewayError | None = None
     left: bool = False
 
@@ -110,8 +112,8 @@ class Generation:
 
     @property
     def rooms(self) -> tuple[Room, ...]:
-        """How far the limits are used."""
-        return self.run.reservation.rooms
+        """How far the limits are used, as far as it is known now."""
+        return given_back(self.run.reservation.rooms, self.run.given_back)
 
     @property
     def replayed(self) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from gateway.domain.errors import GatewayError, ShuttingDown
@@ -37,10 +38,12 @@ class Jobs:
         return task
 
     async def drain(self, seconds: float) -> int:
-        """Wait for what runs, at most so long; cancel the rest and give its number."""
-        if not self._running:
-            return 0
-        _, late = await asyncio.wait(self._running, timeout=seconds)
+        """Wait for what runs and for what that starts, at most so long; cancel the rest and give its number."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._running:
+                    await asyncio.wait(self._running)
+        late = [task for task in self._running if not task.done()]
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)

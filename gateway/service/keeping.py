@@ -1,6 +1,6 @@
 """Paid pictures -> the store: downloaded at once, later when the CDN is slow, and found again when remembered."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from gateway.domain.errors import ImageDownloadFailed, PictureStoreUnavailable
 from gateway.domain.flights import Receipt
@@ -19,6 +19,8 @@ from gateway.service.ports import Clock, Observer
 FETCH_WAITS = (1.0, 2.0, 4.0)
 # Then its client is told, and it is tried for a day: no URL is known to live longer (section 6).
 LATE_WAITS = (15.0, 30.0, 60.0, 120.0, 300.0, *[600.0] * 143)
+
+Put = Callable[[Download], Awaitable[tuple[ImageRef, bytes]]]
 
 
 class Keeping:
@@ -41,18 +43,26 @@ class Keeping:
     async def keep(self, receipt: Receipt, *, linked: bool = False) -> Picture:
         """Download a paid picture into the store; `linked`: its URL is all that is wanted.
 
+        What the store does not take is in memory, for the client that waits.
+
         Raises:
             ImageDownloadFailed: not in the seconds that a client can be let wait.
         """
-        if linked:
-            return Picture(paid=receipt.paid, account=receipt.account, image=None)
-        return await self._fetch(receipt, FETCH_WAITS)
+        return _linked(receipt) if linked else await self._fetch(receipt, FETCH_WAITS, self._put_or_hold)
+
+    async def keep_orphaned(self, receipt: Receipt) -> Picture:
+        """Download into the store a paid picture that no client waits for here, unless its URL is all that is wanted.
+
+        Raises:
+            ImageDownloadFailed: not in the seconds that a client elsewhere can be let wait.
+        """
+        return _linked(receipt) if receipt.linked else await self._fetch(receipt, FETCH_WAITS, self._put)
 
     async def keep_late(self, receipt: Receipt) -> Picture | ImageDownloadFailed:
-        """Go on trying to download a picture whose client has been told already that it failed."""
+        """Go on trying to store a picture that nobody waits for any more."""
         await self._clock.sleep(LATE_WAITS[0])
         try:
-            return await self._fetch(receipt, LATE_WAITS)
+            return await self._fetch(receipt, LATE_WAITS, self._put)
         except ImageDownloadFailed as failure:
             return failure
 
@@ -77,33 +87,41 @@ class Keeping:
     async def _fetched(self, picture: Picture) -> Picture | None:
         """Fetch what was made for a client that wanted the upstream's URL alone."""
         try:
-            return await self._fetch(Receipt(paid=picture.paid, account=picture.account), ())
+            receipt = Receipt(paid=picture.paid, account=picture.account)
+            return await self._fetch(receipt, (), self._put_or_hold)
         except ImageDownloadFailed:
             return None
 
-    async def _fetch(self, receipt: Receipt, waits: Iterable[float]) -> Picture:
+    async def _fetch(self, receipt: Receipt, waits: Iterable[float], put: Put) -> Picture:
         paid, final = receipt.paid, False
         for wait in (*waits, None):
             try:
                 async with self._source.fetch(paid.url) as download:
-                    image, unstored = await self._put(download)
+                    image, unstored = await put(download)
                     return Picture(paid=paid, account=receipt.account, image=image, unstored=unstored)
-            except FetchFailed as failed:
-                final = failed.final
+            except (FetchFailed, PictureStoreDown) as failed:
+                final = isinstance(failed, FetchFailed) and failed.final
                 given_up = wait is None or final
                 self._observer.fetch_failed(paid, str(failed), given_up=given_up)
                 if wait is None or final:
                     break
             await self._clock.sleep(wait)
         raise ImageDownloadFailed(
-            "The picture was made and charged upstream, but it could not be downloaded. "
+            "The picture was made and charged upstream, but it could not be downloaded and stored. "
             f"Give the gateway's operator the upstream's request id {paid.request_id or '(none)'}.",
             final=final,
         )
 
     async def _put(self, download: Download) -> tuple[ImageRef, bytes]:
+        return await self._store.put(download), b""
+
+    async def _put_or_hold(self, download: Download) -> tuple[ImageRef, bytes]:
         """Store a picture; the client that paid for it gets it from memory when that fails."""
         try:
-            return await self._store.put(download), b""
+            return await self._put(download)
         except PictureStoreDown:
             return download.image, await download.content()
+
+
+def _linked(receipt: Receipt) -> Picture:
+    return Picture(paid=receipt.paid, account=receipt.account, image=None)

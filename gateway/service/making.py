@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, ReplicaFull
@@ -114,9 +114,9 @@ class Making:
         return None
 
     def postponed(self, run: Run, ends: Ends, settle: Callable[[Run, Ends], Coroutine[Any, Any, None]]) -> bool:
-        """Tell whether something is paid that cannot be downloaded yet; if so, settle when that has ended too.
+        """Tell whether something is paid that cannot be kept yet; if so, settle when that has ended too.
 
-        Clients are told meanwhile that it failed. When the process ends before, the job is its replica's no more, and
+        Clients are told meanwhile that it failed, or have left before the store could take it. When the process ends before, the job is its replica's no more, and
         another one goes on: the receipt is known to all.
         """
         if not any(self._is_late(run, position, end) for position, end in enumerate(ends)):
@@ -132,11 +132,15 @@ class Making:
     async def _late(self, run: Run, position: int, end: Picture | BaseException) -> Picture | BaseException:
         if isinstance(end, Picture | GatewayError):
             await quietly(self._flights.finish(run.reservation, position, End.of(end)))
-        if not isinstance(end, ImageDownloadFailed) or not self._is_late(run, position, end):
+        if not self._is_late(run, position, end):
             return end
-        return await self._keeping.keep_late(run.receipts[position])
+        receipt = run.receipts[position]
+        await quietly(self._flights.paid(run.reservation, position, receipt))  # it may not have been kept in time
+        return await self._keeping.keep_late(receipt)
 
     def _is_late(self, run: Run, position: int, end: Picture | BaseException) -> bool:
+        if isinstance(end, Picture):
+            return run.left and bool(end.unstored) and position in run.receipts
         return isinstance(end, ImageDownloadFailed) and not end.final and position in run.receipts
 
     async def _end(self, run: Run, source: Hit | Follow | End) -> End:
@@ -177,6 +181,7 @@ class _Progress:
         self._run.waits.append(seconds)
 
     async def paid(self, receipt: Receipt) -> None:
+        receipt = replace(receipt, linked=self._run.job.order.linked)
         self._run.receipts[self._position] = receipt
         recording = self._errands.start(quietly(self._flights.paid(self._run.reservation, self._position, receipt)))
         await asyncio.wait({recording}, timeout=RECORD_SECONDS)

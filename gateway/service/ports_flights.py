@@ -91,9 +91,6 @@ class FlightStore(Protocol):
     async def left(self, reservation: Reservation) -> None:
         """Note that the client of this job has gone; also after the job's end, so that a retry finds it."""
 
-    async def back(self, reservation: Reservation) -> None:
-        """Undo `left`: a client waits for this job again."""
-
     async def waiting(self, reservation: Reservation) -> bool:
         """Tell whether a client waits for this job, its own or one whose job follows it, and nobody cancelled it."""
 

@@ -65,9 +65,9 @@ class Rescue:
         return ClientLeft("The replica that led the job died before the picture was sent.")
 
     async def _fetch(self, orphan: Orphan, position: int, receipt: Receipt) -> Picture | GatewayError:
-        """Download what is paid; who waits for it is told when that takes longer than a client can be let wait."""
+        """Store what is paid; who waits for it is told when that takes longer than a client can be let wait."""
         try:
-            return await self._keeping.keep(receipt)
+            return await self._keeping.keep_orphaned(receipt)
         except ImageDownloadFailed as failure:
             if failure.final:
                 return failure

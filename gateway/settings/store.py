@@ -11,6 +11,7 @@ from gateway.settings.files import Section
 
 DAY = 86400.0
 LONGEST = 3650 * DAY
+REPLAYED = DAY  # how long an Idempotency-Key gives the same answer, each time with new URLs
 Life = Annotated[float, Meta(gt=0, le=LONGEST)]
 
 
@@ -38,9 +39,10 @@ def check_store(store: Store, cache: Cache, public_url: str) -> None:
     Raises:
         Misconfigured: names the setting.
     """
-    if store.retention < cache.lifetime + store.url_life:
+    if store.retention < cache.lifetime + REPLAYED + store.url_life:
         raise Misconfigured(
-            "store.retention has to be at least cache.lifetime + store.url_life, or URLs would outlive their pictures.",
+            "store.retention has to be at least cache.lifetime + 24 h (86400) + store.url_life, or URLs would outlive "
+            "their pictures: what is remembered may be answered under an Idempotency-Key, which repeats it for a day.",
         )
     _check_url(store.url)
     if public_url and not _is_web_address(public_url):

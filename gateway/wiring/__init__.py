@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,18 +127,13 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         heard = {CHANGES: authenticate.forget, JOBS: quotas.flights.heard, CANCELS: flow.generate.cancel}
         heard |= upstreams.heard(quotas)
         await stack.enter_async_context(_working(listen(redis, heard, authenticate.forget_all)))
-
-        async def readiness() -> Readiness:
-            state = await _readiness(redis, engine, outage, flow.jobs)
-            return replace(state, parts={**state.parts, "store": upstreams.store.usable()})
-
         yield Services(
             authenticate=authenticated,
             generate=flow.generate,
             tasks=Tasks(quotas.records),
             deliver=_deliver(settings, peppers, upstreams, clock),
             catalog=catalog,
-            readiness=readiness,
+            readiness=partial(_readiness, redis, engine, upstreams, outage, flow.jobs),
             render_metrics=metrics.render,
             request_finished=observer.request_finished,
             trusted_proxies=settings.server.trusted_networks(),
@@ -153,12 +148,16 @@ async def _shut_down(jobs: Jobs, slots: Slots, seconds: float) -> None:
     await jobs.drain(seconds)
 
 
-async def _readiness(redis: RedisClient, engine: AsyncEngine, outage: QuotaOutage, jobs: Jobs) -> Readiness:
+async def _readiness(
+    redis: RedisClient, engine: AsyncEngine, upstreams: Upstreams, outage: QuotaOutage, jobs: Jobs
+) -> Readiness:
     """Ask all parts at once. A Redis may answer and take no writes: the collector meets that every second."""
     answers, known = await asyncio.gather(redis.answers(PROBE_SECONDS), sql.answers(engine, PROBE_SECONDS))
     well = not outage.away and (answers or outage.allow)
-    parts = {"redis": well, "sql": known, "accepting": not jobs.closing}
-    return Readiness(parts=parts, limits_off=outage.limits_off)
+    parts = {"redis": well, "sql": known, "accepting": not jobs.closing, "store": upstreams.store.usable()}
+    parts["upstreams"] = any(standing.usable for standing in upstreams.slots.standings.values())
+    parked = [(model, park) for model, standing in upstreams.slots.standings.items() for park in standing.parked]
+    return Readiness(parts=parts, limits_off=outage.limits_off, parked=tuple(parked))
 
 
 def _deliver(settings: Settings, peppers: Peppers, upstreams: Upstreams, clock: SystemClock) -> Deliver:

@@ -50,9 +50,11 @@ def test_money_is_said_to_the_last_digit(gateway, new_key):
 
 
 @pytest.mark.parametrize(
-    ("fault", "status"), [("moderation", 400), ("cut", 504), ("not_an_image", 502), ("no_balance", 503)]
+    ("fault", "status", "left"),
+    [("moderation", 400, 5), ("cut", 504, 5), ("not_an_image", 502, 3), ("no_balance", 503, 5)],
 )
-def test_a_failure_says_what_is_left_as_well(gateway, upstream, new_key, fault, status):
+def test_a_failure_says_what_is_left_as_well(gateway, upstream, new_key, fault, status, left):
+    """What is paid and cannot be downloaded yet is not given back: it is tried later."""
     key = new_key("--images-per-day", "5", "--requests-per-minute", "9")
     upstream.fault(fault)
     try:
@@ -60,7 +62,10 @@ def test_a_failure_says_what_is_left_as_well(gateway, upstream, new_key, fault, 
     finally:
         upstream.reset()
     assert failed == status
-    assert (headers["x-ratelimit-remaining-images"], headers["x-ratelimit-remaining-requests"]) == ("5", "8")
+    said = headers["x-ratelimit-remaining-images"], headers["x-ratelimit-remaining-requests"]
+    assert said == (str(left), "8")
+    _, headers, _ = generate(gateway, key)
+    assert headers["x-ratelimit-remaining-images"] == str(left - 1)
 
 
 def test_what_a_partial_answer_gave_back_is_left(gateway, upstream, new_key):

@@ -134,11 +134,10 @@ class Machine(RuleBasedStateMachine):
         job.paid.add(index)
 
     @precondition(lambda self: self.running())
-    @rule(choice=choices, gone=st.booleans())
-    def leave(self, choice, gone):
+    @rule(choice=choices)
+    def leave(self, choice):
         job = _one(self.running(), choice)
-        flights = (job.heir or job.replica).flights
-        self.do(flights.left(job.reservation) if gone else flights.back(job.reservation))
+        self.do((job.heir or job.replica).flights.left(job.reservation))
 
     @rule(late=st.lists(choices, max_size=3))
     def die(self, late):

@@ -195,9 +195,6 @@ async def test_a_job_is_waited_for_by_its_client_and_by_those_who_follow(server,
         assert await flights.waiting(leader)
         await flights.left(leader)
         assert not await flights.waiting(leader)
-        await flights.back(leader)
-        assert await flights.waiting(leader)
-        await flights.left(leader)
 
         follower = await at.ask(wanted, key="other" if scope != "key" else "key")
         waiting = asyncio.create_task(flights.follow(follower, follower.follows[0]))
@@ -208,8 +205,6 @@ async def test_a_job_is_waited_for_by_its_client_and_by_those_who_follow(server,
         assert await flights.waiting(leader)
         await flights.left(repeated)
         assert not await flights.waiting(leader)
-        await flights.back(follower)
-        assert await flights.waiting(leader)
         waiting.cancel()
 
 

@@ -354,11 +354,12 @@ def test_a_catalog_that_is_wrong(tmp_path, before, after, says):
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
-        ({"GLM_GATEWAY_STORE__RETENTION": "172799"}, "store.retention"),
+        ({"GLM_GATEWAY_STORE__RETENTION": "259199"}, "store.retention"),
+        ({"GLM_GATEWAY_STORE__RETENTION": "172799", "GLM_GATEWAY_CACHE__LIFETIME": "0"}, "store.retention"),
         ({"GLM_GATEWAY_STORE__URL_LIFE": "0"}, "store.url_life"),
         ({"GLM_GATEWAY_STORE__URL_LIFE": "inf"}, "store.url_life"),
-        ({"GLM_GATEWAY_STORE__URL_LIFE": "518401"}, "store.retention"),
-        ({"GLM_GATEWAY_CACHE__LIFETIME": "518401"}, "store.retention"),
+        ({"GLM_GATEWAY_STORE__URL_LIFE": "432001"}, "store.retention"),
+        ({"GLM_GATEWAY_CACHE__LIFETIME": "432001"}, "store.retention"),
         ({"GLM_GATEWAY_CACHE__LIFETIME": "-1"}, "cache.lifetime"),
         ({"GLM_GATEWAY_STORE__URLS": "both"}, "store.urls"),
         *(
@@ -388,5 +389,7 @@ def test_a_store_that_would_break_a_promise_is_refused(environ, says):
 
 
 def test_a_store_that_keeps_its_promises_just_so_is_taken():
-    assert load({"GLM_GATEWAY_STORE__RETENTION": "172800"}).store.retention == 172_800
+    assert load({"GLM_GATEWAY_STORE__RETENTION": "259200"}).store.retention == 259_200
+    forgetful = {"GLM_GATEWAY_STORE__RETENTION": "172800", "GLM_GATEWAY_CACHE__LIFETIME": "0"}
+    assert load(forgetful).store.retention == 172_800
     assert load({"GLM_GATEWAY_STORE__URL": "file:///srv/pictures"}).store.url == "file:///srv/pictures"

@@ -72,10 +72,6 @@ class RedisFlights:
         """Note that the client of this job has gone."""
         _ = await self._mark(reservation, "left", "1", ended=True)
 
-    async def back(self, reservation: Reservation) -> None:
-        """Note that a client waits for this job again."""
-        _ = await self._mark(reservation, "left", "", ended=True)
-
     async def waiting(self, reservation: Reservation) -> bool:
         """Tell whether a client waits for this job, or for one that follows it."""
         state, left, cancelled, *followers = await self._run("waiting", [_record(reservation)], ())

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.errors import on_failure
-from gateway.api.limits import given_back, limit_headers
+from gateway.api.limits import limit_headers
 from gateway.domain.errors import OutcomeUnknown, QuotaExhausted, RateLimitReached
-from gateway.domain.limits import SHORT, Limit
+from gateway.domain.limits import SHORT, Limit, given_back
 from tests.builders import a_room
 
 REQUEST = SimpleNamespace(state=SimpleNamespace())
@@ -134,7 +134,8 @@ def test_what_was_given_back_is_free_again():
 
 
 def test_a_failure_after_the_limits_were_taken_tells_of_them_too():
-    request = SimpleNamespace(state=SimpleNamespace(rooms=[a_room(Limit.IMAGES_PER_DAY, value=10, used=3)]))
+    generation = SimpleNamespace(rooms=(a_room(Limit.IMAGES_PER_DAY, value=10, used=3),))
+    request = SimpleNamespace(state=SimpleNamespace(generation=generation))
     answer = on_failure(request, OutcomeUnknown("cut"))
     assert answer.headers["x-ratelimit-remaining-images"] == "7"
     assert answer.headers["x-should-retry"] == "false"

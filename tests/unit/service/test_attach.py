@@ -1,19 +1,24 @@
 """Pictures that others make or have made: joined, remembered, made anew when they do not come after all."""
 
+from contextlib import suppress
+
 import pytest
 
 from gateway.domain import errors
 from gateway.domain.flights import End, Failure, Follow, Hit, Lead, Receipt, Replay, replayable
+from gateway.domain.limits import Limit
+from gateway.domain.upstream import Fault
 from gateway.domain.usage import Outcome
 from gateway.service.picture_ports import FetchFailed
 from gateway.service.ports_flights import Orphan
 from gateway.service.rescue import Rescue
-from tests.builders import PRICE, a_job, a_paid_picture, a_picture, a_run, an_order
+from tests.builders import PRICE, a_job, a_paid_picture, a_picture, a_room, a_run, an_order, failed
 from tests.fakes import settle
 from tests.studio import BOOKS, Studio
 
 pytestmark = pytest.mark.anyio
 FOLLOW = Follow(job_id="other", index=0, shard=0)
+REFUSAL = failed(Fault.CONTENT, "1301", 400)
 REFUSED = Failure(kind="ContentRefused", message="no", moderation=errors.Moderation())
 
 
@@ -49,6 +54,20 @@ async def test_a_failure_of_the_upstream_is_the_answer_of_all_who_follow():
     with pytest.raises(errors.ContentRefused):
         await generation.all()
     assert (await studio.line()).error_code == "content_policy_violation"
+
+
+@pytest.mark.parametrize(("ends", "used"), [((REFUSAL, REFUSAL), 4), ((REFUSAL,), 5), ((), 6)])
+async def test_only_what_this_request_led_and_did_not_get_is_given_back(ends, used):
+    """Two of three are led and so taken; the one that is followed fails, and was never taken."""
+    studio = Studio(*ends)
+    studio.flights.ends["other", 0] = End(failure=REFUSED)
+    rooms = (a_room(Limit.IMAGES_PER_DAY, value=10, used=6), a_room(Limit.REQUESTS_PER_MINUTE, value=10, used=6))
+    leads = (Lead(index=1), Lead(index=2))
+    generation = await attached(studio, 3, follows=(FOLLOW,), leads=leads, rooms=rooms)
+    assert [room.used for room in generation.rooms] == [6, 6]  # nothing is given back yet
+    with suppress(errors.ContentRefused):
+        await generation.all()
+    assert [room.used for room in generation.rooms] == [used, 6]
 
 
 async def test_who_follows_a_job_that_withdraws_attaches_anew():
@@ -215,10 +234,11 @@ async def test_an_operator_cancels_what_is_not_sent():
 async def test_a_picture_that_cannot_be_downloaded_yet_is_tried_after_its_client_was_told():
     studio = Studio()
     studio.shop.source.ends = [FetchFailed("404")] * 6
-    generation = await attached(studio, leads=(Lead(index=0),))
+    generation = await attached(studio, leads=(Lead(index=0),), rooms=(a_room(),))
     with pytest.raises(errors.ImageDownloadFailed):
         await generation.all()
     assert studio.quotas.events == []
+    assert [room.used for room in generation.rooms] == [4]  # it is still taken
     line = await studio.line()
     assert (line.outcome, line.pictures_delivered, line.price, line.status) == (Outcome.DELIVERED, 1, PRICE, 200)
     [(_, position, end)] = studio.flights.all("finish")

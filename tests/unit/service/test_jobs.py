@@ -72,6 +72,33 @@ async def test_drain_cancels_what_takes_too_long_and_counts_it(jobs, crashes):
     assert crashes == []
 
 
+async def test_drain_waits_for_what_starts_meanwhile(jobs):
+    """A picture is settled by another task than the one that makes it, and taken over by a third."""
+    events = [asyncio.Event(), asyncio.Event()]
+
+    async def first():
+        await events[0].wait()
+        jobs.start(wait_and_give(events[1], "second"))
+
+    jobs.start(first())
+    drained = asyncio.create_task(jobs.drain(30))
+    await settle()
+    events[0].set()
+    await settle()
+    assert not drained.done()
+    events[1].set()
+    assert await drained == 0
+
+
+async def test_drain_ends_in_time_though_ever_more_starts(jobs):
+    async def endless():
+        await asyncio.sleep(0)
+        jobs.start(endless())
+
+    jobs.start(endless())
+    assert await asyncio.wait_for(jobs.drain(0.05), 30) == 1
+
+
 async def test_drain_waits_for_failures_too(jobs):
     event = asyncio.Event()
     jobs.start(wait_and_give(event, AccountUnusable("no balance")))
