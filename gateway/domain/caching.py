@@ -27,6 +27,8 @@ class Sought:
     `distinct` is for clients that turn n=k into k parallel calls: each of them gets another picture.
     `body` is the request body's digest, under which a retry finds its job; empty lists the job nowhere.
     `retry` says that the client's SDK sent the request before, `again` that this gateway counted it before.
+    `exclude` are variants that the same answer has already, besides those of jobs of the same root, the id before
+    its first `~`.
     """
 
     plan: str
@@ -43,3 +45,4 @@ class Sought:
     retry: bool = False
     idempotency_key: str = ""
     again: bool = False
+    exclude: tuple[str, ...] = ()
