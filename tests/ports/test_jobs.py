@@ -15,7 +15,7 @@ from gateway.domain.errors import (
     UpstreamOverloaded,
 )
 from gateway.domain.flights import WITHDRAWN, End
-from gateway.domain.quota import SHARDS, Limits, Refusal, shard_of
+from gateway.domain.quota import Limits, Refusal, shard_of
 from gateway.domain.usage import Outcome
 from tests.ports.flight_shop import PRICE, a_new_plan, picture, project, receipt, sought, url
 
@@ -460,12 +460,22 @@ async def test_no_more_plans_are_remembered_than_allowed(server, scope):
         plans = [a_new_plan() for _ in range(400 if scope == "shared" else 5)]
         if scope == "shared":
             plans = [plan for plan in plans if shard_of(plan) == shard_of(plans[0])][:5]
-        wanted = [sought(plan, scope, max_entries=2 * SHARDS) for plan in plans]
+        wanted = [sought(plan, scope, max_entries=2) for plan in plans]
         for each in wanted:
             await at.made(each)
             await asyncio.sleep(0.005)
         found = [len((await at.ask(each)).hits) for each in wanted]
         assert found == [0] * (len(plans) - 2) + [1, 1]
+
+
+async def test_plans_whose_time_is_over_take_no_room(server, scope):
+    async with project(server) as at:
+        await at.at.board.purge()
+        wanted = sought(a_new_plan(), scope, max_entries=2)
+        index = place_of(at.claim(wanted)).index
+        await at.at.client.call("ZADD", index, 1, "made in 1970", 2, "made a little later")
+        await at.made(wanted)
+        assert await at.at.client.call("ZCARD", index) == 1
 
 
 async def test_a_picture_whose_bytes_are_gone_is_forgotten(server, scope):
