@@ -88,7 +88,7 @@ async def open_quotas(
                 clock=clock,
                 scripts=scripts,
                 store=store,
-                flights=RedisFlights(scripts),
+                flights=RedisFlights(scripts, store.holdings),
                 refill=refill,
                 reservations=reservations,
             )

@@ -382,21 +382,56 @@ async def test_the_line_of_a_dead_job_costs_what_it_led(server):
         assert (line.outcome, line.cost, line.cost_uncertain) == (Outcome.ABANDONED, 2 * PRICE, True)
 
 
-async def test_a_lost_store_takes_pointers_along_and_counts_on(server):
+async def test_after_a_loss_of_the_store_a_job_goes_on_and_is_found_by_who_repeats_it(server):
     async with project(server) as at:
         wanted = sought(a_new_plan(), body="b0d1", idempotency_key="1de3")
         job = await at.ask(wanted, n=2)
-        for name in await keys_of(at):
-            await at.at.client.call("DEL", name)
-        claims = at.at.quotas.held(at.names.shard)
-        for claim in claims:
-            await at.at.quotas.take_again(claim)
+        await lose(at)
         assert await at.images() == (2, 2 * PRICE, 1)
-        assert len((await at.ask(wanted)).leads) == 1
+        again = await at.ask(wanted, n=2)
+        assert again.replay.job_id == job.claim.request_id
+        waits = [asyncio.create_task(at.at.flights.follow(again, part)) for part in again.follows]
         assert await at.at.flights.paid(job, 0, receipt())
         await at.settle(job, picture("one"), picture("two"))
-        assert await at.images() == (3, 3 * PRICE, 1)
+        assert await asyncio.gather(*waits) == [picture("one"), picture("two")]
+        assert await at.images() == (2, 2 * PRICE, 0)
         assert len((await at.ask(replace(wanted, idempotency_key="", body=""), n=2)).hits) == 2
+
+
+async def test_a_job_whose_pointer_another_has_by_now_does_not_take_it_back(server):
+    async with project(server, replicas=2) as at:
+        await at.ask(keyed)
+        await lose(at, taken_again=False)
+        later = await at.ask(keyed, on=at.replicas[1])
+        await take_again(at)
+        assert (await at.ask(keyed)).replay.job_id == later.claim.request_id
+
+
+async def test_after_a_loss_of_the_store_a_dead_replicas_paid_job_is_rescued(server, scope):
+    """The loss took the receipts too: who has the job writes them again, and those of calls that met no store."""
+    async with project(server, replicas=2, lease=SHORT) as at:
+        wanted = sought(a_new_plan(), scope)
+        await at.made(wanted, on=at.replicas[1])
+        job = await at.ask(wanted, n=4)
+        assert await at.at.flights.paid(job, 1, receipt("one"))
+        await at.at.flights.finish(job, 2, picture("two"))
+        await at.at.flights.sent(job, 3)
+        await lose(at)
+        await die(at)
+        [orphan] = at.replicas[1].orphans
+        assert [lead.index for lead in orphan.reservation.leads] == [1, 2, 3]
+        assert orphan.reservation.claim.pictures == 4
+        assert (orphan.receipts, orphan.ends, orphan.sent) == ({1: receipt("one")}, {2: picture("two")}, {3})
+        assert await at.images() == (3, 3 * PRICE, 1)
+
+
+async def test_what_was_settled_meanwhile_is_not_taken_again(server):
+    async with project(server) as at:
+        job = await at.ask(sought(a_new_plan()))
+        await lose(at, taken_again=False)
+        await at.settle(job, picture())
+        await at.at.quotas.take_again(job.claim)
+        assert await at.images() == (1, PRICE, 0)
 
 
 async def test_jobs_that_run_are_listed(server):
@@ -519,6 +554,19 @@ async def until(condition, seconds=30.0):
     while not await condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
+
+
+async def lose(at, *, taken_again=True):
+    """Lose what the project's shard holds, and have the first replica take again what it had."""
+    for name in await keys_of(at):
+        await at.at.client.call("DEL", name)
+    if taken_again:
+        await take_again(at)
+
+
+async def take_again(at):
+    for claim in at.at.quotas.held(at.names.shard):
+        await at.at.quotas.take_again(claim)
 
 
 async def keys_of(at):
