@@ -86,7 +86,7 @@ class GenerateImages:
         """When every picture has ended: charge what was delivered, give the rest back, write the ledger's line."""
         try:
             ends = await run.wait()
-            if not self._making.postponed(run, ends, self._settle_ends):
+            if not await self._making.postponed(run, ends, self._settle_ends):
                 await self._settle_ends(run, ends)
         finally:
             run.answerable.set()

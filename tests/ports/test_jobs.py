@@ -425,6 +425,36 @@ async def test_after_a_loss_of_the_store_a_dead_replicas_paid_job_is_rescued(ser
         assert await at.images() == (3, 3 * PRICE, 1)
 
 
+async def test_a_job_of_which_only_a_download_is_left_lets_another_run(server):
+    one = Limits(concurrent=1)
+    async with project(server, replicas=2, lease=SHORT) as at:
+        job = await at.ask(sought(), limits=one, on=at.replicas[1])
+        await at.replicas[1].flights.paid(job, 0, receipt())
+        for _ in range(2):
+            await at.replicas[1].flights.vacate(job)
+        assert await at.images() == (1, PRICE, 0)
+        other = await at.ask(sought(), limits=one, on=at.replicas[1])
+        await at.settle(job, picture(), on=at.replicas[1])
+        assert await at.images() == (2, 2 * PRICE, 1)
+        await at.replicas[1].flights.vacate(replace(job, fence=5))
+        await at.settle(other, picture(), on=at.replicas[1])
+        assert await at.images() == (2, 2 * PRICE, 0)
+
+
+async def test_what_was_vacated_is_taken_again_without_its_place_and_rescued_once(server):
+    async with project(server, replicas=2, lease=SHORT) as at:
+        job = await at.ask(sought())
+        await at.at.flights.paid(job, 0, receipt())
+        await at.at.flights.vacate(job)
+        await lose(at)
+        assert await at.images() == (1, PRICE, 0)
+        await die(at)
+        [orphan] = at.replicas[1].orphans
+        await at.at.flights.vacate(job)
+        await at.settle(orphan.reservation, picture(), on=at.replicas[1])
+        assert await at.images() == (1, PRICE, 0)
+
+
 async def test_what_was_settled_meanwhile_is_not_taken_again(server):
     async with project(server) as at:
         job = await at.ask(sought(a_new_plan()))

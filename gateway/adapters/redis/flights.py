@@ -59,6 +59,13 @@ class RedisFlights:
         if await self._run("finish", keys, arguments) and place.shared:
             await asked(self._shared.land(request_id, place, told))
 
+    async def vacate(self, reservation: Reservation) -> None:
+        """Give the place of a job back of which nothing is left but downloads."""
+        claim, names = reservation.claim, place_of(reservation.claim).home
+        self._holdings.note(claim.request_id, "vacated", "1")
+        running = (names.of("running", subject.name) for subject in claim.subjects)
+        await self._run("vacate", [_record(reservation), *running], (claim.request_id, reservation.fence))
+
     async def follow(self, reservation: Reservation, part: Follow) -> End:
         """Wait until a picture that another job makes has ended."""
         place = place_of(reservation.claim)

@@ -237,6 +237,24 @@ async def test_a_picture_that_cannot_be_downloaded_yet_is_tried_after_its_client
     assert (position, end.failure.kind) == (0, "ImageDownloadFailed")
 
 
+async def test_what_waits_for_its_download_leaves_its_place_to_others_and_counts_among_the_jobs_of_the_replica():
+    studio = Studio(most=1)
+    studio.shop.source.ends = [FetchFailed("404")] * 4
+    generation = await attached(studio, leads=(Lead(index=0),))
+    while len(studio.shop.source.urls) < 4:
+        await settle(1)
+    studio.shop.source.gate.clear()
+    with pytest.raises(errors.ImageDownloadFailed):
+        await generation.all()
+    assert studio.flights.all("vacate") == [["request-1"]]
+    assert await studio.jobs.drain(5) == 0
+    with pytest.raises(errors.ReplicaFull):
+        await studio.start()
+    studio.shop.source.gate.set()
+    assert await studio.errands.drain(5) == 0
+    assert len(await (await studio.start()).all()) == 1
+
+
 async def rescued(studio, orphan):
     Rescue(studio.shop.keeping, studio.flights, studio.reservations, BOOKS, studio.errands, studio.shop.clock)(orphan)
     return await studio.line()

@@ -45,6 +45,7 @@ if done[2] then return '{"released":true}' end
 local now = clock(KEYS[4])
 local function arg(i) return tonumber(ARGV[i]) end
 local again = ARGV[17] ~= ''
+local noted = again and cjson.decode(ARGV[24]) or {}
 if now < arg(7) or now >= arg(9) or now < arg(10) or now >= arg(12) then
   return string.format('{"clock":%.0f}', now)
 end
@@ -219,7 +220,7 @@ for s = 1, subjects do
     redis.call('HINCRBY', KEYS[k + 3 + month], 'images', pictures)
     redis.call('HINCRBY', KEYS[k + 3 + month], 'spend', string.format('%.0f', pictures * price))
     redis.call('PEXPIREAT', KEYS[k + 3 + month], string.format('%.0f', arg(10 + month) + 172800000))
-    redis.call('SADD', KEYS[k + 6], ARGV[1])
+    if not noted.vacated then redis.call('SADD', KEYS[k + 6], ARGV[1]) end
   end
 end
 
@@ -259,9 +260,7 @@ if not ended then
   redis.call('ZADD', KEYS[2], 'GT', string.format('%.0f', now + arg(3)), ARGV[2])
   redis.call('SADD', KEYS[3], ARGV[1])
 end
-if again then
-  for name, value in pairs(cjson.decode(ARGV[24])) do redis.call('HSET', KEYS[1], name, value) end
-end
+for name, value in pairs(noted) do redis.call('HSET', KEYS[1], name, value) end
 if not sought then return encoded end
 
 redis.call('HSET', KEYS[1], 'sought', ARGV[18], 'n', asked, 'first', first, 'created', ARGV[20])
