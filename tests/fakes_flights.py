@@ -30,6 +30,9 @@ class FakeFlights:
     async def finish(self, reservation, index, end):
         self._tell("finish", reservation, index, end)
 
+    async def vacate(self, reservation):
+        self._tell("vacate", reservation)
+
     async def follow(self, reservation, part):
         self._tell("follow", reservation, part)
         await self.gate.wait()

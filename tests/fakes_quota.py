@@ -103,6 +103,11 @@ class FakeQuotas:
         return {taken.claim.request_id: taken.claim for taken in self._log() if taken.state == "held"}
 
     @property
+    def claims(self):
+        """The claims of every request, by request id."""
+        return {taken.claim.request_id: taken.claim for taken in self._log()}
+
+    @property
     def states(self):
         """What became of every request: held, settled, released or abandoned."""
         return {taken.claim.request_id: taken.state for taken in self._log()}

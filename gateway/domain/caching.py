@@ -21,12 +21,14 @@ class Sought:
     """What a request looks for before it takes pictures from the limits. Times are seconds; digests are hex.
 
     `plan` is its name, empty when the cache is off: then nothing is looked up, and only retries find their job.
-    `max_entries` is how many plans the installation remembers at most, an equal share of them in each shard.
+    `max_entries` is how many plans each of the 64 shards remembers at most; those of a project lie in one of them.
     `read` lets remembered pictures be used, `join` those in flight, and `remember` keeps what this request makes.
     `lead` is off while the replica shuts down: what exists is attached to, and nothing new is begun.
     `distinct` is for clients that turn n=k into k parallel calls: each of them gets another picture.
     `body` is the request body's digest, under which a retry finds its job; empty lists the job nowhere.
     `retry` says that the client's SDK sent the request before, `again` that this gateway counted it before.
+    `exclude` are variants that the same answer has already, besides those of jobs of the same root, the id before
+    its first `~`.
     """
 
     plan: str
@@ -43,3 +45,4 @@ class Sought:
     retry: bool = False
     idempotency_key: str = ""
     again: bool = False
+    exclude: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """A request after planning: everything that its pictures and its line in the ledger need. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -52,8 +53,8 @@ class Job:
             sought=replace(self.sought, lead=lead),
         )
 
-    def anew(self, position: int, now: datetime) -> "Job":
-        """Give the job that makes one picture of this one, which others were to give and did not."""
+    def anew(self, position: int, now: datetime, exclude: Iterable[str]) -> "Job":
+        """Give the job for one picture of this one, which others were to give and did not; `exclude`: see Sought."""
         line = replace(
             self.line,
             event_id=f"{self.line.event_id}~{position}",
@@ -61,7 +62,7 @@ class Job:
             pictures_requested=1,
             cost=self.tariff.price,
         )
-        sought = replace(self.sought, again=True, retry=False, idempotency_key="", body="")
+        sought = replace(self.sought, again=True, retry=False, idempotency_key="", body="", exclude=tuple(exclude))
         return replace(self, order=replace(self.order, n=1), line=line, sought=sought)
 
     @property

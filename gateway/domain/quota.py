@@ -171,6 +171,13 @@ class Reservation:
         return (*self.hits, *self.follows, *self.leads)
 
     @property
+    def variants(self) -> frozenset[str]:
+        """Name the pictures that others have made or make for it."""
+        repeated = (f"{self.replay.job_id}.{index}" for index in range(self.claim.pictures)) if self.replay else ()
+        followed = (f"{part.job_id}.{part.index}" for part in self.follows)
+        return frozenset((*(hit.variant for hit in self.hits), *followed, *repeated))
+
+    @property
     def enforced(self) -> tuple[Room, ...]:
         """The rooms of limits that do more than to count and report."""
         shadows = {subject.name for subject in self.claim.subjects if subject.limits.shadow}

@@ -10,7 +10,7 @@ from gateway.domain.image import ImageRequest, Picture
 from gateway.domain.job import Job
 from gateway.domain.keys import Caller
 from gateway.service.books import Books, Ends
-from gateway.service.generation import Generation, Run
+from gateway.service.generation import Generation, Promised, Run
 from gateway.service.jobs import Jobs
 from gateway.service.making import Making
 from gateway.service.plan import Planner
@@ -40,15 +40,16 @@ class GenerateImages:
             InvalidRequest, IdempotencyKeyReused: nothing was started and nothing is charged.
             ModelNotAllowed, LimitReached, QuotaStoreDown, ShuttingDown, PictureStoreUnavailable: as above.
         """
-        return await self._begin(self._planner.plan(caller, request, asked, self._clock.now()))
+        return await self._begin(self._planner.plan(caller, request, asked, self._clock.now()), Promised())
 
-    async def _begin(self, job: Job) -> Generation:
+    async def _begin(self, job: Job, promised: Promised) -> Generation:
         obstacle = self._jobs.obstacle or self._making.obstacle(job.order, len(self._running))
         try:
             reservation = await self._reservations.take(job.claim(lead=obstacle is None))
         except NotLed as nothing_there:
             raise obstacle or nothing_there from None
-        run = Run(job=job, reservation=reservation)
+        run = Run(job=job, reservation=reservation, promised=promised)
+        promised.variants |= reservation.variants
         tasks = [self._jobs.start(self._picture(run, *source)) for source in enumerate(run.sources())]
         run.tasks += tasks
         if reservation.settled:
@@ -73,7 +74,8 @@ class GenerateImages:
         """Attach once more for a picture that was remembered and is gone, or whose job has withdrawn or died."""
         now = self._clock.now()
         self._making.refuse_when_late((now - run.job.came).total_seconds())
-        generation = await self._begin(run.job.anew(position, now))
+        async with run.promised.attaching:
+            generation = await self._begin(run.job.anew(position, now, run.promised.variants), run.promised)
         run.children.append(generation.run)
         if run.left:
             generation.left()
@@ -84,7 +86,7 @@ class GenerateImages:
         """When every picture has ended: charge what was delivered, give the rest back, write the ledger's line."""
         try:
             ends = await run.wait()
-            if not self._making.postponed(run, ends, self._settle_ends):
+            if not await self._making.postponed(run, ends, self._settle_ends):
                 await self._settle_ends(run, ends)
         finally:
             run.answerable.set()

@@ -17,13 +17,21 @@ CacheStatus = Literal["HIT", "MISS", "COALESCED", "BYPASS", "REFRESH"]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
+class Promised:
+    """The variants that one answer was to get from others. `attaching`: no two pictures of it find the same one."""
+
+    variants: set[str] = field(default_factory=set)
+    attaching: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Run:
     """A job while it runs: one task per picture. `children` are runs for pictures that others did not give after all.
 
     `sent` are the positions whose upstream call has begun: they end, whatever happens. `receipts` are what was paid.
     `waits` are those for slots, in seconds and in the order of their ends. `left`: the client has gone. `answerable` is
     set when what failed is given back, so that a client that hears of it can ask again; `given_back` pictures of those
-    that the limits were asked for.
+    that the limits were asked for. `promised` is shared with the children.
     """
 
     job: Job
@@ -35,6 +43,7 @@ class Run:
     children: "list[Run]" = field(default_factory=list)
     answerable: asyncio.Event = field(default_factory=asyncio.Event)
     given_back: int = 0
+    promised: Promised = field(default_factory=Promised)
     withdrawn: GatewayError | None = None
     left: bool = False
 

@@ -50,10 +50,14 @@ class Making:
         self._errands = errands
         self.leave = leaving
         self._bounds = bounds
+        self._postponed = 0  # jobs whose pictures are paid and cannot be downloaded yet
 
     def obstacle(self, order: ImageOrder, running: int) -> GatewayError | None:
-        """Give what keeps pictures from being made, before money is spent on them; so many jobs run already."""
-        if running >= self._bounds.jobs:
+        """Give what keeps pictures from being made, before money is spent on them.
+
+        So many jobs run already; those that wait for a download count as well.
+        """
+        if running + self._postponed >= self._bounds.jobs:
             return ReplicaFull(
                 "The gateway runs as many jobs as it may at once. Nothing was charged; try again after a short wait.",
             )
@@ -113,21 +117,27 @@ class Making:
             await quietly(self._flights.forget(run.reservation, source))
         return None
 
-    def postponed(self, run: Run, ends: Ends, settle: Callable[[Run, Ends], Coroutine[Any, Any, None]]) -> bool:
+    async def postponed(self, run: Run, ends: Ends, settle: Callable[[Run, Ends], Coroutine[Any, Any, None]]) -> bool:
         """Tell whether something is paid that cannot be kept yet; if so, settle when that has ended too.
 
-        Clients are told meanwhile that it failed, or have left before the store could take it. When the process ends before, the job is its replica's no more, and
-        another one goes on: the receipt is known to all.
+        Clients are told meanwhile that it failed, or have left before the store could take it; another job may run in
+        its place. When the process ends before, the job is its replica's no more, and another one goes on: the receipt
+        is known to all.
         """
         if not any(self._is_late(run, position, end) for position, end in enumerate(ends)):
             return False
+        self._postponed += 1
+        await quietly(self._flights.vacate(run.reservation))
         _ = self._errands.start(self._settle_late(run, ends, settle))
         return True
 
     async def _settle_late(
         self, run: Run, ends: Ends, settle: Callable[[Run, Ends], Coroutine[Any, Any, None]]
     ) -> None:
-        await settle(run, await asyncio.gather(*(self._late(run, *end) for end in enumerate(ends))))
+        try:
+            await settle(run, await asyncio.gather(*(self._late(run, *end) for end in enumerate(ends))))
+        finally:
+            self._postponed -= 1
 
     async def _late(self, run: Run, position: int, end: Picture | BaseException) -> Picture | BaseException:
         if isinstance(end, Picture | GatewayError):

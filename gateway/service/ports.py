@@ -187,7 +187,11 @@ class QuotaStore(Protocol):
         """Give those of the last KNOWN_SECONDS that the store took and does not have; QuotaUnavailable as above."""
 
     async def take_again(self, claim: Claim) -> None:
-        """Take what was lost with the store, over a limit if need be; idempotent. QuotaUnavailable as above."""
+        """Take what this replica holds and the store has lost, over a limit if need be; idempotent.
+
+        What was noted of a job since comes back with it, so that it is rescued when its owner dies. QuotaUnavailable
+        as above.
+        """
 
 
 class QuotaUnavailable(Exception):

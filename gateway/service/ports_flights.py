@@ -81,6 +81,9 @@ class FlightStore(Protocol):
     async def finish(self, reservation: Reservation, index: int, end: End) -> None:
         """Say how a picture ended before its job has: who follows it has it at once, and a request may find it."""
 
+    async def vacate(self, reservation: Reservation) -> None:
+        """Let another job run in the place of this one: nothing is left of it but the download of what is paid."""
+
     async def follow(self, reservation: Reservation, part: Follow) -> End:
         """Wait until a picture that another job makes has ended; an outage is waited out.
 

@@ -72,4 +72,5 @@ class Rescue:
             if failure.final:
                 return failure
             await quietly(self._flights.finish(orphan.reservation, position, End.of(failure)))
+            await quietly(self._flights.vacate(orphan.reservation))
             return await self._keeping.keep_late(receipt)

@@ -90,7 +90,7 @@ async def open_quotas(
                 clock=clock,
                 scripts=scripts,
                 store=store,
-                flights=RedisFlights(scripts),
+                flights=RedisFlights(scripts, store.holdings),
                 records=RedisJobRecords(scripts),
                 refill=refill,
                 reservations=reservations,

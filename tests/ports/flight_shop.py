@@ -54,7 +54,7 @@ class Replica:
         self.scripts = Scripts(self.client)
         self.owner = owner or f"owner-{uuid.uuid4().hex}"
         self.quotas = RedisQuotas(self.scripts, self.owner, UTC, lease=lease, deadline=5.0)
-        self.flights = RedisFlights(self.scripts)
+        self.flights = RedisFlights(self.scripts, self.quotas.holdings)
         self.board = RedisJobBoard(self.scripts)
         self.stream = RedisUsageStream(self.scripts, "drain")
         self.orphans = []

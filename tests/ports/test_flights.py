@@ -74,6 +74,22 @@ async def test_only_variants_that_lack_are_made(server, scope):
         assert len((await at.ask(wanted, n=3)).hits) == 3
 
 
+async def test_a_picture_that_is_asked_for_anew_is_none_that_its_request_gives_already(server, scope):
+    """Neither one that its own job makes at another position, nor one that it was given; others are taken."""
+    async with project(server) as at:
+        wanted = sought(a_new_plan(), scope)
+        await at.made(wanted, "old")
+        parent = await at.ask(wanted, n=2)
+        again = replace(wanted, again=True, exclude=tuple(found.variant for found in parent.hits))
+        child = await at.ask(again, request_id=f"{parent.claim.request_id}~0")
+        assert len(child.leads) == 1
+        sibling = await at.ask(again, request_id=f"{parent.claim.request_id}~1")
+        assert len(sibling.leads) == 1
+        await at.settle(child, picture("first"))
+        assert len((await at.ask(again, request_id=f"{parent.claim.request_id}~1~0")).leads) == 1
+        assert len((await at.ask(wanted, n=2)).hits) == 2
+
+
 async def test_what_is_held_is_what_is_led(server):
     async with project(server) as at:
         wanted = sought(a_new_plan())

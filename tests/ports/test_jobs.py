@@ -15,7 +15,7 @@ from gateway.domain.errors import (
     UpstreamOverloaded,
 )
 from gateway.domain.flights import WITHDRAWN, End
-from gateway.domain.quota import SHARDS, Limits, Refusal, shard_of
+from gateway.domain.quota import Limits, Refusal, shard_of
 from gateway.domain.usage import Outcome
 from tests.ports.flight_shop import PRICE, a_new_plan, picture, project, receipt, sought, url
 
@@ -377,21 +377,86 @@ async def test_the_line_of_a_dead_job_costs_what_it_led(server):
         assert (line.outcome, line.cost, line.cost_uncertain) == (Outcome.ABANDONED, 2 * PRICE, True)
 
 
-async def test_a_lost_store_takes_pointers_along_and_counts_on(server):
+async def test_after_a_loss_of_the_store_a_job_goes_on_and_is_found_by_who_repeats_it(server):
     async with project(server) as at:
         wanted = sought(a_new_plan(), body="b0d1", idempotency_key="1de3")
         job = await at.ask(wanted, n=2)
-        for name in await keys_of(at):
-            await at.at.client.call("DEL", name)
-        claims = at.at.quotas.held(at.names.shard)
-        for claim in claims:
-            await at.at.quotas.take_again(claim)
+        await lose(at)
         assert await at.images() == (2, 2 * PRICE, 1)
-        assert len((await at.ask(wanted)).leads) == 1
+        again = await at.ask(wanted, n=2)
+        assert again.replay.job_id == job.claim.request_id
+        waits = [asyncio.create_task(at.at.flights.follow(again, part)) for part in again.follows]
         assert await at.at.flights.paid(job, 0, receipt())
         await at.settle(job, picture("one"), picture("two"))
-        assert await at.images() == (3, 3 * PRICE, 1)
+        assert await asyncio.gather(*waits) == [picture("one"), picture("two")]
+        assert await at.images() == (2, 2 * PRICE, 0)
         assert len((await at.ask(replace(wanted, idempotency_key="", body=""), n=2)).hits) == 2
+
+
+async def test_a_job_whose_pointer_another_has_by_now_does_not_take_it_back(server):
+    async with project(server, replicas=2) as at:
+        await at.ask(keyed)
+        await lose(at, taken_again=False)
+        later = await at.ask(keyed, on=at.replicas[1])
+        await take_again(at)
+        assert (await at.ask(keyed)).replay.job_id == later.claim.request_id
+
+
+async def test_after_a_loss_of_the_store_a_dead_replicas_paid_job_is_rescued(server, scope):
+    """The loss took the receipts too: who has the job writes them again, and those of calls that met no store."""
+    async with project(server, replicas=2, lease=SHORT) as at:
+        wanted = sought(a_new_plan(), scope)
+        await at.made(wanted, on=at.replicas[1])
+        job = await at.ask(wanted, n=4)
+        assert await at.at.flights.paid(job, 1, receipt("one"))
+        await at.at.flights.finish(job, 2, picture("two"))
+        await at.at.flights.sent(job, 3)
+        await lose(at)
+        await die(at)
+        [orphan] = at.replicas[1].orphans
+        assert [lead.index for lead in orphan.reservation.leads] == [1, 2, 3]
+        assert orphan.reservation.claim.pictures == 4
+        assert (orphan.receipts, orphan.ends, orphan.sent) == ({1: receipt("one")}, {2: picture("two")}, {3})
+        assert await at.images() == (3, 3 * PRICE, 1)
+
+
+async def test_a_job_of_which_only_a_download_is_left_lets_another_run(server):
+    one = Limits(concurrent=1)
+    async with project(server, replicas=2, lease=SHORT) as at:
+        job = await at.ask(sought(), limits=one, on=at.replicas[1])
+        await at.replicas[1].flights.paid(job, 0, receipt())
+        for _ in range(2):
+            await at.replicas[1].flights.vacate(job)
+        assert await at.images() == (1, PRICE, 0)
+        other = await at.ask(sought(), limits=one, on=at.replicas[1])
+        await at.settle(job, picture(), on=at.replicas[1])
+        assert await at.images() == (2, 2 * PRICE, 1)
+        await at.replicas[1].flights.vacate(replace(job, fence=5))
+        await at.settle(other, picture(), on=at.replicas[1])
+        assert await at.images() == (2, 2 * PRICE, 0)
+
+
+async def test_what_was_vacated_is_taken_again_without_its_place_and_rescued_once(server):
+    async with project(server, replicas=2, lease=SHORT) as at:
+        job = await at.ask(sought())
+        await at.at.flights.paid(job, 0, receipt())
+        await at.at.flights.vacate(job)
+        await lose(at)
+        assert await at.images() == (1, PRICE, 0)
+        await die(at)
+        [orphan] = at.replicas[1].orphans
+        await at.at.flights.vacate(job)
+        await at.settle(orphan.reservation, picture(), on=at.replicas[1])
+        assert await at.images() == (1, PRICE, 0)
+
+
+async def test_what_was_settled_meanwhile_is_not_taken_again(server):
+    async with project(server) as at:
+        job = await at.ask(sought(a_new_plan()))
+        await lose(at, taken_again=False)
+        await at.settle(job, picture())
+        await at.at.quotas.take_again(job.claim)
+        assert await at.images() == (1, PRICE, 0)
 
 
 async def test_jobs_that_run_are_listed(server):
@@ -455,12 +520,22 @@ async def test_no_more_plans_are_remembered_than_allowed(server, scope):
         plans = [a_new_plan() for _ in range(400 if scope == "shared" else 5)]
         if scope == "shared":
             plans = [plan for plan in plans if shard_of(plan) == shard_of(plans[0])][:5]
-        wanted = [sought(plan, scope, max_entries=2 * SHARDS) for plan in plans]
+        wanted = [sought(plan, scope, max_entries=2) for plan in plans]
         for each in wanted:
             await at.made(each)
             await asyncio.sleep(0.005)
         found = [len((await at.ask(each)).hits) for each in wanted]
         assert found == [0] * (len(plans) - 2) + [1, 1]
+
+
+async def test_plans_whose_time_is_over_take_no_room(server, scope):
+    async with project(server) as at:
+        await at.at.board.purge()
+        wanted = sought(a_new_plan(), scope, max_entries=2)
+        index = place_of(at.claim(wanted)).index
+        await at.at.client.call("ZADD", index, 1, "made in 1970", 2, "made a little later")
+        await at.made(wanted)
+        assert await at.at.client.call("ZCARD", index) == 1
 
 
 async def test_a_picture_whose_bytes_are_gone_is_forgotten(server, scope):
@@ -504,6 +579,19 @@ async def until(condition, seconds=30.0):
     while not await condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
+
+
+async def lose(at, *, taken_again=True):
+    """Lose what the project's shard holds, and have the first replica take again what it had."""
+    for name in await keys_of(at):
+        await at.at.client.call("DEL", name)
+    if taken_again:
+        await take_again(at)
+
+
+async def take_again(at):
+    for claim in at.at.quotas.held(at.names.shard):
+        await at.at.quotas.take_again(claim)
 
 
 async def keys_of(at):

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.adapters.redis.held import Holdings
 from gateway.adapters.redis.names import JOBS, Names
 from gateway.adapters.redis.plans import Place, SharedPlans, encode_told, place_of, told_of
 from gateway.adapters.redis.replies import asked, decode_end
@@ -23,10 +24,14 @@ ANY_FENCE = 2**31  # of who notes something of a job that is not its owner
 
 
 class RedisFlights:
-    """The flight store port. `heard` is to be told of every id on the channel of jobs."""
+    """The flight store port.
 
-    def __init__(self, scripts: Scripts) -> None:
+    `heard` is to be told of every id on the channel of jobs; `holdings` is told what is noted.
+    """
+
+    def __init__(self, scripts: Scripts, holdings: Holdings) -> None:
         self._scripts = scripts
+        self._holdings = holdings
         self._shared = SharedPlans(scripts)
         self._watches = Watches(scripts)
         self.heard = self._watches.heard
@@ -37,7 +42,7 @@ class RedisFlights:
 
     async def paid(self, reservation: Reservation, index: int, receipt: Receipt) -> bool:
         """Keep what a paid call answered; False when another replica has taken the job over."""
-        marked = await self._mark(reservation, f"paid:{index}", msgspec.json.encode(receipt))
+        marked = await self._mark(reservation, f"paid:{index}", msgspec.json.encode(receipt).decode())
         return marked != b"fenced"
 
     async def finish(self, reservation: Reservation, index: int, end: End) -> None:
@@ -46,11 +51,20 @@ class RedisFlights:
         if told is None:
             return
         request_id, place = reservation.claim.request_id, place_of(reservation.claim)
+        for position, text, _ in told.ends:
+            self._holdings.note(request_id, f"end:{position}", text)
         home = place.at_home()
         keys = [_record(reservation), home.results, home.flights, home.index, home.names.of("clock")]
         arguments = (request_id, reservation.fence, encode_told(told, home), JOBS)
         if await self._run("finish", keys, arguments) and place.shared:
             await asked(self._shared.land(request_id, place, told))
+
+    async def vacate(self, reservation: Reservation) -> None:
+        """Give the place of a job back of which nothing is left but downloads."""
+        claim, names = reservation.claim, place_of(reservation.claim).home
+        self._holdings.note(claim.request_id, "vacated", "1")
+        running = (names.of("running", subject.name) for subject in claim.subjects)
+        await self._run("vacate", [_record(reservation), *running], (claim.request_id, reservation.fence))
 
     async def follow(self, reservation: Reservation, part: Follow) -> End:
         """Wait until a picture that another job makes has ended."""
@@ -111,7 +125,8 @@ class RedisFlights:
         with suppress(StoreUnavailable):
             await self._scripts.call("HDEL", place.flights, _variant(part))
 
-    async def _mark(self, reservation: Reservation, name: str, value: str | bytes, *, ended: bool = False) -> bytes:
+    async def _mark(self, reservation: Reservation, name: str, value: str, *, ended: bool = False) -> bytes:
+        self._holdings.note(reservation.claim.request_id, name, value)
         arguments = (reservation.fence, name, value, int(ended), "", "")
         marked: bytes = await self._run("mark", [_record(reservation)], arguments)
         return marked

@@ -9,7 +9,7 @@ from gateway.adapters.redis.names import Names
 from gateway.adapters.redis.scripts import Scripts
 from gateway.domain.caching import Sought
 from gateway.domain.flights import Ending
-from gateway.domain.quota import SHARDS, Claim, Reservation, shard_of
+from gateway.domain.quota import Claim, Reservation, shard_of
 
 LAND_SECONDS = 5.0
 
@@ -60,7 +60,7 @@ class Told(msgspec.Struct):
     clear: list[int]
     ends: list[tuple[int, str, bool]]
     lifetime: int
-    share: int
+    most: int
     replayable: bool
     member: str = ""
 
@@ -112,7 +112,7 @@ def told_of(reservation: Reservation, ending: Ending | None, clear: Collection[i
             for index, end in sorted(ends.items())
         ],
         lifetime=round(sought.lifetime * 1000),
-        share=max(1, sought.max_entries // SHARDS),
+        most=sought.max_entries,
         replayable=ending is not None and ending.replayable,
     )
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import tzinfo
 
+from gateway.adapters.redis.held import Held, Holdings
 from gateway.adapters.redis.links import Confirmed
 from gateway.adapters.redis.names import Names, decode_event, encode_event, milliseconds_of
 from gateway.adapters.redis.plans import Place, SharedPlans, Told, place_of, told_of
@@ -49,7 +50,7 @@ class RedisQuotas:
         self._deadline = deadline
         self._wait_replicas = wait_replicas
         self.unconfirmed = 0
-        self._open: dict[str, Claim] = {}
+        self.holdings = Holdings()  # RedisFlights notes there what becomes of them
         self._clock_ahead = 0  # ms: the store's clock minus ours, learned when the calendars disagree
         self.shards: set[int] = set()  # where this replica has taken something, so where its lease must be renewed
 
@@ -73,8 +74,7 @@ class RedisQuotas:
         reply = await self._reserve(claim, place, found)
         answer = understood(claim, place.home.shard, reply)
         if isinstance(answer, Reservation) and (claim.sought is None or answer.leads):
-            taken = len(answer.leads) if claim.sought else claim.pictures
-            self._open[claim.request_id] = replace(claim, pictures=taken, sought=None)
+            self.holdings.take(claim, answer.leads[0].index if answer.leads else 0)
         return answer
 
     async def settle(
@@ -83,13 +83,13 @@ class RedisQuotas:
         """Charge some of the pictures, give the rest back, append the event, tell those who wait."""
         settlement = Settlement(reservation=reservation, charged=charged, event=event, ending=ending)
         await self._end("settled", settlement)
-        self._open.pop(event.event_id, None)
+        self.holdings.drop(event.event_id)
 
     async def release(self, claim: Claim) -> None:
         """Give back everything but the request, or keep a reserve that is still under way from taking anything."""
         released = Settlement(reservation=self.assumed(claim), charged=0, event=claim.abandoned)
         await self._end("released", released)
-        self._open.pop(claim.request_id, None)
+        self.holdings.drop(claim.request_id)
 
     def assumed(self, claim: Claim) -> Reservation:
         """Say what a reserve without an answer would have taken from."""
@@ -137,7 +137,7 @@ class RedisQuotas:
 
     def held(self, shard: int) -> list[Claim]:
         """Tell what this replica has not settled yet."""
-        return [claim for claim in self._open.values() if shard_of(claim.project_id) == shard]
+        return self.holdings.of(shard)
 
     async def lost(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Give those settlements that the store does not have."""
@@ -147,21 +147,22 @@ class RedisQuotas:
 
     async def take_again(self, claim: Claim) -> None:
         """Take what was lost with the store, over a limit if need be."""
-        await self._reserve(claim, place_of(claim), b"", again=True)
+        if lost := self.holdings.get(claim.request_id):
+            await self._reserve(claim, place_of(claim), b"", lost)
 
-    async def _reserve(self, claim: Claim, place: Place, found: bytes, *, again: bool = False) -> Reply:
+    async def _reserve(self, claim: Claim, place: Place, found: bytes, lost: Held | None = None) -> Reply:
         """Reserve by our calendar; when the store's clock is not in it, learn how far ours is off and ask again."""
-        reply = await self._reserved(claim, place, found, again=again)
+        reply = await self._reserved(claim, place, found, lost)
         if reply.clock is not None:
             self._clock_ahead = reply.clock - _milliseconds()
-            reply = await self._reserved(claim, place, found, again=again)
+            reply = await self._reserved(claim, place, found, lost)
         return reply
 
-    async def _reserved(self, claim: Claim, place: Place, found: bytes, *, again: bool) -> Reply:
+    async def _reserved(self, claim: Claim, place: Place, found: bytes, lost: Held | None) -> Reply:
         calendar = calendar_of(_milliseconds() + self._clock_ahead, self._zone)
         keys = reserve_keys(claim, place, self._owner, calendar)
         lease = round(self._lease * 1000)
-        arguments = reserve_arguments(claim, place, (self._owner, lease), calendar, found, again=again)
+        arguments = reserve_arguments(claim, place, (self._owner, lease), calendar, found, lost)
         done = await self._run("reserve", keys, arguments, self._deadline)
         reply = reply_decoder.decode(done.reply)
         self.unconfirmed += reply.granted is not None and done.replicas < self._wait_replicas

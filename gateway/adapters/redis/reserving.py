@@ -2,6 +2,7 @@
 
 import msgspec
 
+from gateway.adapters.redis.held import Held
 from gateway.adapters.redis.plans import Place, encode_sought
 from gateway.adapters.redis.replies import LIMITS
 from gateway.adapters.redis.settling import common_keys
@@ -32,15 +33,16 @@ def reserve_keys(claim: Claim, place: Place, owner: str, calendar: Calendar) -> 
 
 
 def reserve_arguments(
-    claim: Claim, place: Place, lease: tuple[str, int], calendar: Calendar, found: bytes, *, again: bool
+    claim: Claim, place: Place, lease: tuple[str, int], calendar: Calendar, found: bytes, lost: Held | None
 ) -> list[object]:
-    """Give the arguments. `lease` is the owner's name and ms, `found` what claim.lua found; `again` after a loss."""
+    """Give the arguments. `lease` is the owner's name and ms, `found` by claim.lua, `lost` what is taken again."""
     days, months, event = calendar.days, calendar.months, claim.abandoned
     arguments: list[object] = [
         *(claim.request_id, *lease, claim.pictures, claim.price, _record(claim)),
         *(days[0].starts, days[0].ends, days[1].ends, months[0].starts, months[0].ends, months[1].ends),
-        *(days[0].name, days[1].name, months[0].name, months[1].name, int(again)),
+        *(days[0].name, days[1].name, months[0].name, months[1].name, lost.first if lost else ""),
         *(encode_sought(claim, place), found, int(event.time.timestamp()), event.key_id, place.home.shard, event.cost),
+        msgspec.json.encode(lost.notes) if lost else b"",
     ]
     for subject in claim.subjects:
         values = (subject.limits.value(limit) for limit in LIMITS)

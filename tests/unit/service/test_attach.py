@@ -81,6 +81,18 @@ async def test_who_follows_a_job_that_withdraws_attaches_anew():
     assert {line.request_id for line in studio.quotas.events} == {"request-1"}
 
 
+async def test_what_is_asked_for_anew_is_no_picture_that_the_answer_has_already():
+    studio = Studio(scope="project")
+    hit = Hit(picture=await stored(studio), age=7, variant="old.0")
+    second = Follow(job_id="third", index=4, shard=0)
+    studio.quotas.found["request-1~1"] = {"follows": (second,)}
+    generation = await attached(studio, 3, hits=(hit,), follows=(FOLLOW, FOLLOW))
+    assert len(await generation.all()) == 3
+    excluded = {name: set(claim.sought.exclude) for name, claim in studio.quotas.claims.items()}
+    assert excluded["request-1~1"] == {"old.0", "other.0"}
+    assert excluded["request-1~2"] == excluded["request-1~1~0"] == {"old.0", "other.0", "third.4"}
+
+
 async def test_nobody_attaches_anew_for_ever():
     studio = Studio()
     studio.flights.gate.clear()
@@ -245,6 +257,24 @@ async def test_a_picture_that_cannot_be_downloaded_yet_is_tried_after_its_client
     assert (position, end.failure.kind) == (0, "ImageDownloadFailed")
 
 
+async def test_what_waits_for_its_download_leaves_its_place_to_others_and_counts_among_the_jobs_of_the_replica():
+    studio = Studio(most=1)
+    studio.shop.source.ends = [FetchFailed("404")] * 4
+    generation = await attached(studio, leads=(Lead(index=0),))
+    while len(studio.shop.source.urls) < 4:
+        await settle(1)
+    studio.shop.source.gate.clear()
+    with pytest.raises(errors.ImageDownloadFailed):
+        await generation.all()
+    assert studio.flights.all("vacate") == [["request-1"]]
+    assert await studio.jobs.drain(5) == 0
+    with pytest.raises(errors.ReplicaFull):
+        await studio.start()
+    studio.shop.source.gate.set()
+    assert await studio.errands.drain(5) == 0
+    assert len(await (await studio.start()).all()) == 1
+
+
 async def rescued(studio, orphan):
     Rescue(studio.shop.keeping, studio.flights, studio.reservations, BOOKS, studio.errands, studio.shop.clock)(orphan)
     return await studio.line()
@@ -276,7 +306,7 @@ async def test_what_had_ended_before_its_replica_died_is_not_fetched_again():
 
 def test_a_job_that_takes_over_one_picture_looks_for_one():
     job = a_job(an_order(n=3))
-    one = job.anew(2, job.came)
+    one = job.anew(2, job.came, ())
     assert (one.order.n, one.line.event_id, one.line.pictures_requested) == (1, "request-1~2", 1)
     assert (one.line.cost, one.line.request_id, one.came) == (PRICE, "request-1", job.came)
     assert one.sought.again

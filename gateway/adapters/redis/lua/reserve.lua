@@ -16,15 +16,20 @@
 --       6 record: the event if its owner dies, without time; with `sought` also without outcome, cost,
 --       cost_uncertain and cache
 --       7-9 start of day A, its end (= start of day B), end of day B, ms   10-12 the same of the months
---       13, 14 names of the days   15, 16 names of the months   17 1: taken again after a loss of the store
+--       13, 14 names of the days   15, 16 names of the months   17 '', or taken again after a loss of the store: the
+--       position of the first picture that is led
 --       18 sought (JSON of gateway.domain.caching.Sought; '' for none)   19 what claim.lua found ('' to look here)
 --       20 created, s   21 key id   22 shard   23 the most that all pictures may cost
+--       24 fields of the record that were noted before the loss (JSON)
 --       then for each subject: requests/minute, images/minute, images/day, images/month, concurrent, spend/month
 --       (-1: none), shadow (0 or 1)
 -- Gives JSON: {granted: {day, month, moment (ms), rooms, shadowed, hits, follows, replay, settled}} | {refused: room}
 --       | {empty: true} | {clock: ms} | {restoring: ms} | {reused: true} | {notled: true}
 --       hits, follows: as lib/look.lua says   replay: {job, created, ended: ends, '' for a withdrawal}
 --       room: [subject index, limit index, limit, used, ms until some of it is free]
+--
+-- What is taken again attaches to nothing and leads no flights anew: who wants the same picture makes another one.
+-- Pointers come back where nobody has taken their place.
 --
 -- Records of other jobs, which lie in the same slot, are read under the names that idempotency keys, lists and flights
 -- give: what those are is not known before. `left`, `taken` (a retry has found it) and `w:<job>` (it is waited for by
@@ -39,16 +44,18 @@ if done[2] then return '{"released":true}' end
 
 local now = clock(KEYS[4])
 local function arg(i) return tonumber(ARGV[i]) end
+local again = ARGV[17] ~= ''
+local noted = again and cjson.decode(ARGV[24]) or {}
 if now < arg(7) or now >= arg(9) or now < arg(10) or now >= arg(12) then
   return string.format('{"clock":%.0f}', now)
 end
 redis.call('SET', KEYS[4], string.format('%.0f', now))
 
--- After a loss the replicas take again what they hold, with ARGV 17 set; until they had time to, nothing is granted.
+-- After a loss the replicas take again what they hold; until they had time to, nothing is granted.
 local epoch = redis.call('GET', KEYS[5])
 if not epoch then return '{"empty":true}' end
-if ARGV[17] == '1' and redis.call('SISMEMBER', KEYS[12], ARGV[1]) == 1 then return '{"released":true}' end
-if epoch ~= 'ready' and ARGV[17] ~= '1' then
+if again and redis.call('SISMEMBER', KEYS[12], ARGV[1]) == 1 then return '{"released":true}' end
+if epoch ~= 'ready' and not again then
   if now < tonumber(epoch) then return string.format('{"restoring":%.0f}', tonumber(epoch) - now) end
   redis.call('SET', KEYS[5], 'ready')
 end
@@ -100,7 +107,7 @@ local function retried()
 end
 
 local found, replay, taken, at, known_by_key = {hits = {}, follows = {}}, nil, nil, nil, false
-if sought then
+if sought and not again then
   at = {results = KEYS[6], flights = KEYS[7], handed = KEYS[8], now = now, id = ARGV[1], key = ARGV[21], n = asked,
     sought = sought, live = function(id) return redis.call('HEXISTS', prefix .. id, 'left') == 0 end}
   local reused
@@ -114,7 +121,7 @@ if sought then
     found = ARGV[19] ~= '' and cjson.decode(ARGV[19]) or look(at)
   end
 end
-local first = replay and asked or (#found.hits + #found.follows) -- the position of the first picture that is led
+local first = arg(17) or (replay and asked) or (#found.hits + #found.follows) -- position of the first that is led
 local pictures = sought and asked - first or asked
 if sought and pictures > 0 and not sought.lead then return '{"notled":true}' end
 local requests = sought and sought.again and 0 or 1
@@ -153,7 +160,7 @@ local rooms, shadowed, refused = {}, {}, nil
 local subjects = (#KEYS - 12) / 6
 local expired = {}
 for s = 1, subjects do
-  local k, a = 12 + (s - 1) * 6, 23 + (s - 1) * 7
+  local k, a = 12 + (s - 1) * 6, 24 + (s - 1) * 7
   local shadow = arg(a + 7) == 1
   local function measure(index, used, needed, wait)
     local limit = arg(a + index)
@@ -191,14 +198,14 @@ local function listed(list)
   return list
 end
 
-if refused and ARGV[17] ~= '1' then
+if refused and not again then
   refused[4] = refused[4] - (({requests, pictures, pictures, pictures, runs, pictures * price})[refused[2]])
   return cjson.encode({refused = listed({refused})[1]})
 end
 
 local minutes = '' -- indexes of the subjects whose minute counts this request
 for s = 1, subjects do
-  local k, a = 12 + (s - 1) * 6, 23 + (s - 1) * 7
+  local k, a = 12 + (s - 1) * 6, 24 + (s - 1) * 7
   if expired[s] then
     minutes = minutes .. s
     if #expired[s] > 0 then redis.call('HDEL', KEYS[k + 1], unpack(expired[s])) end
@@ -213,7 +220,7 @@ for s = 1, subjects do
     redis.call('HINCRBY', KEYS[k + 3 + month], 'images', pictures)
     redis.call('HINCRBY', KEYS[k + 3 + month], 'spend', string.format('%.0f', pictures * price))
     redis.call('PEXPIREAT', KEYS[k + 3 + month], string.format('%.0f', arg(10 + month) + 172800000))
-    redis.call('SADD', KEYS[k + 6], ARGV[1])
+    if not noted.vacated then redis.call('SADD', KEYS[k + 6], ARGV[1]) end
   end
 end
 
@@ -253,10 +260,11 @@ if not ended then
   redis.call('ZADD', KEYS[2], 'GT', string.format('%.0f', now + arg(3)), ARGV[2])
   redis.call('SADD', KEYS[3], ARGV[1])
 end
+for name, value in pairs(noted) do redis.call('HSET', KEYS[1], name, value) end
 if not sought then return encoded end
 
 redis.call('HSET', KEYS[1], 'sought', ARGV[18], 'n', asked, 'first', first, 'created', ARGV[20])
-if sought.plan ~= '' and not replay and ARGV[19] == '' then take_off(at, found, arg(22)) end
+if sought.plan ~= '' and not replay and not again and ARGV[19] == '' then take_off(at, found, arg(22)) end
 for _, follow in ipairs(found.follows) do -- of a job in another slot this is noted by who follows it
   if redis.call('EXISTS', prefix .. follow[1]) == 1 then
     redis.call('HSET', prefix .. follow[1], 'w:' .. ARGV[1], ARGV[22])
@@ -270,7 +278,7 @@ if sought.body ~= '' and (replay or #found.hits < asked) then
   redis.call('PEXPIRE', KEYS[10], LISTED)
 end
 local kept = replay and REPEATED or PASSING
-if sought.idempotency_key ~= '' and not known_by_key then
+if sought.idempotency_key ~= '' and not known_by_key and not (again and redis.call('EXISTS', KEYS[9]) == 1) then
   local pointed = replay and replay.id or ARGV[1]
   redis.call('SET', KEYS[9], sought.body .. ' ' .. pointed, 'PX', DAY)
   redis.call('HSET', prefix .. pointed, 'pointed', 1)

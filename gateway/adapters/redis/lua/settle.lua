@@ -21,7 +21,7 @@
 --       moved: the reservation took from another day or month; ask again with its windows
 --
 -- In the record: owner, fence (of its owner, 1 if absent), paid:<position>, end:<position> ('' for a withdrawal), first (position that leads),
--- n, root (the job that it repeats), ended (ms), replayable, pointed (an Idempotency-Key leads here).
+-- vacated (it has left `concurrent`), n, root (the job that it repeats), ended (ms), replayable, pointed (an Idempotency-Key leads here).
 
 local DAY = 86400000 -- ms: how long an Idempotency-Key counts
 local FORTY_DAYS = 3456000000 -- ms: windows that come back after a loss of the store end by themselves

@@ -9,11 +9,22 @@
 local HANDED = 5000 -- ms: how long parallel calls of one client are told apart
 local FLIGHT = 86400000 -- ms: longer than any job; flights whose end was lost do not stay for ever
 
+-- Tells whether the asking request has a picture at another position: of its own, or of what took the place of one
+-- (a job's id is '<root>~<position>' then).
+local function has(at, variant)
+  if string.match(string.match(variant, '^(.*)%.'), '^[^~]*') == at.root then return true end
+  for _, excluded in ipairs(at.sought.exclude or {}) do
+    if variant == excluded then return true end
+  end
+  return false
+end
+
 -- Gives {hits = {{variant, age in s, end}}, follows = {{job, position, shard}}}, n at most.
 local function look(at)
   local sought, hits, follows, spare = at.sought, {}, {}, {}
+  at.root = string.match(at.id, '^[^~]*')
   local function add(list, entry, spared)
-    if #hits + #follows >= at.n then return end
+    if #hits + #follows >= at.n or has(at, entry.variant) then return end
     local handed = sought.distinct and redis.call('ZSCORE', at.handed, entry.variant)
     if spared or (handed and at.now - tonumber(handed) < HANDED) then
       spare[#spare + 1] = {list, entry}
