@@ -93,9 +93,7 @@ async def test_what_no_store_takes_for_a_day_is_paid_and_not_charged():
 
 async def rescued(studio, receipt):
     run = a_run(an_order())
-    rescue = Rescue(
-        studio.shop.keeping, studio.flights, studio.reservations, BOOKS, studio.errands, studio.shop.clock
-    )
+    rescue = Rescue(studio.shop.keeping, studio.flights, studio.reservations, BOOKS, studio.errands, studio.shop.clock)
     rescue(Orphan(reservation=run.reservation, receipts={0: receipt}, ends={}, sent=frozenset({0})))
     return await studio.line()
 
