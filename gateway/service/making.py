@@ -97,8 +97,8 @@ class Making:
     def postponed(self, run: Run, ends: Ends, settle: Callable[[Run, Ends], Coroutine[Any, Any, None]]) -> bool:
         """Tell whether something is paid that cannot be kept yet; if so, settle when that has ended too.
 
-        Clients are told meanwhile that it failed, or have left before the store could take it. When the process ends before, the job is its replica's no more, and
-        another one goes on: the receipt is known to all.
+        Clients are told meanwhile that it failed, or have left before the store could take it. When the process ends
+        before, the job is its replica's no more, and another one goes on: the receipt is known to all.
         """
         if not any(self._is_late(run, position, end) for position, end in enumerate(ends)):
             return False
