@@ -208,7 +208,7 @@ class FakeUsageStream:
     """The lines of each shard by their positions; a look gives at most `most`. `down` shards give no answer.
 
     Another replica has its turn at those that are `elsewhere`. `apart` are those that were put aside, by their
-    ids, with the reasons.
+    ids, with the reasons; unless `refusals_known`, nobody can ask for these.
     """
 
     def __init__(self, *lines, most=2):
@@ -218,6 +218,7 @@ class FakeUsageStream:
         self.elsewhere = set()
         self.apart = {}
         self.forgets = True
+        self.refusals_known = True
         for number, line in enumerate(lines):
             self.lines[shard_of(line.project_id)][f"{number}-0"] = line
 
@@ -245,6 +246,12 @@ class FakeUsageStream:
         self._reach(shard)
         for position, reason in reasons.items():
             self.apart[self.lines[shard].pop(position).event_id] = reason
+
+    async def refused(self, shard, event_ids):
+        self._reach(shard)
+        if not self.refusals_known:
+            raise QuotaUnavailable("the store went down before it could tell")
+        return {event_id for event_id in event_ids if event_id in self.apart}
 
     def all(self):
         """Every line that is not forgotten."""

@@ -1,5 +1,6 @@
 """What the store took is not lost with it: a replica keeps its settlements until the ledger has their lines."""
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -124,16 +125,30 @@ class Outbox:
         return lost
 
     async def _forget_told(self, settlements: Sequence[Settlement]) -> None:
-        for event_id in await self._told(settlements):
-            self._kept.pop(event_id, None)
+        for find in (self._written, self._refused):
+            kept = [one for one in settlements if one.event.event_id in self._kept]
+            for event_id in await find(kept):
+                self._kept.pop(event_id, None)
 
     async def _told(self, settlements: Sequence[Settlement]) -> set[str]:
+        """Name those that need not be told to the ledger any more."""
+        written = await self._written(settlements)
+        return written | await self._refused([one for one in settlements if one.event.event_id not in written])
+
+    async def _written(self, settlements: Sequence[Settlement]) -> set[str]:
         """Name those whose lines the ledger has, or better ones."""
         if not settlements:
             return set()
         known = await self._ledger.known([settlement.event.event_id for settlement in settlements])
         events = (settlement.event for settlement in settlements)
         return {event.event_id for event in events if event.is_told_by(known.get(event.event_id))}
+
+    async def _refused(self, settlements: Sequence[Settlement]) -> set[str]:
+        """Name those whose lines were put aside: the ledger never has them, and they would be charged time and again."""
+        shards: defaultdict[int, list[str]] = defaultdict(list)
+        for event in (settlement.event for settlement in settlements):
+            shards[shard_of(event.project_id)].append(event.event_id)
+        return {name for shard, names in shards.items() for name in await self._stream.refused(shard, names)}
 
     def _is_old(self, moment: datetime | None) -> bool:
         return moment is None or self._clock.now() - moment >= DOUBT

@@ -288,3 +288,6 @@ class UsageStream(Protocol):
 
     async def put_aside(self, shard: int, reasons: Mapping[str, str]) -> None:
         """Keep lines that the ledger can never hold apart for the operator, and tell it; QuotaUnavailable as above."""
+
+    async def refused(self, shard: int, event_ids: Sequence[str]) -> Collection[str]:
+        """Name the jobs whose lines were ever put aside; QuotaUnavailable as above."""

@@ -241,6 +241,29 @@ def check_what_was_paid(simulator, inline, linked, streamed):
     assert sorted([*given, digest_behind(url)]) == sorted(made(simulator))
 
 
+def test_what_a_failing_store_did_not_take_of_a_client_that_has_left_is_stored_later(tmp_path):
+    """It is tried again after 15 s, and then is remembered."""
+    with (
+        slow_simulator(tmp_path) as simulator,
+        servers.gateway(tmp_path, simulator, GLM_GATEWAY_CACHE__SCOPE="project") as gateway,
+        ThreadPoolExecutor() as pool,
+    ):
+        left = pool.submit(gateway.post, URL, timeout=2)
+        servers.wait_until(lambda: simulator.stats()["in_flight"] == 1, what="the call")
+        with broken(gateway.data_dir / "store"):
+            assert isinstance(left.exception(), TimeoutError)
+            servers.wait_until(lambda: put_failures(gateway), 30, what="a failed write")
+        servers.wait_until(lambda: files_in(gateway.data_dir / "store"), 90, what="the stored picture")
+        servers.wait_until(lambda: servers.answers(f"{gateway.url}/readyz"), what="the store's return")
+        again = gateway.post(URL)
+        assert again[1]["x-glm-cache"] == "HIT"
+        assert [digest_behind(url_in(again))] == made(simulator)
+
+
+def put_failures(gateway):
+    return 'glm_gateway_store_failures_total{operation="put"}' in gateway.get("/metrics")[2].decode()
+
+
 def test_a_store_that_cannot_be_opened_is_said_at_the_start(tmp_path, simulator):
     with servers.gateway(tmp_path, simulator) as gateway:
         gateway.process.stop()

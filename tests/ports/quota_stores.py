@@ -93,7 +93,7 @@ class RedisStore:
         return RedisQuotas(self.scripts, owner, UTC, **{"lease": lease, "deadline": 5, **more})
 
     async def renew(self, owner="owner", lease=LEASE):
-        await Collector(self.scripts, owner, lease=lease).renew([self.shard])
+        await Collector(self.scripts, owner, lease=lease).renew([Names(self.shard)])
 
     async def collect(self):
         return await Collector(self.scripts, "collector", lease=LEASE)._collect_shard(self.shard)

@@ -71,6 +71,15 @@ async def test_what_the_ledger_refuses_is_kept_apart_and_told(desk):
     assert len(desk.told) == 1
 
 
+async def test_who_asks_for_lines_that_the_ledger_refused_is_told(desk):
+    first, second = await desk.line(), await desk.line()
+    names = dict(await desk.stream.pending(desk.shard))
+    kept, refused = names[first].event_id, names[second].event_id
+    assert await desk.stream.refused(desk.shard, [kept, refused]) == set()
+    await desk.stream.put_aside(desk.shard, {second: "too large"})
+    assert await desk.stream.refused(desk.shard, [kept, refused]) == {refused}
+
+
 async def test_lines_come_to_lie_apart_in_any_order(desk):
     """A stream takes no entry that is older than its newest one; these come as they are found."""
     old = await desk.line()

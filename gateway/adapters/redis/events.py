@@ -62,7 +62,16 @@ class RedisUsageStream:
         names = Names(shard)
         for position, reason in reasons.items():
             for _, fields in await self._call("XRANGE", names.of("events"), position, position):
-                await self._move(names, position, _content(fields), "refused", reason)
+                content = _content(fields)
+                await self._call("SADD", names.of("refused"), decode_event(content).event_id)
+                await self._move(names, position, content, "refused", reason)
+
+    async def refused(self, shard: int, event_ids: Sequence[str]) -> set[str]:
+        """Name the jobs whose lines were put aside because of the ledger."""
+        if not event_ids:
+            return set()
+        found = await self._call("SMISMEMBER", Names(shard).of("refused"), *event_ids)
+        return {event_id for event_id, there in zip(event_ids, found, strict=True) if there}
 
     async def remove(self, shard: int, positions: Sequence[str]) -> None:
         """Forget lines that the ledger has."""

@@ -375,3 +375,29 @@ class TestLost:
         with pytest.raises(LedgerUnavailable):
             await office.outbox.close()
         assert len(office.spool.settlements) == 1
+
+
+class TestRefused:
+    """Lines that the ledger can never hold, and that were put aside: they are charged once."""
+
+    async def test_what_was_put_aside_is_not_kept(self):
+        office = Office()
+        await office.settle(1)
+        await office.settle(2)
+        office.stream.apart["request-1"] = "too large"
+        await office.live(3)
+        await office.outbox.close()
+        assert [one.event.event_id for one in office.spool.settlements] == ["request-2"]
+
+    async def test_what_a_process_before_has_left_is_not_charged_again(self):
+        office = Office(replace(a_settlement(1), confirmed=True))
+        office.stream.apart["request-1"] = "too large"
+        await office.settlements.replay()
+        assert office.store.events == office.spool.settlements == []
+
+    async def test_without_an_answer_nothing_is_made_and_nothing_let_go(self):
+        office = Office(replace(a_settlement(1), confirmed=True))
+        office.stream.refusals_known = False
+        await office.settlements.replay()
+        assert office.store.events == []
+        assert len(office.spool.settlements) == 1
