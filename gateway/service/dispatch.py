@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Protocol
 
 from gateway.domain.errors import GatewayError, QueueTimedOut, ShuttingDown, UpstreamUnreachable
@@ -99,6 +100,9 @@ class Progress(Protocol):
     def sent(self) -> None:
         """The upstream call begins: from now on the picture may be paid."""
 
+    async def submitted(self, account: str, task_id: str) -> None:
+        """The picture is ordered, and the account of this name is asked for it."""
+
     async def paid(self, receipt: Receipt) -> None:
         """The picture is paid, and not downloaded yet."""
 
@@ -150,7 +154,7 @@ class Dispatch:
             progress.sent()
             started = self._clock.monotonic()
             try:
-                paid = await self._upstream.make(account, plan)
+                paid = await self._upstream.make(account, plan, partial(progress.submitted, account.name))
             except CallFailed as failed:
                 self._tell(account, plan, failed.failure)
                 raise

@@ -3,7 +3,7 @@
 Of pictures: picture_ports.py; of flights: ports_flights.py; of keys and projects: ports_keys.py.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,16 +30,24 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
 
-class Upstream(Protocol):
-    """One call to an account makes one picture (glm-image-api.md section 1)."""
+Submitted = Callable[[str], Awaitable[None]]
 
-    async def make(self, account: Account, plan: ImagePlan) -> PaidPicture:
+
+class Upstream(Protocol):
+    """One call to an account makes one picture (glm-image-api.md sections 1 and 2)."""
+
+    async def make(self, account: Account, plan: ImagePlan, submitted: Submitted) -> PaidPicture:
         """Make and pay one picture.
+
+        Where it is ordered and asked for, `submitted` is awaited with the order's id before the first question.
 
         Raises:
             CallFailed: the upstream refused, or its answer was cut.
             UpstreamUnreachable: nothing was sent.
         """
+
+    async def resume(self, account: Account, task_id: str) -> PaidPicture:
+        """Go on asking for a picture that was ordered from the same account; CallFailed as above."""
 
 
 class CallFailed(Exception):

@@ -16,6 +16,7 @@ from gateway.domain.addresses import is_loopback
 from gateway.domain.catalog import Catalog
 from gateway.service.dispatch import Dispatch, Slots
 from gateway.service.keeping import Keeping
+from gateway.service.resuming import Resuming
 from gateway.settings import Settings
 from gateway.wiring.accounts import accounts_of
 from gateway.wiring.store import open_store
@@ -29,6 +30,7 @@ class Upstreams:
     store: ObjectPictureStore
     dispatch: Dispatch
     keeping: Keeping
+    resuming: Resuming
 
 
 @asynccontextmanager
@@ -48,7 +50,8 @@ async def open_upstreams(
                 keeping = Keeping(PictureDownloads(downloads, rules, drafts), store, clock, observer)
                 upstream = GlmImage(calls, endpoints_of(settings))
                 dispatch = Dispatch(upstream, keeping, slots, clock, observer)
-                yield Upstreams(slots=slots, store=store, dispatch=dispatch, keeping=keeping)
+                resuming = Resuming(upstream, {account.name: account for account in accounts})
+                yield Upstreams(slots=slots, store=store, dispatch=dispatch, keeping=keeping, resuming=resuming)
     finally:
         await calls.aclose()
         await downloads.aclose()
@@ -61,6 +64,7 @@ def endpoints_of(settings: Settings) -> dict[str, Endpoint]:
             base_url=upstream.base_url,
             api_key=upstream.api_key.reveal(),
             timeout=settings.timeout_of(upstream),
+            mode=upstream.mode,
         )
         for upstream in settings.upstreams
     }
