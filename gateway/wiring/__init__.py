@@ -109,7 +109,6 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         )
     catalog, peppers, clock, metrics = load_catalog(), read_peppers(settings), SystemClock(), Metrics()
     observer = MetricsAndLog(metrics, logs.logger())
-    books = Books(answer_of=answer_of, hash_prompt=peppers.hash_prompt)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
@@ -118,6 +117,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock)
         authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
         upstreams = await stack.enter_async_context(open_upstreams(settings, catalog, clock, observer))
+        books = Books(answer_of=answer_of, hash_prompt=peppers.hash_prompt, accounts=upstreams.accounts)
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer))
         planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))

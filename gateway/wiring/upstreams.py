@@ -1,6 +1,6 @@
 """Opens the way to the upstream: accounts, their slots, the calls and the downloads."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from gateway.adapters.store.picture_store import ObjectPictureStore
 from gateway.adapters.system import SystemClock
 from gateway.domain.addresses import is_loopback
 from gateway.domain.catalog import Catalog
+from gateway.domain.upstream import Account
 from gateway.service.dispatch import Dispatch, Slots
 from gateway.service.keeping import Keeping
 from gateway.service.resuming import Resuming
@@ -26,6 +27,7 @@ from gateway.wiring.store import open_store
 class Upstreams:
     """The way to pictures: made, and kept."""
 
+    accounts: Sequence[Account]
     slots: Slots
     store: ObjectPictureStore
     dispatch: Dispatch
@@ -51,7 +53,9 @@ async def open_upstreams(
                 upstream = GlmImage(calls, endpoints_of(settings))
                 dispatch = Dispatch(upstream, keeping, slots, clock, observer)
                 resuming = Resuming(upstream, {account.name: account for account in accounts})
-                yield Upstreams(slots=slots, store=store, dispatch=dispatch, keeping=keeping, resuming=resuming)
+                yield Upstreams(
+                    accounts=accounts, slots=slots, store=store, dispatch=dispatch, keeping=keeping, resuming=resuming
+                )
     finally:
         await calls.aclose()
         await downloads.aclose()

@@ -25,7 +25,8 @@ def ordering(tmp_path, upstream):
     config = tmp_path / "gateway.toml"
     config.write_text(
         f'[[upstreams]]\nname = "ordering"\nbase_url = "{upstream.base_url}"\n'
-        f'api_key = "{servers.UPSTREAM_KEY}"\nmode = "async"\nconcurrency = 10\n',
+        f'api_key = "{servers.UPSTREAM_KEY}"\nmode = "async"\nconcurrency = 10\n'
+        'price = 0.015\ncurrency = "USD"\n',
         "utf-8",
     )
     return {
@@ -54,6 +55,8 @@ def test_a_picture_is_ordered_and_delivered(tmp_path, simulator):
         wait_until(lambda: running.charged(key_id) == 1, what="the charge")
         [line] = running.lines(key_id)
         assert (line["upstream_account"], line["pictures_paid"]) == ("ordering", 1)
+        assert (line["cost"], line["cost_currency"], line["cost_uncertain"]) == (15_000, "USD", 0)
+        assert (line["price"], line["currency"]) == (100_000, "CNY")
 
 
 def test_another_replica_asks_for_what_the_dead_one_had_ordered(tmp_path, slow):
