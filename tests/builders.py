@@ -21,7 +21,7 @@ from gateway.domain.upstream import Account, CallFailure, Fault
 from gateway.domain.usage import Outcome, UsageEvent
 from gateway.service.deliver import Delivery, InMemory
 from gateway.service.generation import Run
-from gateway.service.ports import CallFailed
+from gateway.service.ports_upstream import CallFailed
 
 PEPPER = b"a pepper for tests"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -43,27 +43,37 @@ class FakeClock:
 class FakeUpstream:
     """Makes a picture per call, or what `ends` says, in order: a PaidPicture, or an exception to raise.
 
-    While `gate` is not set a call hangs in flight.
+    While `gate` is not set a call hangs in flight. With `task` a picture is ordered under that id and asked for.
     """
 
     def __init__(self, *ends):
         self.ends = list(ends)
         self.calls = []
+        self.task = None
+        self.resumed = []
         self.in_flight = 0
         self.most_in_flight = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def make(self, account, plan):
+    async def make(self, account, plan, submitted):
         self.calls.append((account, plan))
-        number = len(self.calls)
+        if self.task:
+            await submitted(self.task)
+        return await self._end(str(len(self.calls)))
+
+    async def resume(self, account, task_id):
+        self.resumed.append((account.name, task_id))
+        return await self._end(task_id)
+
+    async def _end(self, name):
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             await self.gate.wait()
         finally:
             self.in_flight -= 1
-        end = self.ends.pop(0) if self.ends else a_paid_picture(str(number))
+        end = self.ends.pop(0) if self.ends else a_paid_picture(name)
         if isinstance(end, BaseException):
             raise end
         return end
@@ -218,6 +228,7 @@ class FakeProgress:
     def __init__(self):
         self.waits = []
         self.times_sent = 0
+        self.tasks = []
         self.receipts = []
 
     def waited(self, seconds):
@@ -228,6 +239,9 @@ class FakeProgress:
 
     def turned_away(self):
         self.times_sent -= 1
+
+    async def submitted(self, account, task_id):
+        self.tasks.append((account, task_id))
 
     async def paid(self, receipt):
         self.receipts.append(receipt)

@@ -23,6 +23,9 @@ class FakeFlights:
     async def sent(self, reservation, index):
         self._tell("sent", reservation, index)
 
+    async def submitted(self, reservation, index, task):
+        self._tell("submitted", reservation, index, task)
+
     async def paid(self, reservation, index, receipt):
         self._tell("paid", reservation, index, receipt)
         return True

@@ -1,14 +1,16 @@
 """What a generation costs, and its line in the ledger. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
+from typing import NamedTuple
 
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, OutcomeUnknown
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.keys import Caller
 from gateway.domain.quota import MICROS
+from gateway.domain.upstream import Account
 from gateway.domain.usage import Answer, Outcome, UsageEvent
 
 End = Picture | GatewayError
@@ -19,23 +21,53 @@ def micros(price: Decimal) -> int:
     return int((price * MICROS).to_integral_value(ROUND_HALF_UP))
 
 
+class Money(NamedTuple):
+    """An amount in millionths."""
+
+    amount: int
+    currency: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tariff:
-    """What one picture costs, in millionths of a currency."""
+    """What one picture is charged, in millionths of a currency, and what it costs by the name of the account."""
 
     price: int
     currency: str
+    costs: Mapping[str, Money] = field(default_factory=dict, hash=False)
 
     @classmethod
     def of(cls, price: Decimal, currency: str) -> "Tariff":
         """Round a catalog's price once (design.md section 6, "Money")."""
         return cls(price=micros(price), currency=currency)
 
+    def at(self, accounts: Iterable[Account], model: str) -> "Tariff":
+        """Give the same with what the accounts take for a model; one that says nothing takes the catalog's price."""
+        serving = [account for account in accounts if account.serves(model)]
+        costs = {
+            account.name: Money(account.costs.get(model, self.price), account.currency or self.currency)
+            for account in serving
+        }
+        return replace(self, costs=costs)
+
+    def cost(self, account: str) -> Money | None:
+        """Give what a picture costs at an account; None when that is not known and the accounts differ."""
+        only = set(self.costs.values()) or {Money(self.price, self.currency)}
+        return self.costs.get(account) or (only.pop() if len(only) == 1 else None)
+
+    def most(self, currency: str = "") -> Money:
+        """Give the most that a picture may cost in a currency, by itself that of the price if any account has it."""
+        costs = list(self.costs.values()) or [Money(self.price, self.currency)]
+        currencies = [cost.currency for cost in costs]
+        chosen = currency or (self.currency if self.currency in currencies else currencies[0])
+        return Money(max((cost.amount for cost in costs if cost.currency == chosen), default=self.price), chosen)
+
 
 def opened(
     caller: Caller, order: ImageOrder, tariff: Tariff, *, request_id: str, now: datetime, prompt_hash: str
 ) -> UsageEvent:
     """Write the line that stands if the job's owner dies: nothing charged, and the most that it may have cost."""
+    most = tariff.most()
     return UsageEvent(
         event_id=request_id,
         request_id=request_id,
@@ -47,8 +79,8 @@ def opened(
         upstream_model=order.plan.model,
         size=order.plan.size,
         pictures_requested=order.n,
-        cost=order.n * tariff.price,
-        cost_currency=tariff.currency,
+        cost=order.n * most.amount,
+        cost_currency=most.currency,
         cost_uncertain=True,
         currency=tariff.currency,
         end_user_hash=order.plan.user_id or "",
@@ -64,24 +96,38 @@ def closed(
     `ends` are those of the pictures that the job made itself; without any, others made all that it gave.
     """
     pictures = [end for end in ends if isinstance(end, Picture)]
-    lost = sum(isinstance(end, ImageDownloadFailed) for end in ends)
+    payers = [end.account for end in ends if isinstance(end, Picture | ImageDownloadFailed)]
     unknown = sum(isinstance(end, OutcomeUnknown) for end in ends)
-    paid = len(pictures) + lost
+    cost, certain = _cost(payers, unknown, tariff)
     return replace(
         line,
         outcome=_outcome(len(pictures), unknown, len(ends)),
         size=(pictures[0].size if pictures else "") or line.size,
-        upstream_account=",".join(dict.fromkeys(picture.account for picture in pictures)),
+        upstream_account=",".join(dict.fromkeys(filter(None, payers))),
         pictures_delivered=len(pictures),
-        pictures_paid=paid,
-        cost=(paid + unknown) * tariff.price,
-        cost_uncertain=unknown > 0,
+        pictures_paid=len(payers),
+        cost=cost.amount,
+        cost_currency=cost.currency,
+        cost_uncertain=not certain,
         price=len(pictures) * tariff.price,
         latency_ms=latency_ms,
         queue_ms=queue_ms,
         status=answer.status,
         error_code=answer.code,
     )
+
+
+def _cost(payers: Sequence[str], unknown: int, tariff: Tariff) -> tuple[Money, bool]:
+    """Add up what pictures cost, in the currency of the first one; tell whether that is certain.
+
+    A line has one currency. Whatever was paid in another one, or by nobody knows whom, counts as the most that it may
+    cost in this one.
+    """
+    costs = [tariff.cost(account) for account in payers]
+    most = tariff.most(next((cost.currency for cost in costs if cost is not None), ""))
+    same = [cost.amount for cost in costs if cost is not None and cost.currency == most.currency]
+    guessed = len(costs) - len(same) + unknown
+    return Money(sum(same) + guessed * most.amount, most.currency), guessed == 0
 
 
 def _outcome(delivered: int, unknown: int, asked: int) -> Outcome:

@@ -247,11 +247,15 @@ class OutcomeUnknown(GatewayError):
 
 
 class ImageDownloadFailed(GatewayError):
-    """The picture was made, but its bytes could not be had in the tries allowed; `final`: nor can they be later."""
+    """The picture was made, but its bytes could not be had in the tries allowed; `final`: nor can they be later.
 
-    def __init__(self, message: str, *, param: str | None = None, final: bool = True) -> None:
+    `account` has paid for it, empty where that is not known.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None, final: bool = True, account: str = "") -> None:
         super().__init__(message, param=param)
         self.final = final
+        self.account = account
 
 
 class ClientLeft(GatewayError):

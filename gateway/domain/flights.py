@@ -123,6 +123,14 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A picture that was ordered upstream and is asked for: the account's name, and the upstream's id of the order."""
+
+    account: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
     """A remembered picture, `age` seconds old. `variant` names it among those of its plan."""
 

@@ -60,7 +60,7 @@ class Job:
             event_id=f"{self.line.event_id}~{position}",
             time=now,
             pictures_requested=1,
-            cost=self.tariff.price,
+            cost=self.line.cost // self.line.pictures_requested,
         )
         sought = replace(self.sought, again=True, retry=False, idempotency_key="", body="", exclude=tuple(exclude))
         return replace(self, order=replace(self.order, n=1), line=line, sought=sought)

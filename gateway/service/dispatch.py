@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Protocol
 
 from gateway.domain.errors import QueueTimedOut, UpstreamUnreachable
@@ -9,7 +10,8 @@ from gateway.domain.flights import Receipt
 from gateway.domain.image import ImageOrder, ImagePlan, Picture
 from gateway.domain.upstream import UNREACHABLE, Account, CallFailure, Fault, outward, park_of, rule_of
 from gateway.service.keeping import Keeping
-from gateway.service.ports import CallFailed, Clock, Observer, Upstream
+from gateway.service.ports import Clock, Observer
+from gateway.service.ports_upstream import CallFailed, Upstream
 from gateway.service.slots import Slot, Slots, Wish
 
 
@@ -24,6 +26,9 @@ class Progress(Protocol):
 
     def turned_away(self) -> None:
         """The call made nothing, and the picture waits again."""
+
+    async def submitted(self, account: str, task_id: str) -> None:
+        """The picture is ordered, and the account of this name is asked for it."""
 
     async def paid(self, receipt: Receipt) -> None:
         """The picture is paid, and not downloaded yet."""
@@ -105,7 +110,7 @@ class Dispatch:
         slot.went("cut", self._longest_call)  # until its end is seen
         started = self._clock.monotonic()
         try:
-            paid = await self._upstream.make(account, plan)
+            paid = await self._upstream.make(account, plan, partial(progress.submitted, account.name))
         except CallFailed as failed:
             if failed.failure.fault is not Fault.CUT:
                 slot.went("none")

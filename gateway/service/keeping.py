@@ -110,6 +110,7 @@ class Keeping:
             "The picture was made and charged upstream, but it could not be downloaded and stored. "
             f"Give the gateway's operator the upstream's request id {paid.request_id or '(none)'}.",
             final=final,
+            account=receipt.account,
         )
 
     async def _put(self, download: Download) -> tuple[ImageRef, bytes]:

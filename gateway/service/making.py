@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, ReplicaFull
-from gateway.domain.flights import End, Follow, Hit, Receipt
+from gateway.domain.flights import End, Follow, Hit, Receipt, Task
 from gateway.domain.image import ImageOrder, Picture
 from gateway.service.dispatch import Dispatch
 from gateway.service.errands import quietly
@@ -17,7 +17,7 @@ from gateway.service.leaving import Leaving
 from gateway.service.ports_flights import FlightStore
 from gateway.service.slots import Wish
 
-RECORD_SECONDS = 0.5  # a download waits no longer for its receipt to be kept; a store that is away gets it later
+RECORD_SECONDS = 0.5  # so long a picture waits for what it is found by to be kept; a store that is away gets it later
 Ends = Sequence[Picture | BaseException]
 
 
@@ -190,8 +190,14 @@ class _Progress:
     def waited(self, seconds: float) -> None:
         self._run.waits.append(seconds)
 
+    async def submitted(self, account: str, task_id: str) -> None:
+        task = Task(account=account, id=task_id)
+        await self._record(self._flights.submitted(self._run.reservation, self._position, task))
+
     async def paid(self, receipt: Receipt) -> None:
         receipt = replace(receipt, linked=self._run.job.order.linked)
         self._run.receipts[self._position] = receipt
-        recording = self._errands.start(quietly(self._flights.paid(self._run.reservation, self._position, receipt)))
-        await asyncio.wait({recording}, timeout=RECORD_SECONDS)
+        await self._record(self._flights.paid(self._run.reservation, self._position, receipt))
+
+    async def _record(self, note: Coroutine[Any, Any, object]) -> None:
+        await asyncio.wait({self._errands.start(quietly(note))}, timeout=RECORD_SECONDS)

@@ -144,7 +144,7 @@ class Outbox:
         return {event.event_id for event in events if event.is_told_by(known.get(event.event_id))}
 
     async def _refused(self, settlements: Sequence[Settlement]) -> set[str]:
-        """Name those whose lines were put aside: the ledger never has them, and they would be charged time and again."""
+        """Name those whose lines were put aside: the ledger never has them, and they would be charged anew."""
         shards: defaultdict[int, list[str]] = defaultdict(list)
         for event in (settlement.event for settlement in settlements):
             shards[shard_of(event.project_id)].append(event.event_id)

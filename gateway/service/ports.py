@@ -1,6 +1,7 @@
 """What the use cases need from the world; gateway.adapters implements each of these.
 
-Of pictures: picture_ports.py; of flights: ports_flights.py; of keys and projects: ports_keys.py.
+Of the upstream: ports_upstream.py; of slots: ports_slots.py; of pictures: picture_ports.py; of flights:
+ports_flights.py; of keys and projects: ports_keys.py.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +14,7 @@ from gateway.domain.flights import Ending
 from gateway.domain.image import ImagePlan, PaidPicture
 from gateway.domain.quota import Calendar, Claim, Counts, Refusal, Reservation
 from gateway.domain.slots import Park, Tended
-from gateway.domain.upstream import Account, CallFailure, Fault
+from gateway.domain.upstream import Account, Fault
 from gateway.domain.usage import Outcome, Tally, UsageEvent, Used
 
 KNOWN_SECONDS = 600.0  # how long the quota store knows a request after its end
@@ -29,26 +30,6 @@ class Clock(Protocol):
         """Seconds that never run back."""
 
     async def sleep(self, seconds: float) -> None: ...
-
-
-class Upstream(Protocol):
-    """One call to an account makes one picture (glm-image-api.md section 1)."""
-
-    async def make(self, account: Account, plan: ImagePlan) -> PaidPicture:
-        """Make and pay one picture.
-
-        Raises:
-            CallFailed: the upstream refused, or its answer was cut.
-            UpstreamUnreachable: nothing was sent.
-        """
-
-
-class CallFailed(Exception):
-    """A call that gave no picture, with what is known of the reason."""
-
-    def __init__(self, failure: CallFailure) -> None:
-        super().__init__(f"{failure.fault.name} (code {failure.code!r}, status {failure.status})")
-        self.failure = failure
 
 
 class Observer(Protocol):

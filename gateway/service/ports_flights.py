@@ -5,10 +5,10 @@ QuotaStore.settle ends it. A position counts the pictures of a request from 0. E
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from gateway.domain.flights import End, Follow, Hit, Receipt
+from gateway.domain.flights import End, Follow, Hit, Receipt, Task
 from gateway.domain.quota import Reservation
 
 
@@ -18,16 +18,18 @@ class NotLed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
-    """A job whose owner died after some of its pictures had been paid; from now on it is this replica's.
+    """A job whose owner died after some of its pictures had been paid or ordered; from now on it is this replica's.
 
-    `receipts` are by the position of the picture: to be fetched, unless `ends` tells how that picture ended. `sent` are
-    the positions whose call had begun. `reservation` is to be settled with the line of its claim, made known.
+    `receipts` are by the position of the picture: to be fetched, unless `ends` tells how that picture ended. `tasks`
+    are what was ordered last for a position, to be asked for without either. `sent` are the positions whose call had
+    begun. `reservation` is to be settled with the line of its claim, made known.
     """
 
     reservation: Reservation
     receipts: Mapping[int, Receipt]
     ends: Mapping[int, End]
     sent: frozenset[int]
+    tasks: Mapping[int, Task] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,9 @@ class FlightStore(Protocol):
 
     async def sent(self, reservation: Reservation, index: int) -> None:
         """Note that the upstream call of a picture begins."""
+
+    async def submitted(self, reservation: Reservation, index: int, task: Task) -> None:
+        """Keep what a picture was ordered as, before its result is asked for: who takes the job over goes on."""
 
     async def paid(self, reservation: Reservation, index: int, receipt: Receipt) -> bool:
         """Keep what a paid call answered, before the picture is fetched.

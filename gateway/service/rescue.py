@@ -1,4 +1,4 @@
-"""Brings jobs to their end whose replica died after their pictures had been paid."""
+"""Brings jobs to their end whose replica died after their pictures had been paid or ordered."""
 
 import asyncio
 
@@ -13,12 +13,13 @@ from gateway.service.keeping import Keeping
 from gateway.service.ports import Clock
 from gateway.service.ports_flights import FlightStore, Orphan
 from gateway.service.reserve import Reservations
+from gateway.service.resuming import Resuming
 
 
 class Rescue:
-    """Fetches what is paid, stores it, and settles the job under its own id: nothing is paid again."""
+    """Asks for what is ordered, fetches it, and settles the job under its own id: nothing is paid again."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it takes to end a job that another has begun
         self,
         keeping: Keeping,
         flights: FlightStore,
@@ -26,8 +27,11 @@ class Rescue:
         books: Books,
         errands: Jobs,
         clock: Clock,
+        *,
+        resuming: Resuming,
     ) -> None:
         self._keeping = keeping
+        self._resuming = resuming
         self._flights = flights
         self._reservations = reservations
         self._books = books
@@ -42,7 +46,8 @@ class Rescue:
         claim = orphan.reservation.claim
         leads = [lead.index for lead in orphan.reservation.leads]
         ends = await asyncio.gather(*(self._end(orphan, position) for position in leads))
-        unseen = {at for at in leads if at not in orphan.ends and at not in orphan.receipts}  # followers make them
+        seen = orphan.ends.keys() | orphan.receipts.keys() | orphan.tasks.keys()
+        unseen = set(leads) - seen  # followers make them
         line = claim.abandoned
         tariff = Tariff(price=claim.price, currency=line.currency)
         done = self._books.close(line, Ends(all=ends, made=ends), tariff, now=self._clock.now())
@@ -60,9 +65,19 @@ class Rescue:
             return error
         if receipt is not None:
             return await self._fetch(orphan, position, receipt)
+        if position in orphan.tasks:
+            return await self._resume(orphan, position)
         if position in orphan.sent:
             return OutcomeUnknown("The replica that had sent the call died before its answer came.")
         return ClientLeft("The replica that led the job died before the picture was sent.")
+
+    async def _resume(self, orphan: Orphan, position: int) -> Picture | GatewayError:
+        """Ask for what is ordered, then go on as with any receipt."""
+        receipt = await self._resuming(orphan.tasks[position])
+        if isinstance(receipt, GatewayError):
+            return receipt
+        await quietly(self._flights.paid(orphan.reservation, position, receipt))
+        return await self._fetch(orphan, position, receipt)
 
     async def _fetch(self, orphan: Orphan, position: int, receipt: Receipt) -> Picture | GatewayError:
         """Store what is paid; who waits for it is told when that takes longer than a client can be let wait."""

@@ -110,7 +110,6 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         )
     catalog, peppers, clock, metrics = load_catalog(), read_peppers(settings), SystemClock(), Metrics()
     observer = MetricsAndLog(metrics, logs.logger())
-    books = Books(answer_of=answer_of, hash_prompt=peppers.hash_prompt)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
@@ -120,6 +119,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer))
         upstreams = await stack.enter_async_context(open_upstreams(settings, catalog, quotas, clock, observer))
+        books = Books(answer_of=answer_of, hash_prompt=peppers.hash_prompt, accounts=upstreams.accounts)
         planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
         outage = QuotaOutage(observer.limits_switched, allow=settings.quota.on_outage == "allow")

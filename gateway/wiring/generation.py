@@ -48,11 +48,12 @@ async def open_flow(
         leaving,
         Bounds(jobs=settings.queue.max_jobs, patience=settings.queue.max_wait),
     )
+    told = (flights, quotas.reservations, books, errands)
     try:
         yield Flow(
             generate=GenerateImages(planner, quotas.reservations, making, books, jobs, clock),
             jobs=jobs,
-            rescue=Rescue(upstreams.keeping, flights, quotas.reservations, books, errands, clock),
+            rescue=Rescue(upstreams.keeping, *told, clock, resuming=upstreams.resuming),
         )
     finally:
         await jobs.drain(0)

@@ -1,6 +1,6 @@
 """Opens the way to the upstream: accounts, their slots, the calls and the downloads."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -17,10 +17,12 @@ from gateway.adapters.store.picture_store import ObjectPictureStore
 from gateway.adapters.system import SystemClock
 from gateway.domain.addresses import is_loopback
 from gateway.domain.catalog import Catalog
+from gateway.domain.upstream import Account
 from gateway.service.dispatch import Dispatch
 from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
 from gateway.service.model_queue import Desk
+from gateway.service.resuming import Resuming
 from gateway.service.slots import Slots
 from gateway.settings import Settings
 from gateway.wiring.accounts import accounts_of
@@ -36,10 +38,12 @@ GIVE_BACK_SECONDS = 2.0  # for slots that are on their way back when the process
 class Upstreams:
     """The way to pictures: made, and kept."""
 
+    accounts: Sequence[Account]
     slots: Slots
     store: ObjectPictureStore
     dispatch: Dispatch
     keeping: Keeping
+    resuming: Resuming
     errands: Jobs
 
     def heard(self, quotas: Quotas) -> Heard:
@@ -58,7 +62,8 @@ async def open_upstreams(
     """Open the transports, one for paid calls and one for downloads, and dispatch pictures over them into the store."""
     errands = Jobs(observer.crashed)
     desk = Desk(store=quotas.slots, clock=clock, errands=errands, without=settings.quota.on_outage == "allow")
-    slots = Slots(accounts_of(settings, catalog), tuple(catalog.models), desk, observer)
+    accounts = accounts_of(settings, catalog)
+    slots = Slots(accounts, tuple(catalog.models), desk, observer)
     rules = fetch_rules(settings)
     loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
     calls = AiohttpTransport()
@@ -69,8 +74,17 @@ async def open_upstreams(
                 keeping = Keeping(PictureDownloads(downloads, rules, drafts), store, clock, observer)
                 upstream = GlmImage(calls, endpoints_of(settings))
                 dispatch = Dispatch(upstream, keeping, slots, clock, observer, longest_call=settings.longest_call)
+                resuming = Resuming(upstream, {account.name: account for account in accounts})
                 async with every(TEND_SECONDS, slots.tend, observer):
-                    yield Upstreams(slots=slots, store=store, dispatch=dispatch, keeping=keeping, errands=errands)
+                    yield Upstreams(
+                        accounts=accounts,
+                        slots=slots,
+                        store=store,
+                        dispatch=dispatch,
+                        keeping=keeping,
+                        resuming=resuming,
+                        errands=errands,
+                    )
     finally:
         await errands.drain(GIVE_BACK_SECONDS)
         await calls.aclose()
@@ -84,6 +98,7 @@ def endpoints_of(settings: Settings) -> dict[str, Endpoint]:
             base_url=upstream.base_url,
             api_key=upstream.api_key.reveal(),
             timeout=settings.timeout_of(upstream),
+            mode=upstream.mode,
         )
         for upstream in settings.upstreams
     }

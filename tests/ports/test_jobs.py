@@ -14,7 +14,7 @@ from gateway.domain.errors import (
     Moderation,
     UpstreamOverloaded,
 )
-from gateway.domain.flights import WITHDRAWN, End
+from gateway.domain.flights import WITHDRAWN, End, Task
 from gateway.domain.quota import Limits, Refusal, shard_of
 from gateway.domain.usage import Outcome
 from tests.ports.flight_shop import PRICE, a_new_plan, picture, project, receipt, sought, url
@@ -275,6 +275,21 @@ async def test_what_a_dead_replica_had_paid_is_rescued_under_its_own_job(server,
         for _ in range(2):
             assert await alive.collector._collect_shard(at.names.shard) == 0
         assert await alive.client.call("ZSCORE", at.names.of("owners"), at.at.owner) is None
+
+
+async def test_what_a_dead_replica_had_ordered_is_handed_on_with_its_order(server):
+    async with project(server, replicas=2, lease=SHORT) as at:
+        lost = await at.ask(sought(a_new_plan()), n=2)
+        for name in ("first", "again"):  # a picture may be ordered again when nothing was made
+            await at.at.flights.sent(lost, 1)
+            await at.at.flights.submitted(lost, 1, Task(account="main", id=name))
+        await die(at)
+        [orphan] = at.replicas[1].orphans
+        assert orphan.tasks == {1: Task(account="main", id="again")}
+        assert (orphan.receipts, orphan.sent) == ({}, {1})
+        assert await at.lines() == []
+        await at.settle(orphan.reservation, p1=picture(), on=at.replicas[1], outcome=Outcome.PARTIAL)
+        assert [line.event_id for line in await at.lines()] == [lost.claim.request_id]
 
 
 async def test_a_rescuer_that_dies_is_rescued_too(server):

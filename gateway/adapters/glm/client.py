@@ -1,8 +1,12 @@
-"""One paid call to GLM-Image over HTTP."""
+"""One paid picture from GLM-Image over HTTP: in one call, or ordered and asked for until it is there."""
 
 import asyncio
-from collections.abc import Mapping
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import chain, repeat
+from typing import Literal
 
 import httpx
 
@@ -11,68 +15,114 @@ from gateway.adapters.glm import wire
 from gateway.domain.errors import UpstreamUnreachable
 from gateway.domain.image import ImagePlan, PaidPicture
 from gateway.domain.upstream import Account, CallFailure, Fault
-from gateway.service.ports import CallFailed
+from gateway.service.ports_upstream import CallFailed, Submitted
 
 CONNECT_SECONDS = 10.0
 LARGEST_ANSWER = 1024 * 1024  # an answer has some 500 bytes
 USER_AGENT = f"glm-image-gateway/{__version__}"
+# Seconds before each question for a result; the last one from then on. A picture takes 10 to 70 seconds.
+POLL_WAITS, POLL_EVERY = (1.0, 1.0, 2.0, 3.0), 5.0
+POLL_JITTER = 0.2  # so that a burst of orders does not become a burst of questions
+POLL_SECONDS = 15.0  # that one answer may take: it says only how far the picture is
+Mode = Literal["sync", "async"]
+Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where an account is called, with which key, and the seconds that a picture may take."""
+    """Where an account is called, with which key and in which way, and the seconds that a picture may take."""
 
     base_url: str
     api_key: str = field(repr=False)
     timeout: float
+    mode: Mode = "sync"
+
+    def orders(self, model: str) -> bool:
+        """Tell whether a picture is ordered and asked for; GLM does that for some models only."""
+        return self.mode == "async" and model in wire.ASYNC_MODELS
 
 
 class GlmImage:
     """The upstream port over one transport; `endpoints` are by the name of the account."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, endpoints: Mapping[str, Endpoint], sleep: Sleep = asyncio.sleep
+    ) -> None:
         self._transport = transport
         self._endpoints = endpoints
+        self._sleep = sleep
 
-    async def make(self, account: Account, plan: ImagePlan) -> PaidPicture:
+    async def make(self, account: Account, plan: ImagePlan, submitted: Submitted) -> PaidPicture:
         """Make and pay one picture; see the port for what is raised."""
-        endpoint = self._endpoints[account.name]
-        request = self._request(endpoint, plan)
-        try:
-            async with asyncio.timeout(endpoint.timeout):
-                status, content = await self._send(request)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as failure:
-            raise UpstreamUnreachable(
-                "The upstream cannot be reached. Nothing was charged; try again after a short wait.",
-            ) from failure
-        except (httpx.TransportError, TimeoutError) as failure:
-            detail = f"{type(failure).__name__}: {failure}"
-            raise CallFailed(CallFailure(fault=Fault.CUT, code="", status=0, detail=detail)) from failure
-        return wire.read_answer(status, content)
+        endpoint, body = self._endpoints[account.name], wire.request_body(plan)
+        async with _paid_call(endpoint):
+            if not endpoint.orders(plan.model):
+                # The body may take as long as the call: GLM answers only when the picture is made.
+                return wire.read_answer(*await self._send(endpoint, wire.PATH, endpoint.timeout, body))
+            task_id = wire.read_task(*await self._send(endpoint, wire.ASYNC_PATH, endpoint.timeout, body))
+            await submitted(task_id)
+            return await self._result(endpoint, task_id)
 
-    def _request(self, endpoint: Endpoint, plan: ImagePlan) -> httpx.Request:
-        # The body may take as long as the call: GLM answers only when the picture is made.
-        return httpx.Request(
-            "POST",
-            endpoint.base_url.rstrip("/") + wire.PATH,
+    async def resume(self, account: Account, task_id: str) -> PaidPicture:
+        """Go on asking for a picture that was ordered; see the port for what is raised."""
+        endpoint = self._endpoints[account.name]
+        async with _paid_call(endpoint):
+            return await self._result(endpoint, task_id)
+
+    async def _result(self, endpoint: Endpoint, task_id: str) -> PaidPicture:
+        """Ask until there is a result. A question without an answer says nothing of the picture."""
+        for wait in chain(POLL_WAITS, repeat(POLL_EVERY)):
+            await self._sleep(wait * random.uniform(1 - POLL_JITTER, 1 + POLL_JITTER))  # noqa: S311 - no secret
+            try:
+                status, content = await self._send(endpoint, wire.result_path(task_id), POLL_SECONDS)
+            except httpx.TransportError:
+                continue
+            if paid := wire.read_result(task_id, status, content):
+                return paid
+        raise AssertionError("endless")
+
+    async def _send(
+        self, endpoint: Endpoint, path: str, seconds: float, body: bytes | None = None
+    ) -> tuple[int, bytes]:
+        """Post a body, or get what there is; `seconds` bound every wait for a piece of the answer."""
+        request = httpx.Request(
+            "GET" if body is None else "POST",
+            endpoint.base_url.rstrip("/") + path,
             headers={
                 "Authorization": f"Bearer {endpoint.api_key}",
-                "Content-Type": "application/json",
+                **({} if body is None else {"Content-Type": "application/json"}),
                 "Accept-Encoding": "identity",
                 "User-Agent": USER_AGENT,
             },
-            content=wire.request_body(plan),
-            extensions={"timeout": {"connect": CONNECT_SECONDS, "read": endpoint.timeout}},
+            content=body,
+            extensions={"timeout": {"connect": CONNECT_SECONDS, "read": seconds}},
         )
-
-    async def _send(self, request: httpx.Request) -> tuple[int, bytes]:
         response = await self._transport.handle_async_request(request)
-        content = bytearray()
         try:
-            async for chunk in response.aiter_raw():
-                content += chunk
-                if len(content) > LARGEST_ANSWER:
-                    raise httpx.RemoteProtocolError("the answer is larger than any answer of GLM's")
+            return response.status_code, await _whole(response)
         finally:
             await response.aclose()
-        return response.status_code, bytes(content)
+
+
+async def _whole(response: httpx.Response) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_raw():
+        content += chunk
+        if len(content) > LARGEST_ANSWER:
+            raise httpx.RemoteProtocolError("the answer is larger than any answer of GLM's")
+    return bytes(content)
+
+
+@asynccontextmanager
+async def _paid_call(endpoint: Endpoint) -> AsyncGenerator[None]:
+    """Bound a call in time, and tell what was not sent from what may be paid."""
+    try:
+        async with asyncio.timeout(endpoint.timeout):
+            yield
+    except (httpx.ConnectError, httpx.ConnectTimeout) as failure:
+        raise UpstreamUnreachable(
+            "The upstream cannot be reached. Nothing was charged; try again after a short wait.",
+        ) from failure
+    except (httpx.TransportError, TimeoutError) as failure:
+        detail = f"{type(failure).__name__}: {failure}"
+        raise CallFailed(CallFailure(fault=Fault.CUT, code="", status=0, detail=detail)) from failure

@@ -1,15 +1,19 @@
 """GLM's bodies, out and in: the only place that knows their form (glm-image-api.md section 1). Pure."""
 
+from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 from gateway.domain.errors import Moderation
 from gateway.domain.image import ContentWarning, ImagePlan, PaidPicture
 from gateway.domain.upstream import CallFailure, Fault, fault_of
-from gateway.service.ports import CallFailed
+from gateway.service.ports_upstream import CallFailed
 
 PATH = "/images/generations"
+ASYNC_PATH = "/async/images/generations"
+ASYNC_MODELS = frozenset({"glm-image"})  # section 2
 _LONGEST_DETAIL = 500  # characters of the upstream's text that are worth a log line
 _STAGES = {"user": "input", "assistant": "output"}
 
@@ -39,6 +43,43 @@ def read_answer(status: int, content: bytes) -> PaidPicture:
         request_id = body.get("request_id") or body.get("id") or ""
         return PaidPicture(url=url, request_id=str(request_id), warnings=_warnings(body.get("content_filter")))
     raise CallFailed(_failure(status, body, content))
+
+
+def read_task(status: int, content: bytes) -> str:
+    """Read the answer to an order: the id to ask for its result with.
+
+    Raises:
+        CallFailed: as above.
+    """
+    body = _object(content)
+    task_id = body.get("id")
+    if status == 200 and isinstance(task_id, str) and task_id and "error" not in body:  # noqa: PLR2004
+        return task_id
+    raise CallFailed(_failure(status, body, content))
+
+
+def result_path(task_id: str) -> str:
+    """Say where the result of an order is asked for."""
+    return f"/async-result/{quote(task_id, safe='')}"
+
+
+def read_result(task_id: str, status: int, content: bytes) -> PaidPicture | None:
+    """Read how far an order is; None when it is not done, or when the answer does not say.
+
+    Raises:
+        CallFailed: nothing was made; or it is said to be made, and is not there.
+    """
+    body = _object(content)
+    match body.get("task_status") if status == 200 else None:  # noqa: PLR2004 - any other is about the question
+        case "SUCCESS":
+            return read_answer(status, msgspec.json.encode({"id": task_id, **body, "data": body.get("image_result")}))
+        case "FAIL":
+            failure = _failure(status, body, content)
+            if failure.fault is Fault.CUT:  # no code, or one that no table knows: nothing was made all the same
+                failure = replace(failure, fault=Fault.CONTENT if body.get("contentFilter") else Fault.INTERNAL)
+            raise CallFailed(failure)
+        case _:
+            return None
 
 
 def _object(content: bytes) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from gateway.adapters.redis.plans import Place, SharedPlans, encode_told, place_
 from gateway.adapters.redis.replies import asked, decode_end
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.adapters.redis.watches import Watches
-from gateway.domain.flights import WITHDRAWN, End, Ending, Follow, Hit, Receipt
+from gateway.domain.flights import WITHDRAWN, End, Ending, Follow, Hit, Receipt, Task
 from gateway.domain.quota import Reservation
 from gateway.service.ports import QuotaUnavailable
 
@@ -39,6 +39,10 @@ class RedisFlights:
     async def sent(self, reservation: Reservation, index: int) -> None:
         """Note that the upstream call of a picture begins."""
         _ = await self._mark(reservation, f"sent:{index}", "1")
+
+    async def submitted(self, reservation: Reservation, index: int, task: Task) -> None:
+        """Keep what a picture was ordered as."""
+        _ = await self._mark(reservation, f"task:{index}", msgspec.json.encode(task).decode())
 
     async def paid(self, reservation: Reservation, index: int, receipt: Receipt) -> bool:
         """Keep what a paid call answered; False when another replica has taken the job over."""

@@ -9,7 +9,7 @@ from gateway.adapters.redis.names import decode_event, milliseconds_of
 from gateway.adapters.redis.plans import decode_sought
 from gateway.adapters.redis.replies import decode_end
 from gateway.adapters.redis.scripts import Scripts
-from gateway.domain.flights import Lead, Receipt
+from gateway.domain.flights import Lead, Receipt, Task
 from gateway.domain.quota import Claim, Limits, Reservation, Subject, subject_names
 from gateway.service.ports_flights import Orphan
 
@@ -54,12 +54,14 @@ async def read_record(scripts: Scripts, key: str) -> Record | None:
 async def read_orphan(scripts: Scripts, key: str, reservation: Reservation) -> Orphan:
     """Read what the owner of a job had done of what it leads. StoreUnavailable without an answer."""
     positions = [lead.index for lead in reservation.leads]
-    sent, paid, ends = [await numbered(scripts, key, kind, positions) for kind in ("sent", "paid", "end")]
+    kinds = ("sent", "task", "paid", "end")
+    sent, tasks, paid, ends = [await numbered(scripts, key, kind, positions) for kind in kinds]
     return Orphan(
         reservation=reservation,
         receipts={index: msgspec.json.decode(value, type=Receipt) for index, value in paid.items()},
         ends={index: decode_end(value) for index, value in ends.items()},
         sent=frozenset(sent),
+        tasks={index: msgspec.json.decode(value, type=Task) for index, value in tasks.items()},
     )
 
 

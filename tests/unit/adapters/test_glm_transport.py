@@ -12,7 +12,7 @@ from gateway.adapters.glm.client import Endpoint, GlmImage
 from gateway.adapters.glm.transport import KEEPALIVE_SECONDS, AiohttpTransport, PublicResolver
 from gateway.domain.errors import UpstreamUnreachable
 from gateway.domain.upstream import Fault
-from gateway.service.ports import CallFailed
+from gateway.service.ports_upstream import CallFailed
 from tests.builders import a_plan, an_account
 from tests.fakes import answering, head, serving, settle
 from tests.servers import free_port
@@ -36,6 +36,10 @@ async def transport():
 def upstream(transport, port, timeout=5.0, path=""):
     endpoint = Endpoint(base_url=f"http://127.0.0.1:{port}{path}", api_key="id.secret", timeout=timeout)
     return GlmImage(transport, {"main": endpoint})
+
+
+async def never(task_id):
+    raise AssertionError("nothing is ordered in one call")
 
 
 def a_post(url, read=5.0, connect=5.0):
@@ -88,7 +92,7 @@ async def test_a_listener_that_takes_nobody(transport, monkeypatch):
         with pytest.raises(httpx.ConnectTimeout):
             await send(transport, a_post(f"http://127.0.0.1:{port}/", connect=0.2))
         with pytest.raises(UpstreamUnreachable):
-            await upstream(transport, port).make(an_account(), a_plan())
+            await upstream(transport, port).make(an_account(), a_plan(), never)
 
 
 @pytest.mark.parametrize("abort", [True, False])
@@ -147,14 +151,14 @@ async def test_what_happens_after_the_request_was_sent_never_says_that_nothing_w
 async def test_such_a_call_is_cut_and_not_repeated(transport, what):
     async with serving(AFTER_SENDING[what][0]) as server:
         with pytest.raises(CallFailed) as failed:
-            await upstream(transport, server.port, 0.2).make(an_account(), a_plan())
+            await upstream(transport, server.port, 0.2).make(an_account(), a_plan(), never)
         assert failed.value.failure.fault is Fault.CUT
         assert len(server.requests) == 1
 
 
 async def test_an_upstream_that_is_not_there_is_unreachable(transport):
     with pytest.raises(UpstreamUnreachable):
-        await upstream(transport, free_port()).make(an_account(), a_plan())
+        await upstream(transport, free_port()).make(an_account(), a_plan(), never)
 
 
 @pytest.mark.parametrize("length", [client.LARGEST_ANSWER, client.LARGEST_ANSWER + 1])
@@ -162,7 +166,7 @@ async def test_an_answer_may_be_so_large_and_no_larger(transport, length):
     content = head("200 OK", length) + PAID + b" " * (length - len(PAID))
     async with serving(answering(content)) as server:
         [end] = await asyncio.gather(
-            upstream(transport, server.port).make(an_account(), a_plan()), return_exceptions=True
+            upstream(transport, server.port).make(an_account(), a_plan(), never), return_exceptions=True
         )
     assert isinstance(end, CallFailed) is (length > client.LARGEST_ANSWER)
     assert not isinstance(end, CallFailed) or "larger" in end.failure.detail
@@ -170,7 +174,7 @@ async def test_an_answer_may_be_so_large_and_no_larger(transport, length):
 
 async def test_the_calls_headers_are_glms(transport):
     async with serving(answering(WHOLE)) as server:
-        paid = await upstream(transport, server.port, path="/api/paas/v4/").make(an_account(), a_plan())
+        paid = await upstream(transport, server.port, path="/api/paas/v4/").make(an_account(), a_plan(), never)
     request, _ = server.requests[0]
     assert paid.url == "https://z.ai/a.png"
     assert request.startswith(b"POST /api/paas/v4/images/generations HTTP/1.1\r\n")

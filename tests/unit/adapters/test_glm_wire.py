@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.adapters.glm.wire import read_answer, request_body
 from gateway.domain.image import ContentWarning
 from gateway.domain.upstream import Fault
-from gateway.service.ports import CallFailed
+from gateway.service.ports_upstream import CallFailed
 from tests.builders import a_plan
 
 URL = "https://maas-watermark-prod.cn-wlcb.ufileos.com/x_watermark.png?Expires=1769056179"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.domain import errors
 from gateway.domain.billing import Tariff, closed, opened
+from gateway.domain.upstream import Account
 from gateway.domain.usage import Answer, Outcome
 from tests.builders import NOW, a_caller, a_picture, a_plan, an_order
 
@@ -124,3 +125,50 @@ def test_every_account_that_made_a_picture_is_named_once():
 )
 def test_a_price_is_rounded_once_and_half_up(price, micros):
     assert Tariff.of(Decimal(price), "CNY") == Tariff(price=micros, currency="CNY")
+
+
+HERE, THERE, ABROAD = (
+    Account(name="here", costs={"glm-image": 80_000}, currency="CNY"),
+    Account(name="there", currency="CNY"),
+    Account(name="abroad", costs={"glm-image": 15_000}, currency="USD"),
+)
+OTHER_MODEL = Account(name="other", models=frozenset({"cogview-4"}), costs={"cogview-4": 10**9}, currency="CNY")
+
+
+def costs_of(accounts, *ends):
+    tariff = Tariff(price=100_000, currency="CNY").at([*accounts, OTHER_MODEL], "glm-image")
+    line = opened(a_caller(), an_order(n=len(ends)), tariff, request_id="r", now=NOW, prompt_hash="")
+    done = closed(line, ends, tariff, **NO_WAIT)
+    assert done.price == 100_000 * done.pictures_delivered
+    assert done.currency == "CNY"
+    said = [(one.cost, one.cost_currency, one.cost_uncertain) for one in (line, done)]
+    return said[0], said[1]
+
+
+def lost_by(account):
+    return errors.ImageDownloadFailed("x", account=account)
+
+
+UNSEEN = errors.OutcomeUnknown("x")
+
+
+@pytest.mark.parametrize(
+    ("accounts", "ends", "most", "cost"),
+    [
+        ([HERE], [a_picture(account="here")], (80_000, "CNY"), (80_000, "CNY", False)),
+        ([HERE, THERE], [a_picture(account="here")], (100_000, "CNY"), (80_000, "CNY", False)),
+        ([HERE, THERE], [a_picture(account="there"), lost_by("here")], (200_000, "CNY"), (180_000, "CNY", False)),
+        ([HERE, THERE], [a_picture(account="here"), UNSEEN], (200_000, "CNY"), (180_000, "CNY", True)),
+        ([HERE, THERE], [lost_by("")], (100_000, "CNY"), (100_000, "CNY", True)),
+        ([HERE], [lost_by("")], (80_000, "CNY"), (80_000, "CNY", False)),
+        ([HERE, THERE], [a_picture(account="gone")], (100_000, "CNY"), (100_000, "CNY", True)),
+        ([ABROAD], [a_picture(account="abroad"), UNSEEN], (30_000, "USD"), (30_000, "USD", True)),
+        ([HERE, ABROAD], [a_picture(account="abroad")], (80_000, "CNY"), (15_000, "USD", False)),
+        ([HERE, ABROAD], [a_picture(account="abroad"), UNSEEN], (160_000, "CNY"), (30_000, "USD", True)),
+        ([HERE, ABROAD], [a_picture(account="here"), a_picture(account="abroad")], (160_000, "CNY"),
+         (160_000, "CNY", True)),
+        ([HERE], [errors.UpstreamBroken("x")], (80_000, "CNY"), (0, "CNY", False)),
+    ],
+)  # fmt: skip
+def test_a_picture_costs_what_its_account_takes(accounts, ends, most, cost):
+    assert costs_of(accounts, *ends) == ((*most, True), cost)

@@ -5,14 +5,16 @@ from contextlib import suppress
 import pytest
 
 from gateway.domain import errors
-from gateway.domain.flights import End, Failure, Follow, Hit, Lead, Receipt, Replay, replayable
+from gateway.domain.flights import End, Failure, Follow, Hit, Lead, Receipt, Replay, Task, replayable
 from gateway.domain.limits import Limit
-from gateway.domain.upstream import Fault
+from gateway.domain.upstream import CallFailure, Fault
 from gateway.domain.usage import Outcome
 from gateway.service.picture_ports import FetchFailed
 from gateway.service.ports_flights import Orphan
+from gateway.service.ports_upstream import CallFailed
 from gateway.service.rescue import Rescue
-from tests.builders import PRICE, a_job, a_paid_picture, a_picture, a_room, a_run, an_order, failed
+from gateway.service.resuming import Resuming
+from tests.builders import PRICE, a_job, a_paid_picture, a_picture, a_room, a_run, an_account, an_order, failed
 from tests.fakes import settle
 from tests.studio import BOOKS, Studio
 
@@ -276,7 +278,10 @@ async def test_what_waits_for_its_download_leaves_its_place_to_others_and_counts
 
 
 async def rescued(studio, orphan):
-    Rescue(studio.shop.keeping, studio.flights, studio.reservations, BOOKS, studio.errands, studio.shop.clock)(orphan)
+    shop = studio.shop
+    resuming = Resuming(shop.upstream, {"main": an_account()})
+    told = (studio.flights, studio.reservations, BOOKS, studio.errands)
+    Rescue(shop.keeping, *told, shop.clock, resuming=resuming)(orphan)
     return await studio.line()
 
 
@@ -302,6 +307,49 @@ async def test_what_had_ended_before_its_replica_died_is_not_fetched_again():
     line = await rescued(studio, orphan)
     assert (line.outcome, line.pictures_delivered) == (Outcome.PARTIAL, 1)
     assert studio.shop.source.urls == []
+
+
+async def asked_for(studio, account="main", **more):
+    run = a_run(an_order(n=1))
+    orphan = Orphan(
+        reservation=run.reservation,
+        receipts={},
+        ends={},
+        sent=frozenset({0}),
+        tasks={0: Task(account=account, id="task-1")},
+        **more,
+    )
+    return await rescued(studio, orphan)
+
+
+async def test_what_a_dead_replica_had_ordered_is_asked_for_and_not_ordered_again():
+    studio = Studio()
+    line = await asked_for(studio)
+    assert (line.outcome, line.pictures_delivered, line.upstream_account) == (Outcome.DELIVERED, 1, "main")
+    assert studio.shop.upstream.resumed == [("main", "task-1")]
+    assert studio.shop.upstream.calls == []
+    assert [index for _, index, _ in studio.flights.all("paid")] == [0]  # for who rescues the rescuer
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (Fault.CONTENT, Outcome.FAILED),
+        (Fault.INTERNAL, Outcome.UNKNOWN),  # it may have been ordered again
+        (Fault.CUT, Outcome.UNKNOWN),
+    ],
+)
+async def test_what_became_of_a_dead_replicas_order(fault, outcome):
+    studio = Studio()
+    studio.shop.upstream.ends.append(CallFailed(CallFailure(fault=fault, code="", status=200)))
+    line = await asked_for(studio)
+    assert (line.outcome, line.cost_uncertain) == (outcome, outcome is Outcome.UNKNOWN)
+
+
+async def test_the_order_of_an_account_that_is_gone_is_unknown():
+    studio = Studio()
+    assert (await asked_for(studio, account="gone")).outcome is Outcome.UNKNOWN
+    assert studio.shop.upstream.resumed == []
 
 
 def test_a_job_that_takes_over_one_picture_looks_for_one():

@@ -9,6 +9,7 @@ from gateway.service.keeping import LATE_WAITS
 from gateway.service.picture_ports import FetchFailed
 from gateway.service.ports_flights import Orphan
 from gateway.service.rescue import Rescue
+from gateway.service.resuming import Resuming
 from tests.builders import PRICE, a_paid_picture, a_run, an_order
 from tests.fakes import settle
 from tests.studio import BOOKS, Studio
@@ -93,7 +94,8 @@ async def test_what_no_store_takes_for_a_day_is_paid_and_not_charged():
 
 async def rescued(studio, receipt):
     run = a_run(an_order())
-    rescue = Rescue(studio.shop.keeping, studio.flights, studio.reservations, BOOKS, studio.errands, studio.shop.clock)
+    told = (studio.flights, studio.reservations, BOOKS, studio.errands)
+    rescue = Rescue(studio.shop.keeping, *told, studio.shop.clock, resuming=Resuming(studio.shop.upstream, {}))
     rescue(Orphan(reservation=run.reservation, receipts={0: receipt}, ends={}, sent=frozenset({0})))
     return await studio.line()
 

@@ -13,15 +13,16 @@
 --       5 price of one, millionths   6 second of the reservation   7 owner   8 ms to remember the request id
 --       9, 10 day and month whose windows the keys name   11 fence of who asks
 --       12 ending (JSON, '' for none): as lib/land.lua says, and replayable; member '' leaves the plan to land.lua
---       13 channel of jobs   14 1: a job with paid pictures is not to be abandoned
+--       13 channel of jobs   14 1: a job with paid or ordered pictures is not to be abandoned
 -- Gives settled | late | already | held | moved | empty | fenced | paid
 --       held: abandoned was asked, but the owner's lease has not ended
 --       fenced: another replica has taken the job over and will settle it   paid: see ARGV 14
 --       empty: the store was emptied and is not refilled yet; ask again later, or the refill would count this twice
 --       moved: the reservation took from another day or month; ask again with its windows
 --
--- In the record: owner, fence (of its owner, 1 if absent), paid:<position>, end:<position> ('' for a withdrawal), first (position that leads),
--- vacated (it has left `concurrent`), n, root (the job that it repeats), ended (ms), replayable, pointed (an Idempotency-Key leads here).
+-- In the record: owner, fence (of its owner, 1 if absent), task:<position> (ordered upstream), paid:<position>,
+-- end:<position> ('' for a withdrawal), first (position that leads), vacated (it has left `concurrent`), n, root (the job
+-- that it repeats), ended (ms), replayable, pointed (an Idempotency-Key leads here).
 
 local DAY = 86400000 -- ms: how long an Idempotency-Key counts
 local FORTY_DAYS = 3456000000 -- ms: windows that come back after a loss of the store end by themselves
@@ -53,8 +54,8 @@ if ending == 'abandoned' then
   if not state or where[9] ~= ARGV[7] then return 'already' end
   if now < tonumber(redis.call('ZSCORE', KEYS[2], ARGV[7]) or 0) then return 'held' end
   for position = tonumber(where[7] or 0), tonumber(where[8] or 0) - 1 do
-    local known = redis.call('HMGET', KEYS[1], 'paid:' .. position, 'end:' .. position)
-    if ARGV[14] == '1' and (known[1] or (known[2] or '') ~= '') then return 'paid' end
+    local known = redis.call('HMGET', KEYS[1], 'paid:' .. position, 'task:' .. position, 'end:' .. position)
+    if ARGV[14] == '1' and (known[1] or known[2] or (known[3] or '') ~= '') then return 'paid' end
   end
 end
 
