@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from gateway.adapters.glm.client import Endpoint, GlmImage
 from gateway.adapters.glm.drafts import open_drafts
 from gateway.adapters.glm.fetch import FetchRules, PictureDownloads
+from gateway.adapters.glm.proxies import Proxies
 from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.store.picture_store import ObjectPictureStore
@@ -18,7 +19,7 @@ from gateway.domain.upstream import Account
 from gateway.service.dispatch import Dispatch, Slots
 from gateway.service.keeping import Keeping
 from gateway.service.resuming import Resuming
-from gateway.settings import Settings
+from gateway.settings import Settings, environment
 from gateway.wiring.accounts import accounts_of
 from gateway.wiring.store import open_store
 
@@ -44,8 +45,10 @@ async def open_upstreams(
     slots = Slots(accounts, max_wait=settings.queue.max_wait, max_length=settings.queue.max_length)
     rules = fetch_rules(settings)
     loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
-    calls = AiohttpTransport()
-    downloads = AiohttpTransport(resolver=PublicResolver(except_hosts=frozenset(filter(None, loopback))))
+    proxies = Proxies(environment())
+    calls = AiohttpTransport(proxies=proxies)
+    resolver = PublicResolver(except_hosts=frozenset(filter(None, loopback)))
+    downloads = AiohttpTransport(resolver=resolver, proxies=proxies)
     try:
         async with open_store(settings, clock, observer) as store:
             with open_drafts(settings.data_dir / "downloads") as drafts:
