@@ -32,6 +32,7 @@ def project_facts(project: Project) -> dict[str, Any]:
         "name": project.name,
         "created_at": project.created_at,
         "archived_at": project.archived_at,
+        "weight": project.weight,
         "limits": limit_facts(project.limits),
         "models": project.models,
     }

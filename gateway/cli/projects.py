@@ -7,7 +7,7 @@ import rich_click as click
 
 from gateway.cli.options import clear_failures, config_option, text_option
 from gateway.cli.presenting import limits_said, moment, print_facts, print_json, print_table, project_facts
-from gateway.cli.terms import administer, json_option, limit_options, read_terms
+from gateway.cli.terms import administer, json_option, project_options, read_terms
 from gateway.domain.projects import Project
 from gateway.service.administer import Administration
 
@@ -22,7 +22,7 @@ def projects() -> None:
 @projects.command()
 @config_option
 @text_option("--name", required=True, help="The name; no two projects have the same.")
-@limit_options
+@project_options
 @json_option
 def create(config: Path | None, name: str, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's options
     """Make a project."""
@@ -46,7 +46,7 @@ def list_(config: Path | None, *, as_json: bool) -> None:
         if as_json:
             print_json([project_facts(project) for project in found])
         else:
-            print_table([("id", "state", "created", "name", "limits"), *map(_row, found)])
+            print_table([("id", "state", "created", "name", "weight", "limits"), *map(_row, found)])
 
     administer(config, work)
 
@@ -107,7 +107,7 @@ def unarchive(config: Path | None, project: str) -> None:
 @projects.command()
 @config_option
 @_project
-@limit_options
+@project_options
 @json_option
 def limits(config: Path | None, project: str, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's options
     """Change what is named and nothing else; the value `none` clears it. Running gateways know within a second."""
@@ -126,4 +126,11 @@ def _print_project(project: Project, *, as_json: bool) -> None:
 
 def _row(project: Project) -> tuple[str, ...]:
     state = "archived" if project.archived_at else "active"
-    return (project.id, state, moment(project.created_at), project.name, limits_said(project.limits))
+    return (
+        project.id,
+        state,
+        moment(project.created_at),
+        project.name,
+        str(project.weight),
+        limits_said(project.limits),
+    )

@@ -60,6 +60,12 @@ def key_options(command: Command) -> Command:
     return limit_options(command)
 
 
+def project_options(command: Command) -> Command:
+    """Add the options that only projects have."""
+    text = "Its share of the upstream while others wait: 1 to 100, 1 by default."
+    return limit_options(text_option("--weight", metavar="NUMBER", help=text)(command))
+
+
 def read_terms(words: dict[str, Any]) -> Changes:
     """Read what the options say; nothing is opened before that is done."""
     return parse_terms(words, load_catalog())

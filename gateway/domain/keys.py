@@ -79,7 +79,7 @@ class StoredKey:
 class Caller:
     """Who is calling: the key that was presented, its project, and what both may do.
 
-    `models` are the names that key and project both allow; None allows all.
+    `models` are the names that key and project both allow; None allows all. `project_weight` as in Project.
     """
 
     project_id: str
@@ -92,6 +92,7 @@ class Caller:
     models: frozenset[str] | None = None
     cache_scope: CacheScope | None = None
     unwatermarked_allowed: bool = False
+    project_weight: int = 1
 
     def allows(self, model: str) -> bool:
         """Tell whether a model of the catalog may be used."""
@@ -120,6 +121,7 @@ def caller_of(key: StoredKey) -> Caller:
         models=frozenset.intersection(*lists) if lists else None,
         cache_scope=key.cache_scope,
         unwatermarked_allowed=key.unwatermarked_allowed,
+        project_weight=key.project.weight,
     )
 
 

@@ -13,7 +13,10 @@ UNLIMITED = Limits()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A project. `models` are the names of those it may use; empty means all. Times are UTC."""
+    """A project. `models` are the names of those it may use; empty means all. Times are UTC.
+
+    `weight`: its share of the upstream's slots while others wait as well.
+    """
 
     id: str
     name: str
@@ -21,3 +24,4 @@ class Project:
     limits: Limits = UNLIMITED
     models: tuple[str, ...] = ()
     archived_at: datetime | None = None
+    weight: int = 1

@@ -19,6 +19,7 @@ LONGEST_NAME = 100
 MOST_METADATA, LONGEST_METADATA_NAME, LONGEST_METADATA_VALUE = 16, 64, 512  # as OpenAI's objects have
 # Redis counts in scripts, whose numbers are doubles: exact up to 2**53, with room for sums.
 LARGEST = 10**15
+LARGEST_WEIGHT = 100
 LONGEST_LIFETIME = timedelta(days=36500)
 NONE = "none"  # clears a limit, a list, a lifetime or metadata
 LIMIT_FIELDS = frozenset({*(limit.value for limit in Limit), "shadow"})
@@ -104,6 +105,16 @@ def parse_overlap(word: str) -> timedelta:
     return timedelta(0) if word == "0" else parse_lifetime(word, "overlap")
 
 
+def parse_weight(word: str) -> int:
+    """Read a project's share of the upstream's slots; 1 for `none`."""
+    weight = 1 if word == NONE else int(word) if _COUNT.fullmatch(word) else 0
+    if not 1 <= weight <= LARGEST_WEIGHT:
+        raise InvalidValue(
+            f"'{word[:100]}' is no weight; use a whole number from 1 to {LARGEST_WEIGHT}.", param="weight"
+        )
+    return weight
+
+
 def parse_models(word: str, catalog: Catalog) -> tuple[str, ...]:
     """Read a comma list of models; an alias stands for its model. InvalidValue for one that the catalog lacks."""
     try:
@@ -161,6 +172,7 @@ def _value(name: str, word: Any, catalog: Catalog) -> object:  # noqa: ANN401 - 
         "models": lambda text: parse_models(text, catalog),
         "ips": parse_ips,
         "cache_scope": parse_cache_scope,
+        "weight": parse_weight,
     }
     return parsers[name](word) if name in parsers else parse_limit(Limit(name), word)
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from gateway.adapters.glm.client import Endpoint, GlmImage
 from gateway.adapters.glm.drafts import open_drafts
 from gateway.adapters.glm.fetch import FetchRules, PictureDownloads
+from gateway.adapters.glm.proxies import Proxies
 from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.changes import Heard
@@ -24,7 +25,7 @@ from gateway.service.keeping import Keeping
 from gateway.service.model_queue import Desk
 from gateway.service.resuming import Resuming
 from gateway.service.slots import Slots
-from gateway.settings import Settings
+from gateway.settings import Settings, environment
 from gateway.wiring.accounts import accounts_of
 from gateway.wiring.background import every
 from gateway.wiring.quotas import Quotas
@@ -66,8 +67,10 @@ async def open_upstreams(
     slots = Slots(accounts, tuple(catalog.models), desk, observer)
     rules = fetch_rules(settings)
     loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
-    calls = AiohttpTransport()
-    downloads = AiohttpTransport(resolver=PublicResolver(except_hosts=frozenset(filter(None, loopback))))
+    proxies = Proxies(environment())
+    calls = AiohttpTransport(proxies=proxies)
+    resolver = PublicResolver(except_hosts=frozenset(filter(None, loopback)))
+    downloads = AiohttpTransport(resolver=resolver, proxies=proxies)
     try:
         async with open_store(settings, clock, observer) as store:
             with open_drafts(settings.data_dir / "downloads") as drafts:

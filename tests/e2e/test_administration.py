@@ -127,6 +127,9 @@ class TestCommands:
             "projects", "limits", "设计", "--images-per-day", "none", "--concurrent", "0", "--shadow"
         )
         assert changed["limits"] == {**made["limits"], "images_per_day": None, "concurrent": 0, "shadow": True}
+        assert made["weight"] == 1
+        assert operator.json("projects", "limits", "设计", "--weight", "7")["weight"] == 7
+        assert operator.json("projects", "limits", "设计", "--weight", "none")["weight"] == 1
         assert [project["name"] for project in operator.json("projects", "list")] == ["default", "设计"]
         operator.ok("projects", "archive", "设计")
         assert operator.json("projects", "show", "设计")["archived_at"]
@@ -233,6 +236,9 @@ class TestCommands:
             ("projects", "create", "--name", "design"): "named 'design'",
             ("projects", "create", "--name", "proj_x"): "look like an id",
             ("projects", "limits", "design", "--requests-per-minute", "many"): "Requests per minute",
+            ("projects", "limits", "design", "--weight", "0"): "from 1 to 100",
+            ("projects", "limits", "design", "--weight", "101"): "from 1 to 100",
+            ("projects", "limits", "design", "--weight", "1.5"): "from 1 to 100",
             ("projects", "archive", "default"): "cannot be archived",
             ("keys", "create", "--name", "x", "--metadata", "team"): "name=value",
             ("keys", "create", "--name", "x", "--metadata", "=design"): "64",

@@ -92,7 +92,7 @@ class TestProjects:
         assert project.created_at.utcoffset() == timedelta(0)
 
     async def test_what_is_stored_comes_back(self, projects):
-        project = a_project(limits=ALL_LIMITS, models=("glm-image",), archived_at=NOW)
+        project = a_project(limits=ALL_LIMITS, models=("glm-image",), archived_at=NOW, weight=7)
         await projects.add(project)
         assert await projects.find(project.id) == project
         assert await projects.find(project.name) == project
@@ -106,9 +106,9 @@ class TestProjects:
 
     async def test_a_change_changes_what_is_named(self, projects):
         await projects.add(a_project(limits=ALL_LIMITS))
-        assert await projects.change("proj_design", {"images_per_day": None, "models": ("cogview-4",)})
+        assert await projects.change("proj_design", {"images_per_day": None, "models": ("cogview-4",), "weight": 3})
         assert await projects.find("design") == a_project(
-            limits=replace(ALL_LIMITS, images_per_day=None), models=("cogview-4",)
+            limits=replace(ALL_LIMITS, images_per_day=None), models=("cogview-4",), weight=3
         )
         assert not await projects.change("nobody", {"images_per_day": 1})
 

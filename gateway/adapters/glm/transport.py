@@ -13,25 +13,33 @@ import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from gateway.adapters.glm.proxies import Proxies
+
 CHUNK = 64 * 1024
 # Shorter than any usual server's keep-alive, so that a paid POST never goes out on a connection about to be closed.
 KEEPALIVE_SECONDS = 4.0
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends httpx requests through one aiohttp session without cookies, redirects or decompression."""
+    """Sends httpx requests through aiohttp, without cookies, redirects or decompression.
 
-    def __init__(self, *, resolver: AbstractResolver | None = None) -> None:
+    `resolver` is asked for the hosts that are reached without a proxy: a proxy resolves names itself.
+    """
+
+    def __init__(self, *, resolver: AbstractResolver | None = None, proxies: Proxies | None = None) -> None:
         self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
+        self._proxies = proxies or Proxies({})
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether a proxy is used
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request whose body is in memory; the answer's body is streamed."""
-        timeout = request.extensions.get("timeout", {})
+        timeout, url = request.extensions.get("timeout", {}), str(request.url)
+        proxy = self._proxies.of(url)
         try:
-            response = await self._open().request(
+            response = await self._open(proxied=proxy is not None).request(
                 request.method,
-                str(request.url),
+                url,
+                proxy=proxy,
                 headers=request.headers,
                 data=request.content or None,
                 allow_redirects=False,
@@ -47,20 +55,21 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
-    def _open(self) -> aiohttp.ClientSession:
-        """Make the session inside the running loop, once."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
+    def _open(self, *, proxied: bool) -> aiohttp.ClientSession:
+        """Make a session inside the running loop, once."""
+        if proxied not in self._sessions:
+            resolver = None if proxied else self._resolver
+            self._sessions[proxied] = aiohttp.ClientSession(
                 # No limit here: the slots and the jobs bound the connections.
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, resolver=self._resolver),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, resolver=resolver),
                 cookie_jar=aiohttp.DummyCookieJar(),  # the upstream's WAF sets cookies (section 1.3)
                 auto_decompress=False,
                 skip_auto_headers=("User-Agent",),
             )
-        return self._session
+        return self._sessions[proxied]
 
 
 class _Body(httpx.AsyncByteStream):
@@ -105,6 +114,8 @@ def _translated(failure: Exception) -> httpx.TransportError:
             return httpx.ConnectTimeout(str(failure))
         case aiohttp.ClientConnectorError() | aiohttp.InvalidURL():
             return httpx.ConnectError(str(failure))
+        case aiohttp.ClientHttpProxyError():  # CONNECT was refused: the request itself did not go out
+            return httpx.ConnectError(f"the proxy refused the connection with status {failure.status}")
         case TimeoutError():
             return httpx.ReadTimeout(str(failure) or "no answer in time")
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | aiohttp.ClientResponseError():

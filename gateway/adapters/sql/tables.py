@@ -90,6 +90,7 @@ projects = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("archived_at", UtcTime),
     sa.Column("models", Words, nullable=False),
+    sa.Column("weight", sa.Integer, nullable=False, server_default="1"),
     *_limits(),
 )
 

@@ -23,7 +23,7 @@ class Door:
     """The use case on fakes; a store of one key."""
 
     def __init__(self, key=None):
-        project = a_project(limits=Limits(images_per_day=7))
+        project = a_project(limits=Limits(images_per_day=7), weight=3)
         self.projects = FakeProjects(project)
         self.keys = FakeKeys(self.projects, key or a_key(project=project, limits=Limits(concurrent=1)))
         self.clock = Clock()
@@ -43,6 +43,7 @@ async def test_the_caller_has_what_the_request_needs():
     assert (caller.key_id, caller.key_name) == (KEY_ID, "tests")
     assert caller.project_limits == Limits(images_per_day=7)
     assert caller.key_limits == Limits(concurrent=1)
+    assert caller.project_weight == 3
 
 
 async def test_without_news_a_change_is_felt_when_the_memory_ends():
