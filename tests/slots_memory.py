@@ -215,9 +215,8 @@ class FakeSlots:
         return line.starts.get(project, max(line.turn, line.past.get(project, 0.0)))
 
     def _let_in(self, line, ticket):
-        place = ticket.place
-        if not place:
-            place = line.places = max(int(self.memory.now() * 1000) * 1000, line.places + 1)
+        place = ticket.place or max(int(self.memory.now() * 1000) * 1000, line.places + 1)
+        line.places = max(line.places, place)
         held = Held(self.owner, ticket.project, ticket.weight, place, ticket.seat)
         if ticket.seat is None:
             line.starts.setdefault(ticket.project, self._start(line, ticket.project))

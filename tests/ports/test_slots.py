@@ -339,6 +339,16 @@ async def test_what_the_store_lost_is_brought_back(shop):
     assert await serve(queue, 2) == ["a1", "a2"]
 
 
+async def test_who_comes_after_a_loss_is_behind_those_who_are_brought_back(queue):
+    standing = await queue.enter(*tickets("a", 3))
+    await queue.shop.lose()
+    await queue.enter(a_ticket("a0", seat=a_seat(), place=standing.granted["a0"].place))
+    await queue.enter(*(a_ticket(name, place=place) for name, place in standing.waiting.items()))
+    await queue.enter(*tickets("b", 1), a_ticket("new"))
+    served = await serve(queue, 4)
+    assert served.index("new") > served.index("a2")
+
+
 async def test_what_a_replica_does_not_know_of_is_named_to_it(queue):
     await queue.enter(*tickets("a", 2))
     assert set((await queue.tend(names=True)).names) == {"a0", "a1"}

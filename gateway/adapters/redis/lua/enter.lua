@@ -68,10 +68,9 @@ for _, one in ipairs(wishes) do
   else
     if one.seq == 0 and refused[one.group] == nil then refused[one.group] = refusal(one, groups[one.group]) or false end
     if one.seq ~= 0 or not refused[one.group] then
-      if one.seq == 0 then
-        one.seq = math.max(at.now * 1000, tonumber(redis.call('HGET', at.state, 'seq') or 0) + 1)
-        redis.call('HSET', at.state, 'seq', exact(one.seq))
-      end
+      local last = tonumber(redis.call('HGET', at.state, 'seq') or 0)
+      if one.seq == 0 then one.seq = math.max(at.now * 1000, last + 1) end
+      redis.call('HSET', at.state, 'seq', exact(math.max(one.seq, last))) -- it is lost with a store, and places come back
       keep(at, one)
       redis.call('SADD', held_by(at, ARGV[1]), one.id)
       if one.seat == '' then
