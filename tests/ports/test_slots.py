@@ -240,6 +240,17 @@ async def test_a_key_is_parked_alone_and_until_it_changes(shop):
     assert "wrong" in changed.holding.values()
 
 
+async def test_a_slot_names_the_key_that_is_meant(shop, queue):
+    """Replicas with other settings may know another key by the same name."""
+    other = Desk(shop, a_seat(fingerprint="another key"), owner="other")
+    standing = await queue.enter(a_ticket("mine"))
+    assert standing.granted["mine"].fingerprint == "key main"
+    await other.enter(a_ticket("theirs", "b"))
+    await queue.leave(Gone(ticket="mine"))
+    assert (await shop.heard("other"))["theirs"].fingerprint == "key main"
+    assert (await other.tend("theirs")).granted["theirs"].fingerprint == "key main"
+
+
 async def test_an_account_is_parked_for_all_its_keys(shop):
     first, second = a_seat("first", account="both"), a_seat("second", account="both")
     queue = Desk(shop, first, second)

@@ -6,7 +6,8 @@
 -- ARGV  1 owner   2 seats (JSON)   3 prefix of the owners' channels
 --       4 tickets: JSON of [id, how, ms]: how is made (the call took ms), none, rate (the upstream said that the account has
 --       too many calls) or cut (the call may go on upstream for ms)
--- Gives JSON: {granted: [[ticket, seat, seq]] of this owner, pause: ms until an account that is left alone may be asked again}
+-- Gives JSON: {granted: [[ticket, seat, seq, fingerprint]] of this owner, pause: ms until an account that is left alone may
+--       be asked again}
 
 local FIRST_PAUSE, LONGEST_PAUSE, GHOST_PAUSE = 500, 8000, 500 -- ms
 local NEW_SHARE = 0.1 -- of the newest call in the pace
