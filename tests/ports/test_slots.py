@@ -287,6 +287,21 @@ async def test_too_many_calls_lower_the_limit_for_a_while_and_it_grows_back_one_
         assert len(queue.holding) == limit
 
 
+async def test_a_limit_that_is_growing_back_is_lowered_from_where_it_is(shop):
+    queue = Desk(shop, a_seat(limit=4))
+    names = [ticket.id for ticket in tickets("a", 12)]
+    await queue.enter(*tickets("a", 12))
+    await queue.leave(*(Gone(ticket=name, how="rate") for name in tuple(queue.holding)[:3]))
+    assert len(queue.holding) == 1
+    await shop.advance(120)
+    await queue.tend(*names)
+    assert len(queue.holding) == 3
+    await queue.leave(Gone(ticket=next(iter(queue.holding)), how="rate"))
+    assert len(queue.holding) == 2
+    await queue.leave(Gone(ticket=next(iter(queue.holding)), how="made", seconds=1))
+    assert len(queue.holding) == 2
+
+
 async def test_an_account_that_takes_not_even_one_call_is_left_alone_for_longer_each_time(shop, queue):
     name = "first"
     await queue.enter(a_ticket(name))
