@@ -152,20 +152,20 @@ def test_when_redis_stands_still_everybody_gets_a_picture(three_replicas, upstre
 
 
 def test_who_cannot_be_served_in_time_is_told_so_and_a_stop_lets_nobody_wait(tmp_path):
-    short = {"GLM_GATEWAY_QUEUE__MAX_WAIT": "1", "GLM_GATEWAY_QUEUE__MAX_LENGTH": "2"}
+    short = {"GLM_GATEWAY_QUEUE__MAX_WAIT": "2", "GLM_GATEWAY_QUEUE__MAX_LENGTH": "2"}
     with installation(tmp_path, 1, **short) as running, ThreadPoolExecutor(LONG) as clients:
         [gateway] = running.fleet.gateways
-        running.simulator.fault("slow", seconds=4)
-        began = time.monotonic()
+        running.simulator.fault("slow", seconds=6)
         sent = clients.submit(running.post, 0, "sent")
         wait_until(lambda: running.simulator.stats()["calls"] == 1, what="the call")
+        began = time.monotonic()
         told = at_once(4, lambda number: (running.post(0, f"waits {number}"), time.monotonic() - began))
         for (status, headers, content), _ in told:
             assert (status, json.loads(content)["error"]["code"]) == (429, "rate_limit_exceeded")
             assert 1 <= int(headers["retry-after"]) <= 60
         seconds = sorted(after for _, after in told)
-        assert seconds[1] < 1 <= seconds[2]  # two found no place, two waited in vain
-        assert seconds[3] < 3
+        assert seconds[1] < 2 <= seconds[2]  # two found no place, two waited in vain
+        assert seconds[3] < 4
         waits = [clients.submit(running.post, 0, f"waits at the stop {number}") for number in range(2)]
         wait_until(lambda: running.waiting() == 2, what="two who wait")
         stopping = clients.submit(gateway.process.stop)
