@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +48,18 @@ class Fleet:
 
     def charged(self, key_id):
         return sum(line["pictures_delivered"] for line in self.lines(key_id))
+
+
+def at_once(count, send):
+    """Run send(0), send(1), ... all at the same moment; give what they give."""
+    barrier = threading.Barrier(count)
+
+    def one(number):
+        barrier.wait()
+        return send(number)
+
+    with ThreadPoolExecutor(count) as clients:
+        return list(clients.map(one, range(count)))
 
 
 @contextmanager

@@ -98,7 +98,7 @@ class FakeSlots:
         self._serve(line, seats)
         mine = {ticket.id: line.tickets[ticket.id] for ticket in tickets if ticket.id in line.tickets}
         return Standing(
-            granted={name: Granted(seat=held.seat.name, place=held.place) for name, held in mine.items() if held.seat},
+            granted={name: granted(held) for name, held in mine.items() if held.seat},
             waiting={name: held.place for name, held in mine.items() if not held.seat},
             refused={group: wait for group, wait in refused.items() if wait is not None},
             pause=self._pause(line, seats),
@@ -113,7 +113,7 @@ class FakeSlots:
             in_flight = line.calls(held.seat.account) if held.seat else 0
             self._drop(line, one.ticket)
             if held.seat:
-                self._learn(line, held.seat.account, in_flight, one)
+                self._learn(line, seats, held.seat.account, in_flight, one)
         return Standing(granted=self._serve(line, seats), pause=self._pause(line, seats))
 
     async def tend(self, model, seats, waiting, *, names=False):
@@ -123,11 +123,7 @@ class FakeSlots:
         known = {name: line.tickets.get(name) for name in waiting}
         mine = tuple(name for name, held in line.tickets.items() if held.owner == self.owner)
         return Tended(
-            granted={
-                name: Granted(seat=held.seat.name, place=held.place)
-                for name, held in known.items()
-                if held and held.seat
-            },
+            granted={name: granted(held) for name, held in known.items() if held and held.seat},
             missing=tuple(name for name, held in known.items() if held is None),
             parked=tuple(parked.values()),
             usable=len(parked) < len(seats),
@@ -176,7 +172,10 @@ class FakeSlots:
         if seat.account not in line.learned:
             return seat.limit
         limit, since = line.learned[seat.account]
-        return min(seat.limit, limit + int((self.memory.now() - since) // STEP))
+        limit += int((self.memory.now() - since) // STEP)
+        if limit >= seat.limit:
+            del line.learned[seat.account]
+        return min(seat.limit, limit)
 
     def _pause(self, line, seats):
         now = self.memory.now()
@@ -215,9 +214,8 @@ class FakeSlots:
         return line.starts.get(project, max(line.turn, line.past.get(project, 0.0)))
 
     def _let_in(self, line, ticket):
-        place = ticket.place
-        if not place:
-            place = line.places = max(int(self.memory.now() * 1000) * 1000, line.places + 1)
+        place = ticket.place or max(int(self.memory.now() * 1000) * 1000, line.places + 1)
+        line.places = max(line.places, place)
         held = Held(self.owner, ticket.project, ticket.weight, place, ticket.seat)
         if ticket.seat is None:
             line.starts.setdefault(ticket.project, self._start(line, ticket.project))
@@ -242,7 +240,7 @@ class FakeSlots:
                 line.starts[project] = line.past[project]
             else:
                 del line.starts[project]
-            grant = {name: Granted(seat=seat.name, place=held.place)}
+            grant = {name: granted(held)}
             if held.owner == self.owner:
                 mine |= grant
             else:
@@ -259,7 +257,7 @@ class FakeSlots:
         line.rota[best.name], line.rota_turn = starts[best.name] + 1 / best.weight, starts[best.name]
         return best
 
-    def _learn(self, line, account, in_flight, gone):
+    def _learn(self, line, seats, account, in_flight, gone):
         now = self.memory.now()
         if gone.how == "made":
             line.pace += (gone.seconds - line.pace) * NEW_SHARE if line.pace else gone.seconds
@@ -269,11 +267,15 @@ class FakeSlots:
         elif gone.how == "rate" and line.ghosts.get(account, 0) > now:
             line.pauses[account] = (now + GHOST_PAUSE, 0)
         elif gone.how == "rate" and in_flight > 1:
-            known = line.learned.get(account, (in_flight, 0))[0]
-            line.learned[account] = (max(1, min(in_flight - 1, known)), now)
+            limits = [self._limit(line, seat) for seat in seats if seat.account == account]
+            line.learned[account] = (min(in_flight - 1, *limits), now)
         elif gone.how == "rate":
             times = line.pauses.get(account, (0, 0))[1]
             line.pauses[account] = (now + min(LONGEST_PAUSE, FIRST_PAUSE * 2**times), times + 1)
+
+
+def granted(held):
+    return Granted(seat=held.seat.name, place=held.place, fingerprint=held.seat.fingerprint)
 
 
 def _names(seat):

@@ -48,10 +48,14 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """What a ticket was given, and the place to which it may come back."""
+    """What a ticket was given, and the place to which it may come back.
+
+    `fingerprint` names the key that was meant: replicas with other settings may know another one by the seat's name.
+    """
 
     seat: str
     place: int
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,8 +86,9 @@ class Dispatch:
 
     async def _ask(self, slot: Slot, order: ImageOrder, progress: Progress) -> Receipt | CallFailure:
         """Call, and again where that may help; a failure is given when another account, or this one later, may do."""
-        tries = 0
+        tries, began = 0, self._clock.monotonic()
         while True:
+            started = self._clock.monotonic()
             try:
                 return await self._call(slot, order, progress)
             except CallFailed as failed:
@@ -97,10 +98,15 @@ class Dispatch:
                 waits, error = rule.waits, outward(failed.failure)
             except UpstreamUnreachable as unreachable:
                 waits, error = UNREACHABLE.waits, unreachable
-            if tries >= len(waits):
+            if tries >= len(waits) or self._is_late(began, started, waits[tries]):
                 raise error
             await self._clock.sleep(waits[tries])
             tries += 1
+
+    def _is_late(self, began: float, started: float, wait: float) -> bool:
+        """Tell whether one more try, if it took as long as the last one, would end later than any call may."""
+        now = self._clock.monotonic()
+        return now - began + wait + now - started > self._longest_call
 
     async def _call(self, slot: Slot, order: ImageOrder, progress: Progress) -> Receipt:
         account, plan = slot.account, order.plan

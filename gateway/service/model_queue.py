@@ -13,7 +13,7 @@ from gateway.service.ports_slots import SlotStore, SlotsUnavailable
 
 RETRY_PAUSE = 1.0  # seconds between tries to give back what the store does not take
 LOCAL_PAUSE = 0.05  # seconds between looks for a slot while the store is away
-FOREIGN_PAUSE = 1.0  # seconds until a slot is asked for again, when the one given is of an account not known here
+FOREIGN_PAUSE = 1.0  # seconds until a slot is asked for again, when the one given is of a key not known here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class ModelQueue:
             waiter = self._waiting.get(ticket_id)
             if waiter is None or waiter.slot.done():
                 self._leave(Gone(ticket=ticket_id))
-            elif (seat := self._seats.get(grant.seat)) is not None:
+            elif (seat := self._seats.get(grant.seat)) is not None and seat.fingerprint == grant.fingerprint:
                 self._seated(waiter, seat, grant.place)
             else:
                 _ = self._errands.start(self._ask_again(waiter, grant.place))

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import pytest
 
 from tests import fleet as fleets
 from tests import servers
+from tests.fleet import at_once
 from tests.servers import wait_until
 
 SMALL = "512x512"
@@ -20,18 +20,6 @@ SMALL = "512x512"
 
 def fleet(tmp_path, simulator, size, **settings):
     return fleets.fleet(tmp_path, simulator, size, **{"GLM_GATEWAY_CACHE__SCOPE": "project", **settings})
-
-
-def at_once(count, send):
-    """Run send(0), send(1), ... all at the same moment; give what they give."""
-    barrier = threading.Barrier(count)
-
-    def one(number):
-        barrier.wait()
-        return send(number)
-
-    with ThreadPoolExecutor(count) as clients:
-        return list(clients.map(one, range(count)))
 
 
 def outcomes(running, key_id, expected, seconds=15.0):

@@ -240,6 +240,17 @@ async def test_a_key_is_parked_alone_and_until_it_changes(shop):
     assert "wrong" in changed.holding.values()
 
 
+async def test_a_slot_names_the_key_that_is_meant(shop, queue):
+    """Replicas with other settings may know another key by the same name."""
+    other = Desk(shop, a_seat(fingerprint="another key"), owner="other")
+    standing = await queue.enter(a_ticket("mine"))
+    assert standing.granted["mine"].fingerprint == "key main"
+    await other.enter(a_ticket("theirs", "b"))
+    await queue.leave(Gone(ticket="mine"))
+    assert (await shop.heard("other"))["theirs"].fingerprint == "key main"
+    assert (await other.tend("theirs")).granted["theirs"].fingerprint == "key main"
+
+
 async def test_an_account_is_parked_for_all_its_keys(shop):
     first, second = a_seat("first", account="both"), a_seat("second", account="both")
     queue = Desk(shop, first, second)
@@ -274,6 +285,21 @@ async def test_too_many_calls_lower_the_limit_for_a_while_and_it_grows_back_one_
         await shop.advance(60)
         await queue.tend(*(f"a{number}" for number in range(12)))
         assert len(queue.holding) == limit
+
+
+async def test_a_limit_that_is_growing_back_is_lowered_from_where_it_is(shop):
+    queue = Desk(shop, a_seat(limit=4))
+    names = [ticket.id for ticket in tickets("a", 12)]
+    await queue.enter(*tickets("a", 12))
+    await queue.leave(*(Gone(ticket=name, how="rate") for name in tuple(queue.holding)[:3]))
+    assert len(queue.holding) == 1
+    await shop.advance(120)
+    await queue.tend(*names)
+    assert len(queue.holding) == 3
+    await queue.leave(Gone(ticket=next(iter(queue.holding)), how="rate"))
+    assert len(queue.holding) == 2
+    await queue.leave(Gone(ticket=next(iter(queue.holding)), how="made", seconds=1))
+    assert len(queue.holding) == 2
 
 
 async def test_an_account_that_takes_not_even_one_call_is_left_alone_for_longer_each_time(shop, queue):
@@ -337,6 +363,16 @@ async def test_what_the_store_lost_is_brought_back(shop):
     again = await queue.enter(*(a_ticket(name, place=standing.waiting[name]) for name in ("a2", "a1")))
     assert again.granted == {}
     assert await serve(queue, 2) == ["a1", "a2"]
+
+
+async def test_who_comes_after_a_loss_is_behind_those_who_are_brought_back(queue):
+    standing = await queue.enter(*tickets("a", 3))
+    await queue.shop.lose()
+    await queue.enter(a_ticket("a0", seat=a_seat(), place=standing.granted["a0"].place))
+    await queue.enter(*(a_ticket(name, place=place) for name, place in standing.waiting.items()))
+    await queue.enter(*tickets("b", 1), a_ticket("new"))
+    served = await serve(queue, 4)
+    assert served.index("new") > served.index("a2")
 
 
 async def test_what_a_replica_does_not_know_of_is_named_to_it(queue):

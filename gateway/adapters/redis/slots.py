@@ -19,7 +19,7 @@ KEYS = ("clock", "owners", "turns", "past", "weights", "tickets", "parked", "acc
 class Reply(msgspec.Struct):
     """What the scripts answer: times in ms, places as texts."""
 
-    granted: list[tuple[str, str, str]] = []
+    granted: list[tuple[str, str, str, str]] = []
     waiting: list[tuple[str, str]] = []
     refused: dict[str, int] = {}
     parked: list[Park] = []
@@ -61,7 +61,7 @@ class RedisSlots:
         wanted = [
             (
                 *(ticket.id, ticket.project, ticket.weight, ticket.group, ticket.place, round(ticket.patience * 1000)),
-                *((ticket.seat.name, ticket.seat.account) if ticket.seat else ("", "")),
+                *_held(ticket.seat),
             )
             for ticket in tickets
         ]
@@ -124,7 +124,7 @@ class RedisSlots:
 
 def heard_grants(message: str) -> dict[str, Granted]:
     """Read what a script says on an owner's channel."""
-    return _grants([msgspec.json.decode(message, type=tuple[str, str, str])])
+    return _grants([msgspec.json.decode(message, type=tuple[str, str, str, str])])
 
 
 def _json(words: object) -> bytes:
@@ -135,8 +135,12 @@ def _name(seat: Seat, *, whole: bool) -> str:
     return f"account:{seat.account}" if whole else f"key:{seat.fingerprint}"
 
 
-def _grants(words: Sequence[tuple[str, str, str]]) -> dict[str, Granted]:
-    return {ticket: Granted(seat=seat, place=int(place)) for ticket, seat, place in words}
+def _held(seat: Seat | None) -> tuple[str, str, str]:
+    return (seat.name, seat.account, seat.fingerprint) if seat else ("", "", "")
+
+
+def _grants(words: Sequence[tuple[str, str, str, str]]) -> dict[str, Granted]:
+    return {ticket: Granted(seat=seat, place=int(place), fingerprint=key) for ticket, seat, place, key in words}
 
 
 def _seconds(milliseconds: float | None) -> float | None:

@@ -112,6 +112,21 @@ EMPTY = failed(Fault.ACCOUNT, "1113", 429)
 WRONG_KEY = failed(Fault.ACCOUNT, "401", 401)
 
 
+@pytest.mark.parametrize(("seconds", "calls"), [(30, 3), (90, 2), (150, 1)])
+async def test_what_fails_late_is_not_tried_for_longer_than_a_call_may_take(seconds, calls):
+    shop = Workshop(*[failed(Fault.INTERNAL)] * 5)
+    make = shop.upstream.make
+
+    async def slow(*words):
+        shop.clock.seconds += seconds
+        return await make(*words)
+
+    shop.upstream.make = slow
+    with pytest.raises(errors.UpstreamBroken):
+        await shop.make()
+    assert len(shop.upstream.calls) == calls
+
+
 async def test_an_account_with_too_many_calls_is_asked_again_later_and_its_picture_keeps_its_place():
     shop = Workshop(RATE, RATE)
     in_no_time = shop.clock.sleep

@@ -5,10 +5,10 @@
 -- KEYS  as lib/slots.lua lists them
 -- ARGV  1 owner   2 lease, ms   3 seats (JSON)   4 most pictures that may wait   5 prefix of the owners' channels
 --       6 tickets: JSON of [id, project, weight, group, seq (0: give one; else it comes back to its place), patience (ms that
---       the first of a group may wait; 0: any time), seat, account (both '' unless it holds a slot already)]
--- Gives JSON: {granted: [[ticket, seat, seq]], waiting: [[ticket, seq]], refused: {group: ms until it is worth a try, 0: not known},
---       usable: false, and parked: parks, when no seat may be used: then nothing was let in, pause: as leave.lua says}; what is
---       empty is absent
+--       the first of a group may wait; 0: any time), seat, account, fingerprint ('' unless it holds a slot already)]
+-- Gives JSON: {granted: [[ticket, seat, seq, fingerprint]], waiting: [[ticket, seq]], refused: {group: ms until it is worth
+--       a try, 0: not known}, usable: false, and parked: parks, when no seat may be used: then nothing was let in,
+--       pause: as leave.lua says}; what is empty is absent
 
 local at = open_slots(KEYS, ARGV[1], ARGV[3])
 local wishes = cjson.decode(ARGV[6])
@@ -17,7 +17,7 @@ local refused, groups, mine, fresh = {}, {}, {}, 0
 
 local function wish(words)
   return {id = words[1], project = words[2], weight = words[3], group = words[4], seq = words[5], patience = words[6],
-    seat = words[7], account = words[8], owner = ARGV[1]}
+    seat = words[7], account = words[8], fingerprint = words[9], owner = ARGV[1]}
 end
 
 local function waiting_now()
@@ -68,10 +68,9 @@ for _, one in ipairs(wishes) do
   else
     if one.seq == 0 and refused[one.group] == nil then refused[one.group] = refusal(one, groups[one.group]) or false end
     if one.seq ~= 0 or not refused[one.group] then
-      if one.seq == 0 then
-        one.seq = math.max(at.now * 1000, tonumber(redis.call('HGET', at.state, 'seq') or 0) + 1)
-        redis.call('HSET', at.state, 'seq', exact(one.seq))
-      end
+      local last = tonumber(redis.call('HGET', at.state, 'seq') or 0)
+      if one.seq == 0 then one.seq = math.max(at.now * 1000, last + 1) end
+      redis.call('HSET', at.state, 'seq', exact(math.max(one.seq, last))) -- it is lost with a store, and places come back
       keep(at, one)
       redis.call('SADD', held_by(at, ARGV[1]), one.id)
       if one.seat == '' then
@@ -92,7 +91,7 @@ local granted, waiting, away = {}, {}, nil
 for _, one in ipairs(mine) do
   local now = ticket(at, one.id)
   if now.seat ~= '' then
-    granted[#granted + 1] = {now.id, now.seat, exact(now.seq)}
+    granted[#granted + 1] = grant(now)
   else
     waiting[#waiting + 1] = {now.id, exact(now.seq)}
   end

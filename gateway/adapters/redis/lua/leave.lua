@@ -6,7 +6,8 @@
 -- ARGV  1 owner   2 seats (JSON)   3 prefix of the owners' channels
 --       4 tickets: JSON of [id, how, ms]: how is made (the call took ms), none, rate (the upstream said that the account has
 --       too many calls) or cut (the call may go on upstream for ms)
--- Gives JSON: {granted: [[ticket, seat, seq]] of this owner, pause: ms until an account that is left alone may be asked again}
+-- Gives JSON: {granted: [[ticket, seat, seq, fingerprint]] of this owner, pause: ms until an account that is left alone may
+--       be asked again}
 
 local FIRST_PAUSE, LONGEST_PAUSE, GHOST_PAUSE = 500, 8000, 500 -- ms
 local NEW_SHARE = 0.1 -- of the newest call in the pace
@@ -24,9 +25,9 @@ local function learn(account, in_flight)
   local ghost = tonumber(field('ghost', account) or 0)
   if ghost > at.now then return pause(account, GHOST_PAUSE, 0) end
   if in_flight > 1 then
-    local learned = field('learned', account)
-    local limit = math.min(in_flight - 1, tonumber(string.match(learned or '', '^(%d+)') or in_flight))
-    return redis.call('HSET', at.accounts, 'learned:' .. account, string.format('%d %.0f', math.max(1, limit), at.now))
+    survey(at) -- what was learned before has grown since
+    local limit = math.min(in_flight - 1, at.limits[account] or in_flight)
+    return redis.call('HSET', at.accounts, 'learned:' .. account, string.format('%d %.0f', limit, at.now))
   end
   local times = tonumber(string.match(field('pause', account) or '', ' (%d+)$') or 0)
   pause(account, math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ^ times), times + 1)

@@ -5,8 +5,8 @@
 -- KEYS  as lib/slots.lua lists them
 -- ARGV  1 owner   2 seats (JSON)   3 prefix of the owners' channels   4 tickets that wait, as the owner knows (JSON)
 --       5 1: name all that is held for the owner
--- Gives JSON: {granted: [[ticket, seat, seq]] of those that wait, missing: those of them that are not known here, held: number of
---       the owner's tickets, names: their ids, length: pictures that wait, of all owners, parked: parks that hold,
+-- Gives JSON: {granted: [[ticket, seat, seq, fingerprint]] of those that wait, missing: those of them that are not known
+--       here, held: number of the owner's tickets, names: their ids, length: pictures that wait, of all owners, parked: parks that hold,
 --       usable: whether any seat may be used, pause: as leave.lua says}
 
 local at = open_slots(KEYS, ARGV[1], ARGV[2])
@@ -18,7 +18,7 @@ for _, id in ipairs(cjson.decode(ARGV[4])) do
   if not one then
     missing[#missing + 1] = id
   elseif one.seat ~= '' then
-    granted[#granted + 1] = {id, one.seat, exact(one.seq)}
+    granted[#granted + 1] = grant(one)
   end
 end
 for _, project in ipairs(redis.call('ZRANGE', at.turns, 0, -1)) do

@@ -1,8 +1,10 @@
 -- The slots of a model: who holds one, who waits for one, and whose turn is next.
 --
 -- A seat is a key of an upstream account: {name, account, limit (of the account), weight, fingerprint}.
--- A ticket is a picture that wants a slot: [owner, project, seq, weight, seat, account]; seat and account are '' while it
--- waits. Among projects the turn goes by start tags (start-time fair queuing): a project's next picture starts where its
+-- A ticket is a picture that wants a slot: [owner, project, seq, weight, seat, account, fingerprint]; the last three are ''
+-- while it waits. What is given is [ticket, seat, seq, fingerprint]: a replica with other settings may know another key by
+-- the seat's name.
+-- Among projects the turn goes by start tags (start-time fair queuing): a project's next picture starts where its
 -- last one ended, but never before the one that was served last, and takes 1/weight. Within a project, seq decides.
 --
 -- Keys: clock, owners, turns (zset project that waits -> start tag of its next picture), past (zset project -> end of its
@@ -35,12 +37,13 @@ local function ticket(at, id)
   if not known then return nil end
   local words = cjson.decode(known)
   return {id = id, owner = words[1], project = words[2], seq = tonumber(words[3]), weight = words[4], seat = words[5],
-    account = words[6]}
+    account = words[6], fingerprint = words[7]}
 end
 
 local function keep(at, one)
   redis.call('HSET', at.tickets, one.id,
-    cjson.encode({one.owner, one.project, exact(one.seq), one.weight, one.seat, one.account})) -- cjson gives 14 digits
+    -- cjson gives 14 digits
+    cjson.encode({one.owner, one.project, exact(one.seq), one.weight, one.seat, one.account, one.fingerprint}))
 end
 
 -- Gives the park that keeps a seat from being used, or nil; one whose time is over ends here.
@@ -151,7 +154,7 @@ local function hand(at, project, start, seat)
   redis.call('ZADD', at.past, exact(ended), project)
   redis.call('ZREMRANGEBYSCORE', at.past, '-inf', exact(start)) -- who would start now all the same
   redis.call('HSET', at.state, 'turn', exact(start))
-  one.seat, one.account = seat.name, seat.account
+  one.seat, one.account, one.fingerprint = seat.name, seat.account, seat.fingerprint
   keep(at, one)
   redis.call('SADD', calls_of(at, seat.account), one.id)
   at.free[seat.account] = at.free[seat.account] - 1
@@ -170,7 +173,9 @@ local function next_project(at)
   return best, tonumber(first[2])
 end
 
--- Hands out what is free; tells other owners on their channel, and gives [ticket, seat, seq] for each of this owner.
+local function grant(one) return {one.id, one.seat, exact(one.seq), one.fingerprint} end
+
+-- Hands out what is free; tells other owners on their channel, and gives what this owner is given.
 local function serve(at, channel)
   local mine = {}
   while true do
@@ -179,9 +184,9 @@ local function serve(at, channel)
     if not seat then return mine end
     local one = hand(at, project, start, seat)
     if one.owner == at.owner then
-      mine[#mine + 1] = {one.id, one.seat, exact(one.seq)}
+      mine[#mine + 1] = grant(one)
     else
-      redis.call('PUBLISH', channel .. one.owner, cjson.encode({one.id, one.seat, exact(one.seq)}))
+      redis.call('PUBLISH', channel .. one.owner, cjson.encode(grant(one)))
     end
   end
 end
