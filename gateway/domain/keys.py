@@ -87,7 +87,6 @@ class Caller:
     key_id: str
     key_name: str
     project_limits: Limits = UNLIMITED
-    project_weight: int = 1
     key_limits: Limits = UNLIMITED
     models: frozenset[str] | None = None
     cache_scope: CacheScope | None = None
