@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, ReplicaFull
+from gateway.domain.errors import GatewayError, ImageDownloadFailed, ReplicaFull
 from gateway.domain.flights import End, Follow, Hit, Receipt
 from gateway.domain.image import ImageOrder, Picture
 from gateway.service.dispatch import Dispatch
@@ -15,23 +14,16 @@ from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
 from gateway.service.leaving import Leaving
 from gateway.service.ports_flights import FlightStore
+from gateway.service.turns import Turns
 
 RECORD_SECONDS = 0.5  # a download waits no longer for its receipt to be kept; a store that is away gets it later
 Ends = Sequence[Picture | BaseException]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """How many jobs may run at once, and after how many seconds a client has waited too long for others."""
-
-    jobs: int
-    patience: float
-
-
 class Making:
     """Makes what a job leads and waits for what others make; says to others how far it is.
 
-    `leaving` is told of clients that have gone.
+    `leaving` is told of clients that have gone, `turns` lets a job wait for its place among others.
     """
 
     def __init__(
@@ -41,14 +33,14 @@ class Making:
         flights: FlightStore,
         errands: Jobs,
         leaving: Leaving,
-        bounds: Bounds,
+        turns: Turns,
     ) -> None:
         self._dispatch = dispatch
         self._keeping = keeping
         self._flights = flights
         self._errands = errands
         self.leave = leaving
-        self._bounds = bounds
+        self.turns = turns
         self._postponed = 0  # jobs whose pictures are paid and cannot be downloaded yet
 
     def obstacle(self, order: ImageOrder, running: int) -> GatewayError | None:
@@ -56,20 +48,16 @@ class Making:
 
         So many jobs run already; those that wait for a download count as well.
         """
-        if running + self._postponed >= self._bounds.jobs:
+        if running + self._postponed >= self.turns.bounds.jobs:
             return ReplicaFull(
                 "The gateway runs as many jobs as it may at once. Nothing was charged; try again after a short wait.",
             )
         return self._keeping.obstacle(order)
 
-    def refuse_when_late(self, waited: float) -> None:
-        """Raise QueueTimedOut when a client has waited too long for others to make its picture."""
-        if waited > self._bounds.patience:
-            raise QueueTimedOut("The picture was not there in time. Nothing was charged; try again later.")
-
     async def lead(self, run: Run, position: int) -> Picture:
         """Make a picture; others that wait for it hear of its end before the job's other pictures are there."""
         try:
+            await self.turns.wait(run)
             picture = await self._dispatch.make(run.job.order, _Progress(self._flights, self._errands, run, position))
         except asyncio.CancelledError:
             if run.withdrawn is None or position in run.sent:

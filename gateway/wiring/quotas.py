@@ -16,6 +16,7 @@ from gateway.adapters.redis.events import RedisUsageStream
 from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.heartbeat import Heartbeat
 from gateway.adapters.redis.quota import RedisQuotas
+from gateway.adapters.redis.reserving import Rules
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.adapters.spool import DiskSpool
 from gateway.adapters.sql.installation import is_first_to_open
@@ -59,14 +60,14 @@ async def open_quotas(
     """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers."""
     owner, zone = secrets.token_hex(8), ZoneInfo(settings.quota.timezone)
     scripts, topology = Scripts(redis, observer.crashed), await redis.topology()
-    store = RedisQuotas(
-        scripts,
-        owner,
-        zone,
+    rules = Rules(
+        owner=owner,
         lease=settings.quota.lease,
         deadline=settings.redis.reserve_deadline or (FAILOVER_DEADLINE if topology.fails_over else DEADLINE),
         wait_replicas=settings.redis.wait_replicas if settings.redis.wait_replicas >= 0 else int(topology.replicated),
+        most_waiting=settings.queue.max_length,
     )
+    store = RedisQuotas(scripts, zone, rules)
     observer.follow_unconfirmed(lambda: store.unconfirmed)
     ledger, spool = SqlLedger(engine), DiskSpool(settings.data_dir / "spool")
     stream = RedisUsageStream(scripts, owner, set_aside=observer.line_set_aside)
