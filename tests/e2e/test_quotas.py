@@ -78,7 +78,7 @@ def test_above_the_concurrent_limit_requests_take_turns(tmp_path):
     """Over two replicas, whose account would take all at once."""
     with (
         servers.simulator(tmp_path, latency=0.2) as upstream,
-        fleet(tmp_path, upstream, 2, GLM_GATEWAY_UPSTREAMS__0__CONCURRENCY="50") as running,
+        fleet(tmp_path, upstream, 2) as running,
     ):
         key_id, secret = running.key("--concurrent", "1")
         assert [status for status, _, _ in burst(running, secret, 5)] == [200] * 5
