@@ -9,7 +9,8 @@ from gateway.service.ports import QuotaUnavailable
 class FakeFlights:
     """Notes what is told of jobs. `ends` are what is followed, by job and position; `wanted` answers `waiting`.
 
-    While it is `down`, QuotaUnavailable is raised; while `gate` is not set, who follows waits.
+    While it is `down`, QuotaUnavailable is raised; while `gate` is not set, who follows waits. Who stands in line waits
+    until `turns` is set, and is told whether it `has_place`.
     """
 
     def __init__(self):
@@ -19,6 +20,8 @@ class FakeFlights:
         self.down = False
         self.gate = asyncio.Event()
         self.gate.set()
+        self.turns = asyncio.Event()
+        self.has_place = True
 
     async def sent(self, reservation, index):
         self._tell("sent", reservation, index)
@@ -35,6 +38,11 @@ class FakeFlights:
 
     async def vacate(self, reservation):
         self._tell("vacate", reservation)
+
+    async def turn(self, reservation):
+        self._tell("turn", reservation)
+        await self.turns.wait()
+        return self.has_place
 
     async def follow(self, reservation, part):
         self._tell("follow", reservation, part)

@@ -29,10 +29,11 @@ class FakeQuotas:
     that was asked for, `refills` what the store was refilled with.
     """
 
-    def __init__(self, memory=None, owner="owner", lease=30.0):
+    def __init__(self, memory=None, owner="owner", lease=30.0, most_waiting=1000):
         self.memory = memory or Memory(FakeClock())
         self.owner = owner
         self.lease = lease
+        self.most_waiting = most_waiting
         self.asked = []
         self.down = self.mute = False
         self.gate = asyncio.Event()
@@ -52,7 +53,8 @@ class FakeQuotas:
         if claim.sought is not None and not claim.sought.lead:
             raise NotLed
         self._mine.add(shard_of(claim.project_id))
-        answer = self._answer(self._shard(claim.project_id).reserve, claim, self.owner, self.lease)
+        reserve = partial(self._shard(claim.project_id).reserve, most_waiting=self.most_waiting)
+        answer = self._answer(reserve, claim, self.owner, self.lease)
         if isinstance(answer, Reservation):
             self._open[claim.request_id] = claim
             answer = replace(answer, **self.found.pop(claim.request_id, {}))

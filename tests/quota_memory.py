@@ -31,7 +31,8 @@ class Taken:
     """A request and the pictures that it holds now: those reserved, then those charged.
 
     `state` is held, settled, abandoned, or released, as is one that never took anything. `counted` are the subjects
-    whose minute it is in. `moment` and `forgotten` are milliseconds since 1970.
+    whose minute it is in. While it `waits` it stands in line, and is held without a place under `concurrent`. `moment`
+    and `forgotten` are milliseconds since 1970.
     """
 
     claim: Claim
@@ -43,11 +44,17 @@ class Taken:
     pictures: int = 0
     counted: frozenset[str] = frozenset()
     grant: Reservation | None = None
+    waits: bool = False
     forgotten: float = math.inf
 
     @property
     def second(self):
         return self.moment // 1000
+
+    @property
+    def queue(self):
+        """Whose line it stands in: first come, first served."""
+        return self.claim.project_id, self.claim.subjects[0].name
 
 
 @dataclass
@@ -62,6 +69,7 @@ class Shard:
     known: dict = field(default_factory=dict)
     leases: dict = field(default_factory=dict)
     lines: list = field(default_factory=list)
+    line: list = field(default_factory=list)  # who waits for a place, in order
     refilled: Counter = field(default_factory=Counter)
     counted: frozenset = frozenset()
     collected: int | None = None
@@ -69,23 +77,27 @@ class Shard:
     def now(self):
         return round(self.clock.now().timestamp() * 1000)
 
-    def reserve(self, claim, owner, lease, *, again=False):
-        """Take all or nothing, unless it is taken `again`. `lease` is in seconds."""
+    def reserve(self, claim, owner, lease, *, most_waiting=1000, again=False):
+        """Take all or nothing, unless it is taken `again`. `lease` is in seconds.
+
+        Where only `concurrent` stands in the way, all is taken but a place, unless as many as may wait for one already.
+        """
         if taken := self._find(claim.request_id):
             if taken.grant is None:
                 raise QuotaUnavailable("the request was released before it was reserved")
             return taken.grant
         self._grant_now(again=again)
-        rooms, shadowed = [], []
-        for subject in claim.subjects:
-            for room in self._look(claim, subject):
-                rooms.append(room)
-                if room.used > room.value and subject.limits.shadow:
-                    shadowed.append(room)
-                elif room.used > room.value and not again:
-                    return Refusal(room=replace(room, used=room.used - needs(claim)[room.limit]))
+        rooms = [(room, subject.limits.shadow) for subject in claim.subjects for room in self._look(claim, subject)]
+        over = [room for room, shadow in rooms if room.used > room.value and not shadow]
+        refused = [room for room in over if room.limit is not Limit.CONCURRENT or room.value == 0]
+        bounds = [room for room, shadow in rooms if room.limit is Limit.CONCURRENT and not shadow]
+        waits = bool(over) or (bool(bounds) and any(one.queue == Taken(claim).queue for one in self.line))
+        if waits and not refused and len(self._line_of(claim.project_id)) >= most_waiting:
+            refused = over or bounds
+        if refused and not again:
+            return Refusal(room=replace(refused[0], used=refused[0].used - needs(claim)[refused[0].limit]))
         self.renew(owner, lease)
-        return self._take(claim, owner, tuple(rooms), tuple(shadowed))
+        return self._take(claim, owner, rooms, waits=waits and not again)
 
     def assumed(self, claim):
         """Say what a reserve would take from now."""
@@ -112,6 +124,7 @@ class Shard:
             taken.day, taken.month = taken.day or reservation.day, taken.month or reservation.month
             taken.state, taken.pictures = "settled", charged
             self.lines.append(line)
+            self._let_in(taken)
         taken.forgotten = self.now() + REMEMBERED
 
     def release(self, claim):
@@ -119,6 +132,7 @@ class Shard:
         taken = self._find(claim.request_id) or self._remember(Taken(claim))
         if taken.state == "held":
             taken.state, taken.pictures = "released", 0
+            self._let_in(taken)
         taken.forgotten = self.now() + REMEMBERED
 
     def renew(self, owner, lease):
@@ -136,6 +150,7 @@ class Shard:
         for taken in dead:
             taken.state, taken.pictures, taken.forgotten = "abandoned", 0, now + REMEMBERED
             self.lines.append(replace(taken.claim.abandoned, time=taken.grant.time))
+            self._let_in(taken)
         return len(dead)
 
     def refill(self, calendar, counts, counted=(), *, fresh):
@@ -160,7 +175,7 @@ class Shard:
         if limit in MINUTE:
             return sum(self._minute(subject, limit).values())
         if limit is Limit.CONCURRENT:
-            return sum(taken.state == "held" for taken in self._of(subject))
+            return sum(taken.state == "held" and not taken.waits for taken in self._of(subject))
         period = self._period(limit).name
         counted = [taken for taken in self._of(subject) if period in {taken.day, taken.month}]
         if limit is Limit.SPEND_PER_MONTH:
@@ -192,13 +207,42 @@ class Shard:
                     wait = (self.now() // 1000 + WINDOW) * 1000 - self.now()
                 yield Room(subject=subject.name, limit=limit, value=value, used=used + needed, resets_in=wait)
 
-    def _take(self, claim, owner, rooms, shadowed):
-        grant = replace(self.assumed(claim), rooms=rooms, shadowed=shadowed)
-        counted = {one.name for one in claim.subjects if any(one.limits.value(limit) is not None for limit in MINUTE)}
-        self._remember(
-            Taken(claim, owner, "held", self.now(), grant.day, grant.month, claim.pictures, frozenset(counted), grant),
+    def _take(self, claim, owner, rooms, *, waits):
+        told = [(_unplaced(room) if waits else room, shadow and room.used > room.value) for room, shadow in rooms]
+        grant = replace(
+            self.assumed(claim),
+            rooms=tuple(room for room, _ in told),
+            shadowed=tuple(room for room, shadowed in told if shadowed),
+            waits=waits,
         )
+        counted = {one.name for one in claim.subjects if any(one.limits.value(limit) is not None for limit in MINUTE)}
+        taken = Taken(
+            claim, owner, "held", self.now(), grant.day, grant.month, claim.pictures, frozenset(counted), grant
+        )
+        taken.waits = waits
+        self._remember(taken)
+        if waits:
+            self.line.append(taken)
         return grant
+
+    def _line_of(self, project):
+        return [taken for taken in self.line if taken.claim.project_id == project]
+
+    def _let_in(self, ended):
+        """Give places to who has waited longest: in order within a key, and at the project's limit altogether."""
+        self.line = [taken for taken in self.line if taken is not ended]
+        full = set()
+        for taken in self._line_of(ended.claim.project_id):
+            stop = next(
+                (name for name, limit in _places(taken.claim) if self.used(name, Limit.CONCURRENT) >= limit), None
+            )
+            if taken.queue in full or stop == taken.queue[1]:
+                full.add(taken.queue)
+            elif stop is not None:
+                return
+            else:
+                self.line.remove(taken)
+                taken.waits = False
 
     def _remember(self, taken):
         self.log.append(taken)
@@ -233,6 +277,18 @@ class Shard:
             free += count
             wait = (second + WINDOW) * 1000 - self.now()
         return wait
+
+
+def _unplaced(room):
+    """What is used of a limit by a claim that waits: it has no place yet."""
+    return replace(room, used=room.used - 1) if room.limit is Limit.CONCURRENT else room
+
+
+def _places(claim):
+    """The places that a claim needs, with their limits."""
+    for subject in claim.subjects:
+        if subject.limits.concurrent is not None and not subject.limits.shadow:
+            yield subject.name, subject.limits.concurrent
 
 
 class Memory:

@@ -14,9 +14,10 @@ from gateway.service.books import Books
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.leaving import Leaving
-from gateway.service.making import Bounds, Making
+from gateway.service.making import Making
 from gateway.service.plan import Planner
 from gateway.service.reserve import Reservations
+from gateway.service.turns import Bounds, Turns
 from gateway.settings.models import load_catalog
 from tests.builders import PEPPER, PRICE, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
 from tests.fakes import FakeClock, FakeKeys, Workshop
@@ -30,7 +31,9 @@ BOOKS = Books(answer_of=answer_of, hash_prompt=lambda prompt: f"hash of {len(pro
 class Studio:
     """The flow of a request; `concurrency` calls may be in flight, and every model costs PRICE."""
 
-    def __init__(self, *ends, concurrency=10, on_outage="refuse", max_backlog=100, scope="off", most=100, **rules):
+    def __init__(
+        self, *ends, concurrency=10, on_outage="refuse", max_backlog=100, scope="off", most=100, patience=180.0, **rules
+    ):
         self.shop = Workshop(*ends, accounts=[an_account(concurrency=concurrency)])
         self.crashes = []
         self.jobs = Jobs(self.crashes.append)
@@ -48,14 +51,8 @@ class Studio:
         planner = Planner(catalog, mapping_rules(**rules), tariffs, CacheRules(scope=scope), BOOKS)
         self.flights, self.errands = FakeFlights(), Jobs(self.crashes.append)
         leaving = Leaving(self.flights, self.errands, self.shop.clock, abandon_after=30.0)
-        making = Making(
-            self.shop.dispatch,
-            self.shop.keeping,
-            self.flights,
-            self.errands,
-            leaving,
-            Bounds(jobs=most, patience=180.0),
-        )
+        self.turns = Turns(self.flights, self.shop.clock, self.shop.observer, Bounds(jobs=most, patience=patience))
+        making = Making(self.shop.dispatch, self.shop.keeping, self.flights, self.errands, leaving, self.turns)
         self.generate = GenerateImages(planner, self.reservations, making, BOOKS, self.jobs, self.shop.clock)
         self.requests = 0
 

@@ -140,6 +140,7 @@ class Reservation:
     With `claim.sought`, `parts` says where each picture comes from; only what leads was taken from the limits. With
     `replay` the request repeats another job, and nothing leads: `follows` are the pictures of that job while it runs.
     `settled`: all is there already, and the ledger has its line. `fence` grows when another replica takes the job over.
+    `waits`: everything is taken but a place under a `concurrent` limit, for which the job stands in line.
     """
 
     claim: Claim
@@ -153,6 +154,7 @@ class Reservation:
     leads: tuple[Lead, ...] = ()
     replay: Replay | None = None
     settled: bool = False
+    waits: bool = False
     fence: int = 1
 
     @property

@@ -72,10 +72,10 @@ class GenerateImages:
 
     async def _picture_anew(self, run: Run, position: int) -> Picture:
         """Attach once more for a picture that was remembered and is gone, or whose job has withdrawn or died."""
-        now = self._clock.now()
-        self._making.refuse_when_late((now - run.job.came).total_seconds())
+        self._making.turns.refuse_when_late(run)
         async with run.promised.attaching:
-            generation = await self._begin(run.job.anew(position, now, run.promised.variants), run.promised)
+            job = run.job.anew(position, self._clock.now(), run.promised.variants)
+            generation = await self._begin(job, run.promised)
         run.children.append(generation.run)
         if run.left:
             generation.left()
@@ -96,7 +96,7 @@ class GenerateImages:
         told = known(ends)
         made = [told[position] for position in run.leads]
         line = replace(run.job.line, cache=run.cache)
-        said = Ends(all=ends, made=made, waits=run.waits)
+        said = Ends(all=ends, made=made, waits=run.queued)
         line = self._books.close(line, said, run.job.tariff, now=self._clock.now())
         ending = Ending(ends={at: End.of(end) for at, end in enumerate(told)}, replayable=replayable(told))
         await self._reservations.settle(run.reservation, line.pictures_delivered, line, ending)

@@ -29,9 +29,9 @@ class Run:
     """A job while it runs: one task per picture. `children` are runs for pictures that others did not give after all.
 
     `sent` are the positions whose upstream call has begun: they end, whatever happens. `receipts` are what was paid.
-    `waits` are those for slots, in seconds and in the order of their ends. `left`: the client has gone. `answerable` is
-    set when what failed is given back, so that a client that hears of it can ask again; `given_back` pictures of those
-    that the limits were asked for. `promised` is shared with the children.
+    `waits` are those for slots, in seconds and in the order of their ends; `turned` is that for the job's turn before.
+    `left`: the client has gone. `answerable` is set when what failed is given back, so that a client that hears of it
+    can ask again; `given_back` pictures of those that the limits were asked for. `promised`: shared with the children.
     """
 
     job: Job
@@ -40,6 +40,7 @@ class Run:
     sent: set[int] = field(default_factory=set)
     receipts: dict[int, Receipt] = field(default_factory=dict)
     waits: list[float] = field(default_factory=list)
+    turned: float = 0.0
     children: "list[Run]" = field(default_factory=list)
     answerable: asyncio.Event = field(default_factory=asyncio.Event)
     given_back: int = 0
@@ -58,6 +59,11 @@ class Run:
     def leads(self) -> list[int]:
         """Name the positions that this job makes itself."""
         return [position for position, source in enumerate(self.sources()) if isinstance(source, Lead)]
+
+    @property
+    def queued(self) -> list[float]:
+        """Give how long pictures waited before they were sent, or for nothing: in the order of their ends."""
+        return [self.turned + seconds for seconds in self.waits or [0.0]]
 
     @property
     def made(self) -> bool:
@@ -143,7 +149,7 @@ class Generation:
     @property
     def queue_ms(self) -> int | None:
         """Give how long the first picture waited for its slot, if one was made for the request."""
-        waits = [run.waits[0] for run in (self.run, *self.run.children) if run.waits]
+        waits = [run.queued[0] for run in (self.run, *self.run.children) if run.waits]
         return int(min(waits) * 1000) if waits else None
 
     def left(self) -> None:

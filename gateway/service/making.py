@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, ReplicaFull
@@ -16,23 +16,16 @@ from gateway.service.keeping import Keeping
 from gateway.service.leaving import Leaving
 from gateway.service.ports_flights import FlightStore
 from gateway.service.slots import Wish
+from gateway.service.turns import Turns
 
 RECORD_SECONDS = 0.5  # so long a picture waits for what it is found by to be kept; a store that is away gets it later
 Ends = Sequence[Picture | BaseException]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """How many jobs may run at once, and after how many seconds a client has waited too long for others."""
-
-    jobs: int
-    patience: float
-
-
 class Making:
     """Makes what a job leads and waits for what others make; says to others how far it is.
 
-    `leaving` is told of clients that have gone.
+    `leaving` is told of clients that have gone, `turns` lets a job wait for its place among others.
     """
 
     def __init__(
@@ -42,14 +35,14 @@ class Making:
         flights: FlightStore,
         errands: Jobs,
         leaving: Leaving,
-        bounds: Bounds,
+        turns: Turns,
     ) -> None:
         self._dispatch = dispatch
         self._keeping = keeping
         self._flights = flights
         self._errands = errands
         self.leave = leaving
-        self._bounds = bounds
+        self.turns = turns
         self._postponed = 0  # jobs whose pictures are paid and cannot be downloaded yet
 
     def obstacle(self, order: ImageOrder, running: int) -> GatewayError | None:
@@ -57,31 +50,25 @@ class Making:
 
         So many jobs run already; those that wait for a download count as well.
         """
-        if running + self._postponed >= self._bounds.jobs:
+        if running + self._postponed >= self.turns.bounds.jobs:
             return ReplicaFull(
                 "The gateway runs as many jobs as it may at once. Nothing was charged; try again after a short wait.",
             )
         return self._keeping.obstacle(order)
 
-    def refuse_when_late(self, waited: float) -> None:
-        """Raise QueueTimedOut when a client has waited too long for others to make its picture."""
-        if waited > self._bounds.patience:
-            raise QueueTimedOut("The picture was not there in time. Nothing was charged; try again later.")
-
     async def lead(self, run: Run, position: int) -> Picture:
         """Make a picture; others that wait for it hear of its end before the job's other pictures are there."""
         progress = _Progress(self._flights, self._errands, run, position)
         try:
+            await self.turns.wait(run)
             picture = await self._dispatch.make(run.job.order, self._wish(run, position), progress)
         except asyncio.CancelledError:
             if run.withdrawn is None or position in run.sent:
                 raise
             raise run.withdrawn from None
-        except QueueTimedOut as late:
-            if not run.sent:
-                run.withdraw(late)  # who waited in vain for the first picture does not wait on for the others
-            raise
         except GatewayError as failure:
+            if isinstance(failure, QueueTimedOut) and not run.sent:
+                run.withdraw(failure)  # who waited in vain for the first picture does not wait on for the others
             self._finish(run, position, failure)
             raise
         self._finish(run, position, picture)
@@ -97,7 +84,7 @@ class Making:
             group=job.line.event_id,
             position=position,
             came=job.came,
-            patience=self._bounds.patience * (1 + rank),
+            patience=self.turns.bounds.patience * (1 + rank),
         )
 
     async def given(self, run: Run, source: Hit | Follow | End) -> Picture | None:

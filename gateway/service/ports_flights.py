@@ -89,6 +89,12 @@ class FlightStore(Protocol):
     async def vacate(self, reservation: Reservation) -> None:
         """Let another job run in the place of this one: nothing is left of it but the download of what is paid."""
 
+    async def turn(self, reservation: Reservation) -> bool:
+        """Wait until a job that stands in line has its place; an outage is waited out.
+
+        False: its reservation has ended, since this replica was taken for dead.
+        """
+
     async def follow(self, reservation: Reservation, part: Follow) -> End:
         """Wait until a picture that another job makes has ended; an outage is waited out.
 

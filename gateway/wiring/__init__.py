@@ -42,7 +42,7 @@ from gateway.service.tasks import Tasks
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.background import end
-from gateway.wiring.generation import open_flow, planner_of
+from gateway.wiring.generation import Flow, open_flow, planner_of
 from gateway.wiring.quotas import collecting, open_quotas
 from gateway.wiring.upstreams import Upstreams, open_upstreams
 
@@ -137,15 +137,16 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             render_metrics=metrics.render,
             request_finished=observer.request_finished,
             trusted_proxies=settings.server.trusted_networks(),
-            shut_down=partial(_shut_down, flow.jobs, upstreams.slots, settings.server.drain_seconds),
+            shut_down=partial(_shut_down, flow, upstreams.slots, settings.server.drain_seconds),
         )
 
 
-async def _shut_down(jobs: Jobs, slots: Slots, seconds: float) -> None:
+async def _shut_down(flow: Flow, slots: Slots, seconds: float) -> None:
     """Take nothing new, release what is not sent, and wait for what is."""
-    jobs.closing = True
+    flow.jobs.closing = True
+    flow.turns.close()
     slots.close()
-    await jobs.drain(seconds)
+    await flow.jobs.drain(seconds)
 
 
 async def _readiness(

@@ -13,9 +13,10 @@ from gateway.service.books import Books
 from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.leaving import Leaving
-from gateway.service.making import Bounds, Making
+from gateway.service.making import Making
 from gateway.service.plan import Planner
 from gateway.service.rescue import Rescue
+from gateway.service.turns import Bounds, Turns
 from gateway.settings import Settings
 from gateway.wiring.quotas import Quotas
 from gateway.wiring.upstreams import Upstreams
@@ -25,10 +26,11 @@ ERRAND_SECONDS = 2.0  # for what other replicas are to be told when the process 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """The use case, the jobs that it runs, and what takes over the jobs of dead replicas."""
+    """The use case, the jobs that it runs, their turns, and what takes over the jobs of dead replicas."""
 
     generate: GenerateImages
     jobs: Jobs
+    turns: Turns
     rescue: Rescue
 
 
@@ -40,19 +42,15 @@ async def open_flow(
     clock, flights = quotas.clock, quotas.flights
     jobs, errands = Jobs(observer.crashed), Jobs(observer.crashed)
     leaving = Leaving(flights, errands, clock, abandon_after=settings.queue.abandon_after)
-    making = Making(
-        upstreams.dispatch,
-        upstreams.keeping,
-        flights,
-        errands,
-        leaving,
-        Bounds(jobs=settings.queue.max_jobs, patience=settings.queue.max_wait),
-    )
+    bounds = Bounds(jobs=settings.queue.max_jobs, patience=settings.queue.max_wait)
+    turns = Turns(flights, clock, observer, bounds)
+    making = Making(upstreams.dispatch, upstreams.keeping, flights, errands, leaving, turns)
     told = (flights, quotas.reservations, books, errands)
     try:
         yield Flow(
             generate=GenerateImages(planner, quotas.reservations, making, books, jobs, clock),
             jobs=jobs,
+            turns=turns,
             rescue=Rescue(upstreams.keeping, *told, clock, resuming=upstreams.resuming),
         )
     finally:

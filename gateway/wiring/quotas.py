@@ -18,6 +18,7 @@ from gateway.adapters.redis.heartbeat import Heartbeat
 from gateway.adapters.redis.links import Topology
 from gateway.adapters.redis.names import ModelNames, Names, Tagged
 from gateway.adapters.redis.quota import RedisQuotas
+from gateway.adapters.redis.reserving import Rules
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.adapters.redis.slots import RedisSlots
 from gateway.adapters.redis.tasks import RedisJobRecords
@@ -100,14 +101,14 @@ async def open_quotas(
 
 
 def _quota_store(settings: Settings, scripts: Scripts, owner: str, topology: Topology) -> RedisQuotas:
-    return RedisQuotas(
-        scripts,
-        owner,
-        ZoneInfo(settings.quota.timezone),
+    rules = Rules(
+        owner=owner,
         lease=settings.quota.lease,
         deadline=settings.redis.reserve_deadline or (FAILOVER_DEADLINE if topology.fails_over else DEADLINE),
         wait_replicas=settings.redis.wait_replicas if settings.redis.wait_replicas >= 0 else int(topology.replicated),
+        most_waiting=settings.queue.max_length,
     )
+    return RedisQuotas(scripts, ZoneInfo(settings.quota.timezone), rules)
 
 
 def _places(store: RedisQuotas, slots: RedisSlots) -> list[Tagged]:

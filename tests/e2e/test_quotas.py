@@ -74,6 +74,19 @@ def test_what_fails_upstream_is_given_back(tmp_path, simulator):
         ]
 
 
+def test_above_the_concurrent_limit_requests_take_turns(tmp_path):
+    """Over two replicas, whose account would take all at once."""
+    with (
+        servers.simulator(tmp_path, latency=0.2) as upstream,
+        fleet(tmp_path, upstream, 2) as running,
+    ):
+        key_id, secret = running.key("--concurrent", "1")
+        assert [status for status, _, _ in burst(running, secret, 5)] == [200] * 5
+        assert upstream.stats()["max_in_flight"] == 1
+        wait_until(lambda: len(running.lines(key_id)) == 5, seconds=15, what="the ledger")
+        assert max(line["queue_ms"] for line in running.lines(key_id)) >= 600
+
+
 def test_a_killed_replica_gives_back_what_it_held(tmp_path, simulator):
     with (
         servers.simulator(tmp_path, latency=5) as slow,

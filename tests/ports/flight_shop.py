@@ -14,6 +14,7 @@ from gateway.adapters.redis.events import RedisUsageStream
 from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.names import CANCELS, JOBS, Names
 from gateway.adapters.redis.quota import RedisQuotas
+from gateway.adapters.redis.reserving import Rules
 from gateway.adapters.redis.scripts import Scripts
 from gateway.domain.caching import Sought, plan_name
 from gateway.domain.flights import End, Ending, Receipt
@@ -53,7 +54,7 @@ class Replica:
         self.client = RedisClient(server)
         self.scripts = Scripts(self.client)
         self.owner = owner or f"owner-{uuid.uuid4().hex}"
-        self.quotas = RedisQuotas(self.scripts, self.owner, UTC, lease=lease, deadline=5.0)
+        self.quotas = RedisQuotas(self.scripts, UTC, Rules(owner=self.owner, lease=lease, deadline=5.0))
         self.flights = RedisFlights(self.scripts, self.quotas.holdings)
         self.board = RedisJobBoard(self.scripts)
         self.stream = RedisUsageStream(self.scripts, "drain")
@@ -90,7 +91,7 @@ class Project:
         await self.at.collector._collect_shard(self.names.shard)  # after a standstill this only lengthens leases
         return self
 
-    def claim(self, wanted=None, *, n=1, key="key", limits=NOTHING, request_id=None):
+    def claim(self, wanted=None, *, n=1, key="key", limits=NOTHING, all_limits=NOTHING, request_id=None):
         request_id = request_id or uuid.uuid4().hex
         key_id = f"{key}-{self.id}"
         names = subject_names(key_id, self.id)
@@ -102,7 +103,7 @@ class Project:
         )  # fmt: skip
         return Claim(
             project_id=self.id,
-            subjects=(Subject(name=names[0], limits=limits), Subject(name=names[1], limits=NOTHING)),
+            subjects=(Subject(name=names[0], limits=limits), Subject(name=names[1], limits=all_limits)),
             pictures=n, price=PRICE, abandoned=line, sought=wanted,
         )  # fmt: skip
 

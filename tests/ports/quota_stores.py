@@ -11,6 +11,7 @@ from gateway.adapters.redis.collector import Collector
 from gateway.adapters.redis.events import RedisUsageStream
 from gateway.adapters.redis.names import Names
 from gateway.adapters.redis.quota import RedisQuotas
+from gateway.adapters.redis.reserving import Rules
 from gateway.adapters.redis.scripts import Scripts
 from tests.fakes import FakeClock
 from tests.fakes_quota import FakeQuotas
@@ -55,9 +56,13 @@ class MemoryStore:
     def shard(self):
         return self._memory.shards[self._number]
 
-    def replica(self, owner="owner", lease=LEASE):
+    def replica(self, owner="owner", lease=LEASE, **more):
         """The store as one replica of the gateway sees it."""
-        return FakeQuotas(self._memory, owner, lease)
+        return FakeQuotas(self._memory, owner, lease, **more)
+
+    async def line(self, project):
+        """The requests that wait for a place, in their order."""
+        return [taken.claim.request_id for taken in self.shard.line if taken.claim.project_id == project]
 
     async def renew(self, owner="owner", lease=LEASE):
         self.shard.renew(owner, lease)
@@ -90,13 +95,17 @@ class RedisStore:
         self.shard = shard
 
     def replica(self, owner="owner", lease=LEASE, **more):
-        return RedisQuotas(self.scripts, owner, UTC, **{"lease": lease, "deadline": 5, **more})
+        return RedisQuotas(self.scripts, UTC, Rules(**{"owner": owner, "lease": lease, "deadline": 5, **more}))
 
     async def renew(self, owner="owner", lease=LEASE):
         await Collector(self.scripts, owner, lease=lease).renew([Names(self.shard)])
 
     async def collect(self):
         return await Collector(self.scripts, "collector", lease=LEASE)._collect_shard(self.shard)
+
+    async def line(self, project):
+        members = await self.client.call("ZRANGE", self.names.of("waiting", project), 0, -1)
+        return [member.decode().split(" ")[1] for member in members]
 
     async def lines(self):
         return [line for _, line in await self.stream.pending(self.shard)]

@@ -61,6 +61,8 @@ class Machine(RuleBasedStateMachine):
         ]
         self.claims = []
         self.settled = {}
+        self.running = set()
+        self.taken_again = set()
 
     def open(self, open_store):
         return Shop(self.do(self.stack.enter_async_context(open_store(shard_of(self.project)))), self.project)
@@ -161,6 +163,7 @@ class Machine(RuleBasedStateMachine):
         counts = Counts(images_today=images, images_this_month=images, spend=images * PRICE)
         self.both(lambda at, _: refill(at, counts, counted))
         self.both(lambda at, _: at.store.advance(wait))
+        self.taken_again |= {claim.request_id for claim, _ in self.claims}
         for owner in (STEADY, DYING):
             settled = [words for whose, *words in self.settled.values() if whose == owner]
             self.both(lambda at, replicas, *, o=owner, s=settled: take_all_again(replicas[o], at.shard, s))
@@ -174,6 +177,25 @@ class Machine(RuleBasedStateMachine):
     def compare(self):
         self.both(lambda at, _: asyncio.gather(*(answer_of(at.probe(*words)) for words in PROBES)))
         self.both(lambda at, _: lines_by_request(at))
+        self.both(lambda at, _: at.store.line(self.project))
+        self.places_go_to_who_came_first()
+
+    def places_go_to_who_came_first(self):
+        """Nobody got a place beyond a limit of its own, and nobody waits for one that it could have."""
+        shard = self.shops[1].store.shard
+        running = {taken.claim.request_id: taken for taken in shard.log if taken.state == "held" and not taken.waits}
+        new = [
+            claim for claim, _ in self.claims if claim.request_id in running.keys() - self.running - self.taken_again
+        ]
+        for number, claim in enumerate(new, len(running) - len(new) + 1):
+            for subject in claim.subjects:
+                within(subject.limits, Limit.CONCURRENT, number)
+        self.running = set(running)
+        if shard.line:
+            first = shard.line[0].claim
+            assert any(
+                one.limits.concurrent is not None and len(running) >= one.limits.concurrent for one in first.subjects
+            )
 
     def collect(self):
         self.both(lambda at, _: at.store.collect())

@@ -20,6 +20,7 @@ from gateway.service.ports import QuotaUnavailable
 SECONDS = 5.0  # how long an answer is waited for: all of this is beside the hot path
 # A job claims its flights in the slot that all projects share before its record is there: so long a record may lack.
 CLAIM_SECONDS, CLAIM_PAUSE = 10.0, 0.2
+LOST_PAUSE = 0.2  # between two looks for a record that was lost
 ANY_FENCE = 2**31  # of who notes something of a job that is not its owner
 
 
@@ -67,8 +68,18 @@ class RedisFlights:
         """Give the place of a job back of which nothing is left but downloads."""
         claim, names = reservation.claim, place_of(reservation.claim).home
         self._holdings.note(claim.request_id, "vacated", "1")
-        running = (names.of("running", subject.name) for subject in claim.subjects)
-        await self._run("vacate", [_record(reservation), *running], (claim.request_id, reservation.fence))
+        keys = [_record(reservation), names.of("waiting", claim.project_id)]
+        keys += (names.of("running", subject.name) for subject in claim.subjects)
+        await self._run("vacate", keys, (claim.request_id, reservation.fence, JOBS))
+
+    async def turn(self, reservation: Reservation) -> bool:
+        """Wait for a job's place; a record that was lost with the store comes back with one."""
+        shard, job_id = place_of(reservation.claim).home.shard, reservation.claim.request_id
+        while True:
+            seen = await self._watches.final(shard, job_id, "turn")
+            if seen.state is not None:
+                return seen.state == b"held"
+            await asyncio.sleep(LOST_PAUSE)
 
     async def follow(self, reservation: Reservation, part: Follow) -> End:
         """Wait until a picture that another job makes has ended."""
@@ -77,14 +88,14 @@ class RedisFlights:
             await self._announce(reservation, part)
         deadline = asyncio.get_running_loop().time() + CLAIM_SECONDS
         while True:
-            seen = await self._watches.final(part.shard, part.job_id, part.index)
+            seen = await self._watches.final(part.shard, part.job_id, f"end:{part.index}")
             claimed = seen.state is None and place.shared and asyncio.get_running_loop().time() < deadline
             if not claimed or not await self._flies(place, part):
                 break
             await asyncio.sleep(CLAIM_PAUSE)
         if seen.state != b"held":
             await self._tidy(place, part)
-        return WITHDRAWN if seen.end is None else decode_end(seen.end)
+        return WITHDRAWN if seen.value is None else decode_end(seen.value)
 
     async def left(self, reservation: Reservation) -> None:
         """Note that the client of this job has gone."""

@@ -12,7 +12,7 @@ from gateway.adapters.redis.links import Confirmed
 from gateway.adapters.redis.names import Names, decode_event, encode_event, milliseconds_of
 from gateway.adapters.redis.plans import Place, SharedPlans, Told, place_of, told_of
 from gateway.adapters.redis.replies import Reply, asked, reply_decoder, understood
-from gateway.adapters.redis.reserving import reserve_arguments, reserve_keys
+from gateway.adapters.redis.reserving import Rules, reserve_arguments, reserve_keys
 from gateway.adapters.redis.scripts import Scripts
 from gateway.adapters.redis.settling import REMEMBERED, Settling
 from gateway.domain.flights import Ending, Lead
@@ -26,29 +26,17 @@ SETTLE_SECONDS = 5.0  # design.md section 6, "Outages"
 
 
 class RedisQuotas:
-    """The quota store of one replica, `owner`. Leases are in seconds; so is the reserve deadline.
+    """The quota store of one replica.
 
-    `wait_replicas` of the store have to have a settlement, else it fails and is to be repeated. A reservation that
-    they do not have is counted in `unconfirmed` and stands: right after a failover nobody could confirm any.
+    A settlement that too few replicas of the store have fails and is to be repeated. A reservation that they do not
+    have is counted in `unconfirmed` and stands: right after a failover nobody could confirm any.
     """
 
-    def __init__(
-        self,
-        scripts: Scripts,
-        owner: str,
-        zone: tzinfo,
-        *,
-        lease: float,
-        deadline: float,
-        wait_replicas: int = 0,
-    ) -> None:
+    def __init__(self, scripts: Scripts, zone: tzinfo, rules: Rules) -> None:
         self._scripts = scripts
         self._shared = SharedPlans(scripts)
-        self._owner = owner
         self._zone = zone
-        self._lease = lease
-        self._deadline = deadline
-        self._wait_replicas = wait_replicas
+        self._rules = rules
         self.unconfirmed = 0
         self.holdings = Holdings()  # RedisFlights notes there what becomes of them
         self._clock_ahead = 0  # ms: the store's clock minus ours, learned when the calendars disagree
@@ -59,7 +47,7 @@ class RedisQuotas:
         place = place_of(claim)
         self.shards.add(place.home.shard)
         answer: Reservation | Refusal | None = None
-        found = await asked(self._shared.claim(claim, place, self._deadline)) if place.shared else b""
+        found = await asked(self._shared.claim(claim, place, self._rules.deadline)) if place.shared else b""
         try:
             answer = await self._take(claim, place, found)
         finally:
@@ -105,7 +93,7 @@ class RedisQuotas:
 
     async def now(self, shard: int) -> int:
         """Give the store's time in ms since 1970."""
-        moment: int = await asked(self._scripts.run("moment", [Names(shard).of("clock")], (), self._deadline))
+        moment: int = await asked(self._scripts.run("moment", [Names(shard).of("clock")], (), self._rules.deadline))
         return moment
 
     async def refill(
@@ -160,12 +148,11 @@ class RedisQuotas:
 
     async def _reserved(self, claim: Claim, place: Place, found: bytes, lost: Held | None) -> Reply:
         calendar = calendar_of(_milliseconds() + self._clock_ahead, self._zone)
-        keys = reserve_keys(claim, place, self._owner, calendar)
-        lease = round(self._lease * 1000)
-        arguments = reserve_arguments(claim, place, (self._owner, lease), calendar, found, lost)
-        done = await self._run("reserve", keys, arguments, self._deadline)
+        keys = reserve_keys(claim, place, self._rules.owner, calendar)
+        arguments = reserve_arguments(claim, place, self._rules, calendar, found, lost)
+        done = await self._run("reserve", keys, arguments, self._rules.deadline)
         reply = reply_decoder.decode(done.reply)
-        self.unconfirmed += reply.granted is not None and done.replicas < self._wait_replicas
+        self.unconfirmed += reply.granted is not None and done.replicas < self._rules.wait_replicas
         return reply
 
     async def _end(self, how: str, settlement: Settlement) -> None:
@@ -190,18 +177,18 @@ class RedisQuotas:
     async def _ended(self, settlement: Settlement, how: str) -> bytes:
         reservation = settlement.reservation
         line = encode_event(replace(settlement.event, time=reservation.time)) if how == "settled" else b""
-        settling = Settling(reservation=reservation, owner=self._owner, told=_told(settlement))
+        settling = Settling(reservation=reservation, owner=self._rules.owner, told=_told(settlement))
         arguments = settling.arguments(how, settlement.charged, line)
         done = await self._run("settle", settling.keys(), arguments, SETTLE_SECONDS)
         ended: bytes = done.reply
         if ended == b"empty":
             raise QuotaEmptied(shard_of(reservation.claim.project_id))
-        if ended != b"moved" and done.replicas < self._wait_replicas:
+        if ended != b"moved" and done.replicas < self._rules.wait_replicas:
             raise QuotaUnavailable(f"{how}, but only {done.replicas} replicas of the store know it yet")
         return ended
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[object], deadline: float) -> Confirmed:
-        running = self._scripts.run_confirmed(name, keys, arguments, deadline, self._wait_replicas)
+        running = self._scripts.run_confirmed(name, keys, arguments, deadline, self._rules.wait_replicas)
         confirmed: Confirmed = await asked(running)
         return confirmed
 

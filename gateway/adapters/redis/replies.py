@@ -38,6 +38,7 @@ class Granted(msgspec.Struct):
     follows: list[tuple[str, int, int]] = []
     replay: Replayed | None = None
     settled: bool = False
+    waits: bool = False
 
 
 class Reply(msgspec.Struct):
@@ -113,6 +114,7 @@ def _reservation(claim: Claim, granted: Granted) -> Reservation:
         leads=tuple(Lead(index=index) for index in leads),
         replay=_replay(granted.replay),
         settled=granted.settled,
+        waits=granted.waits,
     )
 
 

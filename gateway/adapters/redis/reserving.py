@@ -1,5 +1,7 @@
 """A call of reserve.lua: its keys and arguments, in the order of its header."""
 
+from dataclasses import dataclass
+
 import msgspec
 
 from gateway.adapters.redis.held import Held
@@ -7,6 +9,22 @@ from gateway.adapters.redis.plans import Place, encode_sought
 from gateway.adapters.redis.replies import LIMITS
 from gateway.adapters.redis.settling import common_keys
 from gateway.domain.quota import Calendar, Claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """By what rules one replica, `owner`, reserves.
+
+    Its leases last `lease` seconds, a reserve is given up after `deadline` seconds. `wait_replicas` of the store have
+    to have a settlement. In the line of a project `most_waiting` jobs may wait.
+    """
+
+    owner: str
+    lease: float
+    deadline: float
+    wait_replicas: int = 0
+    most_waiting: int = 1000
+
 
 FOUND_LATER = ("outcome", "cost", "cost_uncertain", "cache")  # of the line: they depend on what is remembered
 
@@ -25,6 +43,7 @@ def reserve_keys(claim: Claim, place: Place, owner: str, calendar: Calendar) -> 
         names.of("bodies", key_id, sought.body if sought else ""),
         names.of("events"),
         names.of("counted"),
+        names.of("waiting", claim.project_id),
     ]
     for subject in claim.subjects:
         days, months = ((period.name for period in periods) for periods in (calendar.days, calendar.months))
@@ -33,16 +52,16 @@ def reserve_keys(claim: Claim, place: Place, owner: str, calendar: Calendar) -> 
 
 
 def reserve_arguments(
-    claim: Claim, place: Place, lease: tuple[str, int], calendar: Calendar, found: bytes, lost: Held | None
+    claim: Claim, place: Place, rules: Rules, calendar: Calendar, found: bytes, lost: Held | None
 ) -> list[object]:
-    """Give the arguments. `lease` is the owner's name and ms, `found` by claim.lua, `lost` what is taken again."""
+    """Give the arguments. `found` is what claim.lua found, `lost` what is taken again."""
     days, months, event = calendar.days, calendar.months, claim.abandoned
     arguments: list[object] = [
-        *(claim.request_id, *lease, claim.pictures, claim.price, _record(claim)),
+        *(claim.request_id, rules.owner, round(rules.lease * 1000), claim.pictures, claim.price, _record(claim)),
         *(days[0].starts, days[0].ends, days[1].ends, months[0].starts, months[0].ends, months[1].ends),
         *(days[0].name, days[1].name, months[0].name, months[1].name, lost.first if lost else ""),
         *(encode_sought(claim, place), found, int(event.time.timestamp()), event.key_id, place.home.shard, event.cost),
-        msgspec.json.encode(lost.notes) if lost else b"",
+        *(msgspec.json.encode(lost.notes) if lost else b"", rules.most_waiting),
     ]
     for subject in claim.subjects:
         values = (subject.limits.value(limit) for limit in LIMITS)

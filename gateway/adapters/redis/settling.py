@@ -34,6 +34,7 @@ class Settling:
         names = place.home
         keys = [*common_keys(reservation.claim, place, self.owner), names.of("events"), names.of("epoch")]
         keys += place.results, place.flights, place.index, names.of("counted")
+        keys.append(names.of("waiting", reservation.claim.project_id))
         for subject in reservation.claim.subjects:
             keys += names.windows(subject.name, (reservation.day,), (reservation.month,))
         return keys

@@ -1,4 +1,4 @@
-"""Waits for jobs to end: one reader per job, however many pictures of it are waited for in this process."""
+"""Waits for fields of jobs' records: one reader per job, however much of it is waited for in this process."""
 
 import asyncio
 from contextlib import suppress
@@ -13,22 +13,22 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a job's record says of a picture: the job's state (None: there is no record), and the end if it is there."""
+    """What a job's record says: the job's state (None: there is no record), and the field if it is there."""
 
     state: bytes | None
-    end: bytes | None
+    value: bytes | None
 
     @property
     def final(self) -> bool:
         """Tell whether waiting any longer changes nothing."""
-        return self.state != b"held" or self.end is not None
+        return self.state != b"held" or self.value is not None
 
 
 @dataclass(slots=True, eq=False)
 class _Watch:
     """A job that is waited for."""
 
-    waiters: dict[asyncio.Future[Seen], int] = field(default_factory=dict)  # with the position of the picture
+    waiters: dict[asyncio.Future[Seen], str] = field(default_factory=dict)  # with the name of the field
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     reader: asyncio.Task[None] | None = None
 
@@ -45,11 +45,11 @@ class Watches:
         if watch := self._jobs.get(job_id):
             watch.woken.set()
 
-    async def final(self, shard: int, job_id: str, index: int) -> Seen:
-        """Wait until a picture of a job has ended, or the job itself; an outage is waited out."""
+    async def final(self, shard: int, job_id: str, name: str) -> Seen:
+        """Wait until a field of a job's record is there, or the job has ended; an outage is waited out."""
         watch = self._jobs.setdefault(job_id, _Watch())
         waiter: asyncio.Future[Seen] = asyncio.get_running_loop().create_future()
-        watch.waiters[waiter] = index
+        watch.waiters[waiter] = name
         watch.woken.set()
         if watch.reader is None:
             watch.reader = asyncio.create_task(self._read(Names(shard).of("reservation", job_id), watch))
@@ -70,20 +70,20 @@ class Watches:
         pause = FIRST_PAUSE
         while True:
             watch.woken.clear()
-            positions = sorted(set(watch.waiters.values()))
+            names = sorted(set(watch.waiters.values()))
             with suppress(StoreUnavailable):
-                state, *ends = await self._scripts.call("HMGET", key, "state", *(f"end:{index}" for index in positions))
-                _tell(watch, state, dict(zip(positions, ends, strict=True)))
+                state, *values = await self._scripts.call("HMGET", key, "state", *names)
+                _tell(watch, state, dict(zip(names, values, strict=True)))
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await watch.woken.wait()
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
-def _tell(watch: _Watch, state: bytes | None, ends: dict[int, bytes | None]) -> None:
-    """Let those go on whose picture has ended; who came after the question was asked is answered by the next."""
-    for waiter, index in tuple(watch.waiters.items()):
-        if index in ends and not waiter.done():
-            seen = Seen(state, ends[index])
+def _tell(watch: _Watch, state: bytes | None, values: dict[str, bytes | None]) -> None:
+    """Let those go on whose field is there; who came after the question was asked is answered by the next."""
+    for waiter, name in tuple(watch.waiters.items()):
+        if name in values and not waiter.done():
+            seen = Seen(state, values[name])
             if seen.final:
                 waiter.set_result(seen)

@@ -1,5 +1,5 @@
 #!lua
--- With: clock, variants, look
+-- With: clock, variants, look, line
 -- Takes a request, its pictures and their price from every window of every subject, or from none.
 -- Idempotent per request id: a second run gives the first run's grant and takes nothing.
 --
@@ -10,8 +10,8 @@
 --       4 clock (ms)   5 epoch ('ready', or until when the store is being refilled, ms; absent: it was emptied)
 --       6 results   7 flights   8 handed (of the plan, as lib/look.lua says)
 --       9 Idempotency-Key ('<digest of the body> <job>')   10 jobs of this key and body (list, the newest first)
---       11 usage stream   12 counted (as refill.lua says)   then for each subject: minute (hash), day A, day B (counters), month A, month B (hashes),
---       running (set)
+--       11 usage stream   12 counted (as refill.lua says)   13 line of the project (as lib/line.lua says)
+--       then for each subject: minute (hash), day A, day B (counters), month A, month B (hashes), running (set)
 -- ARGV  1 request id   2 owner   3 lease, ms   4 pictures   5 price of one, millionths
 --       6 record: the event if its owner dies, without time; with `sought` also without outcome, cost,
 --       cost_uncertain and cache
@@ -20,13 +20,16 @@
 --       position of the first picture that is led
 --       18 sought (JSON of gateway.domain.caching.Sought; '' for none)   19 what claim.lua found ('' to look here)
 --       20 created, s   21 key id   22 shard   23 the most that all pictures may cost
---       24 fields of the record that were noted before the loss (JSON)
+--       24 fields of the record that were noted before the loss (JSON)   25 most jobs that may wait in the line
 --       then for each subject: requests/minute, images/minute, images/day, images/month, concurrent, spend/month
 --       (-1: none), shadow (0 or 1)
--- Gives JSON: {granted: {day, month, moment (ms), rooms, shadowed, hits, follows, replay, settled}} | {refused: room}
+-- Gives JSON: {granted: {day, month, moment (ms), rooms, shadowed, hits, follows, replay, settled, waits}}
+--       | {refused: room}
 --       | {empty: true} | {clock: ms} | {restoring: ms} | {reused: true} | {notled: true}
 --       hits, follows: as lib/look.lua says   replay: {job, created, ended: ends, '' for a withdrawal}
 --       room: [subject index, limit index, limit, used, ms until some of it is free]
+--
+-- Where only `concurrent` stands in the way, all is taken but the place, for which the job waits in line.
 --
 -- What is taken again attaches to nothing and leads no flights anew: who wants the same picture makes another one.
 -- Pointers come back where nobody has taken their place.
@@ -157,18 +160,26 @@ local function minute(buckets, kind, limit, needed)
 end
 
 local rooms, shadowed, refused = {}, {}, nil
-local subjects = (#KEYS - 12) / 6
+local full, bounded -- rooms of the first `concurrent` limit that is reached, and of the first that there is
+local subjects = (#KEYS - 13) / 6
 local expired = {}
 for s = 1, subjects do
-  local k, a = 12 + (s - 1) * 6, 24 + (s - 1) * 7
+  local k, a = 13 + (s - 1) * 6, 25 + (s - 1) * 7
   local shadow = arg(a + 7) == 1
   local function measure(index, used, needed, wait)
     local limit = arg(a + index)
     if limit < 0 then return end
     local room = {s, index, limit, used, wait}
     if used + needed > limit and (needed > 0 or not sought) then
-      if shadow then shadowed[#shadowed + 1] = room else refused = refused or room end
+      if shadow then
+        shadowed[#shadowed + 1] = room
+      elseif index == 5 and limit > 0 then
+        full = full or room
+      else
+        refused = refused or room
+      end
     end
+    if index == 5 and needed > 0 and not shadow then bounded = bounded or room end
     if wait == 0 and needed > 0 and room ~= refused then room[5] = (second + WINDOW) * 1000 - now end -- it is the oldest
     room[4] = used + needed
     rooms[#rooms + 1] = room
@@ -198,14 +209,20 @@ local function listed(list)
   return list
 end
 
+local line, waits = KEYS[13], false
+if bounded and not refused and not again then
+  waits = full ~= nil or awaited(line, KEYS[19])
+  if waits and redis.call('ZCARD', line) >= math.min(arg(25), MOST_IN_LINE) then refused = full or bounded end
+end
+
 if refused and not again then
   refused[4] = refused[4] - (({requests, pictures, pictures, pictures, runs, pictures * price})[refused[2]])
   return cjson.encode({refused = listed({refused})[1]})
 end
 
-local minutes = '' -- indexes of the subjects whose minute counts this request
+local places, minutes = {}, '' -- indexes of the subjects whose minute counts this request
 for s = 1, subjects do
-  local k, a = 12 + (s - 1) * 6, 24 + (s - 1) * 7
+  local k, a = 13 + (s - 1) * 6, 25 + (s - 1) * 7
   if expired[s] then
     minutes = minutes .. s
     if #expired[s] > 0 then redis.call('HDEL', KEYS[k + 1], unpack(expired[s])) end
@@ -220,11 +237,18 @@ for s = 1, subjects do
     redis.call('HINCRBY', KEYS[k + 3 + month], 'images', pictures)
     redis.call('HINCRBY', KEYS[k + 3 + month], 'spend', string.format('%.0f', pictures * price))
     redis.call('PEXPIREAT', KEYS[k + 3 + month], string.format('%.0f', arg(10 + month) + 172800000))
-    if not noted.vacated then redis.call('SADD', KEYS[k + 6], ARGV[1]) end
+    places[s] = {KEYS[k + 6], arg(a + 7) == 1 and -1 or arg(a + 5)}
+    if not waits and not noted.vacated then redis.call('SADD', KEYS[k + 6], ARGV[1]) end
   end
 end
 
 local granted = {day = ARGV[12 + day], month = ARGV[14 + month], moment = now}
+if waits then
+  granted.waits = true
+  for _, room in ipairs(rooms) do
+    if room[2] == 5 then room[4] = room[4] - runs end -- it does not run yet
+  end
+end
 if #rooms > 0 then granted.rooms = listed(rooms) end
 if #shadowed > 0 then granted.shadowed = shadowed end
 if #found.hits > 0 then granted.hits = found.hits end
@@ -245,13 +269,13 @@ local encoded = cjson.encode({granted = granted})
 -- Gives the ledger's line, with what the adapter left out: by the time of a line it is summed what was counted in
 -- which window, so that it has to be the time by which that was chosen; the rest depends on what was found.
 local function timed(rest) return string.format('{"time":%.3f,', now / 1000) .. rest .. string.sub(ARGV[6], 2) end
-local function line(outcome, cost, cache)
+local function event(outcome, cost, cache)
   return timed(string.format('"outcome":"%s","cost":%.0f,"cost_uncertain":%s,"cache":"%s",',
     outcome, cost, tostring(cost > 0), cache))
 end
 local record = timed('')
 if sought then
-  record = line('abandoned', arg(23) * pictures / math.max(asked, 1), pictures > 0 and 'MISS' or 'COALESCED')
+  record = event('abandoned', arg(23) * pictures / math.max(asked, 1), pictures > 0 and 'MISS' or 'COALESCED')
 end
 redis.call('HSET', KEYS[1], 'state', ended and 'settled' or 'held', 'owner', ARGV[2], 'pictures', pictures,
   'price', ARGV[5], 'day', ARGV[12 + day], 'month', ARGV[14 + month], 'second', second,
@@ -260,6 +284,8 @@ if not ended then
   redis.call('ZADD', KEYS[2], 'GT', string.format('%.0f', now + arg(3)), ARGV[2])
   redis.call('SADD', KEYS[3], ARGV[1])
 end
+if waits then line_up(line, KEYS[1], ARGV[1], places) end
+if again then redis.call('HSET', KEYS[1], 'turn', 1) end -- who waited for it runs, over the limit if need be
 for name, value in pairs(noted) do redis.call('HSET', KEYS[1], name, value) end
 if not sought then return encoded end
 
@@ -289,7 +315,7 @@ if not ended or kept == DAY then
   for position, hit in ipairs(found.hits) do redis.call('HSET', KEYS[1], 'end:' .. (position - 1), hit[3]) end
 end
 if ended then
-  redis.call('XADD', KEYS[11], '*', 'event', line(replay and 'replayed' or 'hit', 0, 'HIT'))
+  redis.call('XADD', KEYS[11], '*', 'event', event(replay and 'replayed' or 'hit', 0, 'HIT'))
   redis.call('HSET', KEYS[1], 'ended', string.format('%.0f', now), 'replayable', 1)
   redis.call('PEXPIRE', KEYS[1], kept)
 end

@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
--- With: clock, variants, land
+-- With: clock, variants, land, line
 -- Ends a reservation: what was not charged goes back to the windows it came from, the request stays counted, and the
 -- ledger's line is appended. Idempotent per request id. A settle after the lease was collected is accepted: what is
 -- charged is taken again, over a limit if need be, since the pictures exist. What a refill has counted is not.
 --
+-- Its place under `concurrent` goes to who has waited for it.
 -- A reservation that was made with `sought` is a job: its flights end with it, and all who wait are told.
 --
 -- KEYS  1 reservation   2 owners   3 held by the reservation's owner   4 clock   5 usage stream   6 epoch
 --       7 results   8 flights   9 index of plans (as lib/land.lua says)   10 counted (as refill.lua says)
+--       11 line of the project (as lib/line.lua says)
 --       then for each subject: minute, day, month, running
 -- ARGV  1 request id   2 settled | released | abandoned   3 pictures charged   4 event ('' for none)
 --       5 price of one, millionths   6 second of the reservation   7 owner   8 ms to remember the request id
@@ -66,8 +68,8 @@ local change = counted and 0 or tonumber(ARGV[3]) - held
 -- A release knows neither the second of its reserve, nor whose minute was counted then: limits may have changed since.
 local bucket, minutes = 'i' .. (where[3] or ARGV[6]), where[4] or ''
 local spend = string.format('%.0f', change * tonumber(ARGV[5]))
-for s = 0, (#KEYS - 10) / 4 - 1 do
-  local k = 10 + s * 4
+for s = 0, (#KEYS - 11) / 4 - 1 do
+  local k = 11 + s * 4
   if change ~= 0 then
     if string.find(minutes, s + 1, 1, true) and redis.call('HEXISTS', KEYS[k + 1], bucket) == 1 then
       redis.call('HINCRBY', KEYS[k + 1], bucket, change)
@@ -85,6 +87,8 @@ for s = 0, (#KEYS - 10) / 4 - 1 do
   redis.call('SREM', KEYS[k + 4], ARGV[1])
 end
 redis.call('HSET', KEYS[1], 'state', ending, 'ended', string.format('%.0f', now))
+leave_line(KEYS[11], KEYS[1])
+let_in(KEYS[11], string.sub(KEYS[1], 1, -#ARGV[1] - 1), ARGV[13])
 if ARGV[12] ~= '' then
   local told = cjson.decode(ARGV[12])
   for _, stop in ipairs(told.ends) do
