@@ -8,6 +8,20 @@ from typing import Any, TypeVar
 from gateway.domain.errors import GatewayError, ShuttingDown
 
 Result = TypeVar("Result")
+DEAF_SECONDS = 3.0  # after which a task is told again
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks until they have ended, more than once if need be.
+
+    Before Python 3.12 asyncio.wait_for, which stores send with, may swallow a cancellation (python/cpython#86296).
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=DEAF_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)  # seen: what failed was told when it came up
 
 
 class Jobs:
@@ -44,9 +58,7 @@ class Jobs:
                 while self._running:
                     await asyncio.wait(self._running)
         late = [task for task in self._running if not task.done()]
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await end(*late)
         return len(late)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:

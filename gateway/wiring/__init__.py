@@ -33,7 +33,7 @@ from gateway.domain.mapping import MappingRules
 from gateway.service.authenticate import Authenticate
 from gateway.service.books import Books
 from gateway.service.deliver import Deliver
-from gateway.service.jobs import Jobs
+from gateway.service.jobs import Jobs, end
 from gateway.service.last_uses import LastUses
 from gateway.service.links import PictureLinks
 from gateway.service.outage import QuotaOutage
@@ -41,7 +41,6 @@ from gateway.service.slots import Slots
 from gateway.service.tasks import Tasks
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
-from gateway.wiring.background import end
 from gateway.wiring.generation import Flow, open_flow, planner_of
 from gateway.wiring.quotas import collecting, open_quotas
 from gateway.wiring.upstreams import Upstreams, open_upstreams

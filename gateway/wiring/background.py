@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.scripts import StoreUnavailable
+from gateway.service.jobs import end
 from gateway.service.ports import LedgerUnavailable, QuotaUnavailable
 from gateway.service.ports_slots import SlotsUnavailable
 
@@ -31,12 +32,3 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]], observer:
         yield
     finally:
         await end(task)
-
-
-async def end(task: asyncio.Task[None]) -> None:
-    """Cancel until it has ended: redis-py sends with asyncio.wait_for, and that may swallow a cancellation."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=3.0)
-    if not task.cancelled():
-        task.exception()  # seen: it was told when it came up

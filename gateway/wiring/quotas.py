@@ -17,7 +17,7 @@ from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.heartbeat import Heartbeat
 from gateway.adapters.redis.links import Topology
 from gateway.adapters.redis.names import ModelNames, Names, Tagged
-from gateway.adapters.redis.quota import RedisQuotas
+from gateway.adapters.redis.quota import SETTLE_SECONDS, RedisQuotas
 from gateway.adapters.redis.reserving import Rules
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.adapters.redis.slots import RedisSlots
@@ -77,7 +77,12 @@ async def open_quotas(
         await refill.begin()
     url, lease = settings.redis.url.reveal(), settings.quota.lease
     slots = RedisSlots(
-        scripts, owner, lease=lease, longest=settings.queue.max_length, longest_call=settings.longest_call
+        scripts,
+        owner,
+        lease=lease,
+        longest=settings.queue.max_length,
+        longest_call=settings.longest_call,
+        deadline=DEADLINE if settings.quota.on_outage == "allow" else SETTLE_SECONDS,
     )
     with Heartbeat(url, owner, lambda: _places(store, slots), observer.crashed, lease=lease):
         backlog = Backlog(settings.ledger.max_backlog, observer)

@@ -71,7 +71,7 @@ class RedisShop:
 
     def replica(self, owner="owner"):
         mine = f"{owner}-{self.model}"
-        return RedisSlots(self.scripts, mine, lease=LEASE, longest=LONGEST, longest_call=LONGEST_CALL)
+        return RedisSlots(self.scripts, mine, lease=LEASE, longest=LONGEST, longest_call=LONGEST_CALL, deadline=5)
 
     async def heard(self, owner):
         found = {}

@@ -11,7 +11,7 @@ from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.domain.slots import Gone, Granted, Park, Seat, Standing, Tended, Ticket
 from gateway.service.ports_slots import SlotsUnavailable
 
-SECONDS = 5.0  # how long an answer is waited for: a failover takes some
+SECONDS = 5.0  # how long an answer is waited for beside the way of a request
 # As lua/lib/slots.lua lists them.
 KEYS = ("clock", "owners", "turns", "past", "weights", "tickets", "parked", "accounts", "rota", "state")
 
@@ -43,15 +43,19 @@ _tended = msgspec.json.Decoder(TendReply)
 class RedisSlots:
     """The slot store port of one replica, `owner`. Its lease is in seconds; `longest` is how many may wait at once.
 
-    `longest_call`: seconds that a call of a dead replica may still run upstream.
+    `longest_call`: seconds that a call of a dead replica may still run upstream; `deadline`: that a picture waits to be
+    let in.
     """
 
-    def __init__(self, scripts: Scripts, owner: str, *, lease: float, longest: int, longest_call: float) -> None:
+    def __init__(
+        self, scripts: Scripts, owner: str, *, lease: float, longest: int, longest_call: float, deadline: float
+    ) -> None:
         self._scripts = scripts
         self._owner = owner
         self._lease = round(lease * 1000)
         self._longest = longest
         self._longest_call = round(longest_call * 1000)
+        self._deadline = deadline
         self.models: set[str] = set()  # where this replica holds something, so where its lease must be renewed
         self.channel = GRANTS + owner
 
@@ -66,7 +70,7 @@ class RedisSlots:
             for ticket in tickets
         ]
         arguments = (self._owner, self._lease, _json(seats), self._longest, GRANTS, _json(wanted))
-        return _standing(_reply.decode(await self._run("enter", model, arguments)))
+        return _standing(_reply.decode(await self._run("enter", model, arguments, self._deadline)))
 
     async def leave(self, model: str, seats: Sequence[Seat], gone: Sequence[Gone]) -> Standing:
         """Give slots back, or leave the queue."""
@@ -111,13 +115,15 @@ class RedisSlots:
         keys = [ModelNames(model).of("parked")]
         return bool(await self._call("park", keys, (name, park, PARKS, model)))
 
-    async def _run(self, name: str, model: str, arguments: Sequence[object]) -> Any:  # noqa: ANN401 - a reply
+    async def _run(self, name: str, model: str, arguments: Sequence[object], deadline: float = SECONDS) -> Any:  # noqa: ANN401 - a reply
         names = ModelNames(model)
-        return await self._call(name, [names.of(word) for word in KEYS], arguments)
+        return await self._call(name, [names.of(word) for word in KEYS], arguments, deadline)
 
-    async def _call(self, name: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:  # noqa: ANN401 - a reply
+    async def _call(
+        self, name: str, keys: Sequence[str], arguments: Sequence[object], deadline: float = SECONDS
+    ) -> Any:  # noqa: ANN401 - a reply
         try:
-            return await self._scripts.run(name, keys, arguments, SECONDS)
+            return await self._scripts.run(name, keys, arguments, deadline)
         except StoreUnavailable as failure:
             raise SlotsUnavailable(str(failure)) from failure
 
