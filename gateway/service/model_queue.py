@@ -127,19 +127,23 @@ class ModelQueue:
 
     def _bring_back(self, tended: Tended, entered: Sequence[str]) -> None:
         """Enter again what the store has lost: who waits keeps the place, who holds a slot keeps that."""
-        for ticket_id in tended.missing:
-            waiter = self._waiting.get(ticket_id)
-            if waiter is not None and waiter.entered:
-                self._enter(waiter)
-        if tended.held < len(self._running) + len(entered) - len(tended.missing):
-            _ = self._errands.start(self._hold_again(tuple(self._running.values())))
+        found = [self._waiting[ticket_id] for ticket_id in tended.missing if ticket_id in self._waiting]
+        lost = [waiter for waiter in found if waiter.entered]
+        short = tended.held < len(self._running) + len(entered) - len(tended.missing)
+        if lost or short:
+            _ = self._errands.start(self._enter_again(tuple(self._running.values()) if short else (), lost))
 
-    async def _hold_again(self, tickets: Sequence[Ticket]) -> None:
+    async def _enter_again(self, running: Sequence[Ticket], waiting: Sequence[_Waiter]) -> None:
+        """Take the slots that are in use first, so that none of them is given to one who waits."""
         try:
-            await self._store.enter(self._model, self.seats, tickets)
+            if running:
+                await self._store.enter(self._model, self.seats, running)
         except SlotsUnavailable:
             return  # the next look finds them missing once more
-        self._leave(*(Gone(ticket=ticket.id) for ticket in tickets if ticket.id not in self._running))
+        self._leave(*(Gone(ticket=ticket.id) for ticket in running if ticket.id not in self._running))
+        for waiter in waiting:
+            if waiter.entered and not waiter.slot.done():
+                self._enter(waiter)
 
     def _enter(self, waiter: _Waiter) -> None:
         waiter.entered = False
@@ -180,7 +184,13 @@ class ModelQueue:
         self._look_after(standing.pause)
 
     def _unanswered(self, waiter: _Waiter) -> None:
-        """The store may have taken the ticket all the same: it goes back as soon as that can be said."""
+        """The store may have taken the ticket all the same: it goes back as soon as that can be said.
+
+        One that has waited there already waits on: the next look tells how it stands.
+        """
+        if waiter.ticket.place and not self._without:
+            waiter.entered = True
+            return
         self._leave(Gone(ticket=waiter.ticket.id))
         if self._without and not waiter.slot.done():
             _ = self._errands.start(self._take_here(waiter))
@@ -234,7 +244,7 @@ class ModelQueue:
     async def _leave_all(self) -> None:
         """Give back what came since the event loop's last turn, until the store takes it."""
         batch, self._leaving = self._leaving, []
-        while (standing := await self._left(batch)) is None:
+        while (standing := await self._left([gone for gone in batch if gone.ticket not in self._running])) is None:
             await self._clock.sleep(RETRY_PAUSE)
         self.granted(standing.granted)
         self._look_after(standing.pause)
