@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from math import ceil
 
-from gateway.domain.slots import Granted, Standing, Tended
+from gateway.domain.slots import Granted, Seen, Standing, Tended
 from gateway.service.ports_slots import SlotsUnavailable
 
 STEP, GHOST_PAUSE, FIRST_PAUSE, LONGEST_PAUSE, NEW_SHARE = 60.0, 0.5, 0.5, 8.0, 0.1
@@ -140,6 +140,19 @@ class FakeSlots:
         parked = self._reach(model).parked
         known = [parked.pop(name, None) for name in _names(seat)]
         return any(known)
+
+    async def look(self, model, seats):
+        line = self._reach(model)
+        parked = self._survey(line, seats)[1]
+        return [
+            Seen(
+                seat=seat.name,
+                limit=self._limit(line, seat),
+                in_flight=line.calls(seat.account),
+                park=parked.get(seat.name),
+            )
+            for seat in seats
+        ]
 
     async def bury(self, model, _seats):
         line = self._reach(model)

@@ -11,6 +11,7 @@ from gateway.cli.migrate import migrate
 from gateway.cli.projects import projects
 from gateway.cli.serve import serve
 from gateway.cli.simulate import simulate
+from gateway.cli.upstreams import upstreams
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,5 +20,5 @@ def main() -> None:
     """An OpenAI-compatible gateway to Zhipu's GLM-Image."""
 
 
-for _command in (serve, demo, projects, keys, jobs, cache, migrate, simulate):
+for _command in (serve, demo, projects, keys, upstreams, jobs, cache, migrate, simulate):
     main.add_command(_command)

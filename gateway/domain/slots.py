@@ -30,6 +30,16 @@ class Park:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """How a seat stands. `limit` is what its account lets be in flight now: learned, or as configured."""
+
+    seat: str
+    limit: int
+    in_flight: int
+    park: Park | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
     """A picture that wants a slot. `group` is its request, which is let into the queue as a whole, or not.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from gateway.domain.slots import Gone, Park, Seat, Standing, Tended, Ticket
+from gateway.domain.slots import Gone, Park, Seat, Seen, Standing, Tended, Ticket
 
 
 class SlotsUnavailable(Exception):
@@ -34,6 +34,9 @@ class SlotStore(Protocol):
 
     async def unpark(self, model: str, seat: Seat) -> bool:
         """Use a key and its account again; False when neither was parked."""
+
+    async def look(self, model: str, seats: Sequence[Seat]) -> Sequence[Seen]:
+        """Tell how the seats stand, without doing anything."""
 
     async def bury(self, model: str, seats: Sequence[Seat]) -> None:
         """Free what replicas held that died; their calls may still run upstream for a while."""

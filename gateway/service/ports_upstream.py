@@ -25,6 +25,12 @@ class Upstream(Protocol):
     async def resume(self, account: Account, task_id: str) -> PaidPicture:
         """Go on asking for a picture that was ordered from the same account; CallFailed as above."""
 
+    async def probe(self, account: Account, model: str) -> CallFailure:
+        """Send a call that can make no picture, and give how the upstream refuses it.
+
+        Fault.REQUEST: it knows the key, and would have made a picture for a whole order. UpstreamUnreachable as above.
+        """
+
 
 class CallFailed(Exception):
     """A call that gave no picture, with what is known of the reason."""

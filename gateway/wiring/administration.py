@@ -4,11 +4,15 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
+from gateway.adapters.glm.client import GlmImage
+from gateway.adapters.glm.proxies import Proxies
+from gateway.adapters.glm.transport import AiohttpTransport
 from gateway.adapters.redis.board import RedisJobBoard
 from gateway.adapters.redis.changes import RedisAnnouncer
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.embedded import EmbeddedServer
 from gateway.adapters.redis.scripts import Scripts
+from gateway.adapters.redis.slots import RedisSlots
 from gateway.adapters.sql.installation import agree_on_secret
 from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.projects import SqlProjects
@@ -16,11 +20,18 @@ from gateway.adapters.system import SystemClock, random_text
 from gateway.domain.errors import Misconfigured
 from gateway.service.administer import AdministerKeys, Administration, KeyForge
 from gateway.service.administer_projects import AdministerProjects
+from gateway.service.administer_upstreams import AdministerUpstreams
 from gateway.service.ports import QuotaUnavailable
 from gateway.service.ports_flights import JobBoard
 from gateway.service.ports_keys import Announcer
-from gateway.settings import Settings
+from gateway.service.ports_slots import SlotsUnavailable
+from gateway.settings import Settings, environment
+from gateway.settings.models import load_catalog
 from gateway.wiring import open_database, prepare_data_dir, read_peppers
+from gateway.wiring.accounts import accounts_of
+from gateway.wiring.upstreams import endpoints_of
+
+DEADLINE = 5.0  # seconds that a command waits for Redis
 
 
 @asynccontextmanager
@@ -57,10 +68,11 @@ async def _open_announcer(settings: Settings, warn: Callable[[str], None]) -> As
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What runs and what is remembered, and the projects that it belongs to."""
+    """What runs and what is remembered, the projects that it belongs to, and the upstream's accounts."""
 
     board: JobBoard
     projects: AdministerProjects
+    upstreams: AdministerUpstreams
 
 
 @asynccontextmanager
@@ -72,8 +84,18 @@ async def open_operation(settings: Settings) -> AsyncGenerator[Operation]:
     """
     redis = RedisClient(settings.redis.url.reveal())
     async with open_administration(settings, lambda _: None) as administration, aclosing(redis):
-        board = RedisJobBoard(Scripts(redis))
+        scripts = Scripts(redis)
         try:
-            yield Operation(board=board, projects=administration.projects)
-        except QuotaUnavailable as failure:
+            async with _open_upstreams(settings, scripts) as upstreams:
+                yield Operation(board=RedisJobBoard(scripts), projects=administration.projects, upstreams=upstreams)
+        except (QuotaUnavailable, SlotsUnavailable) as failure:
             raise Misconfigured(f"Redis at {redis.where} does not answer: {failure}.") from failure
+
+
+@asynccontextmanager
+async def _open_upstreams(settings: Settings, scripts: Scripts) -> AsyncGenerator[AdministerUpstreams]:
+    catalog = load_catalog()
+    store = RedisSlots(scripts, "operator", lease=0, longest=0, longest_call=0, deadline=DEADLINE)
+    async with aclosing(AiohttpTransport(proxies=Proxies(environment()))) as transport:
+        upstream = GlmImage(transport, endpoints_of(settings))
+        yield AdministerUpstreams(accounts_of(settings, catalog), catalog.models, store, upstream)

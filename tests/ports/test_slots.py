@@ -379,3 +379,19 @@ async def test_what_a_replica_does_not_know_of_is_named_to_it(queue):
     await queue.enter(*tickets("a", 2))
     assert set((await queue.tend(names=True)).names) == {"a0", "a1"}
     assert (await queue.tend()).names == ()
+
+
+async def test_the_operator_sees_how_each_seat_stands(shop):
+    first, second, other = a_seat("first", 3, account="both"), a_seat("second", 3, account="both"), a_seat("other")
+    queue = Desk(shop, first, second, other)
+    await queue.enter(*tickets("a", 6))
+    await queue.park(other, whole=False, code="401")
+    mine = [ticket for ticket, seat in queue.holding.items() if seat != "other"]
+    await queue.leave(Gone(ticket=mine[0], how="rate"))
+    seen = await queue.store.look(shop.model, queue.seats)
+    assert [(one.seat, one.limit, one.in_flight) for one in seen] == [
+        ("first", 2, 2),
+        ("second", 2, 2),
+        ("other", 1, 1),
+    ]
+    assert [one.park and one.park.code for one in seen] == [None, None, "401"]

@@ -18,6 +18,7 @@ from gateway.domain.upstream import Account, CallFailure, Fault
 from gateway.service.ports_upstream import CallFailed, Submitted
 
 CONNECT_SECONDS = 10.0
+PROBE_SECONDS = 20.0  # GLM refuses at once
 LARGEST_ANSWER = 1024 * 1024  # an answer has some 500 bytes
 USER_AGENT = f"glm-image-gateway/{__version__}"
 # Seconds before each question for a result; the last one from then on. A picture takes 10 to 70 seconds.
@@ -68,6 +69,17 @@ class GlmImage:
         endpoint = self._endpoints[account.name]
         async with _paid_call(endpoint):
             return await self._result(endpoint, task_id)
+
+    async def probe(self, account: Account, model: str) -> CallFailure:
+        """Order a picture without a prompt, which is refused before anything is made; see the port."""
+        endpoint = self._endpoints[account.name]
+        path = wire.ASYNC_PATH if endpoint.orders(model) else wire.PATH
+        try:
+            async with _paid_call(endpoint):
+                paid = wire.read_answer(*await self._send(endpoint, path, PROBE_SECONDS, wire.probe_body(model)))
+        except CallFailed as refused:
+            return refused.failure
+        return CallFailure(fault=Fault.CUT, code="", status=200, detail=f"made a picture of nothing: {paid.request_id}")
 
     async def _result(self, endpoint: Endpoint, task_id: str) -> PaidPicture:
         """Ask until there is a result. A question without an answer says nothing of the picture."""

@@ -31,6 +31,14 @@ def request_body(plan: ImagePlan) -> bytes:
     return msgspec.json.encode(body)
 
 
+def probe_body(model: str) -> bytes:
+    """Write an order that lacks its prompt: the key is looked at before the body, and a picture needs a prompt.
+
+    (glm-image-api.md section 3: 1213, and the order of checks)
+    """
+    return msgspec.json.encode({"model": model})
+
+
 def read_answer(status: int, content: bytes) -> PaidPicture:
     """Read GLM's answer.
 

@@ -8,7 +8,7 @@ import msgspec
 from gateway.adapters.redis.collector import LONGEST_GAP, MOST_OWNERS
 from gateway.adapters.redis.names import GRANTS, PARKS, ModelNames
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
-from gateway.domain.slots import Gone, Granted, Park, Seat, Standing, Tended, Ticket
+from gateway.domain.slots import Gone, Granted, Park, Seat, Seen, Standing, Tended, Ticket
 from gateway.service.ports_slots import SlotsUnavailable
 
 SECONDS = 5.0  # how long an answer is waited for beside the way of a request
@@ -38,6 +38,7 @@ class TendReply(Reply):
 
 _reply = msgspec.json.Decoder(Reply)
 _tended = msgspec.json.Decoder(TendReply)
+_seen = msgspec.json.Decoder(list[Seen])
 
 
 class RedisSlots:
@@ -102,6 +103,10 @@ class RedisSlots:
         """Use a key and its account again."""
         changed = [await self._park(model, _name(seat, whole=whole), b"") for whole in (True, False)]
         return any(changed)
+
+    async def look(self, model: str, seats: Sequence[Seat]) -> Sequence[Seen]:
+        """Tell how the seats stand."""
+        return _seen.decode(await self._run("seen", model, (_json(seats),)))
 
     async def bury(self, model: str, seats: Sequence[Seat]) -> None:
         """Free what replicas held whose lease has ended."""

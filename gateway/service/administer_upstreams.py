@@ -1,0 +1,121 @@
+"""What an operator sees of the upstream's accounts, and does about them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.domain.catalog import Model
+from gateway.domain.errors import InvalidValue, UpstreamUnreachable
+from gateway.domain.image import ImagePlan
+from gateway.domain.slots import Park
+from gateway.domain.upstream import Account, CallFailure, Fault, outward
+from gateway.service.ports_slots import SlotStore
+from gateway.service.ports_upstream import CallFailed, Upstream
+from gateway.service.slots import seat_of
+
+PROMPT = "A plain grey square."  # of a picture that is made to see whether one can be
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamState:
+    """How an upstream stands for one of its models. `limit` now, which may be lower than `configured` for a while."""
+
+    name: str
+    account: str
+    model: str
+    configured: int
+    limit: int
+    in_flight: int
+    park: Park | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What came of a test. `code` is the upstream's own, where it gave one."""
+
+    name: str
+    model: str
+    well: bool
+    said: str
+    code: str = ""
+
+
+class AdministerUpstreams:
+    """The accounts of the settings, with the models of the catalog."""
+
+    def __init__(
+        self, accounts: Sequence[Account], models: Mapping[str, Model], store: SlotStore, upstream: Upstream
+    ) -> None:
+        self._accounts = accounts
+        self._models = models
+        self._store = store
+        self._upstream = upstream
+
+    async def states(self) -> list[UpstreamState]:
+        """Tell how each account stands, by model. SlotsUnavailable when that is not known."""
+        found = []
+        for model in self._models:
+            accounts = [account for account in self._accounts if account.serves(model)]
+            seen = await self._store.look(model, [seat_of(account, model) for account in accounts]) if accounts else ()
+            for account, state in zip(accounts, seen, strict=True):
+                found.append(
+                    UpstreamState(
+                        name=account.name,
+                        account=account.account,
+                        model=model,
+                        configured=account.limit(model),
+                        limit=state.limit,
+                        in_flight=state.in_flight,
+                        park=state.park,
+                    )
+                )
+        return found
+
+    async def unpark(self, name: str) -> int:
+        """Use an account again; the number of models for which it was left alone.
+
+        Raises:
+            InvalidValue: no upstream has this name.
+        """
+        account = self._find(name)
+        models = [model for model in self._models if account.serves(model)]
+        return sum([await self._store.unpark(model, seat_of(account, model)) for model in models])
+
+    async def test(self, name: str | None, *, pay: bool) -> list[Verdict]:
+        """Ask an account, or each, whether it would make pictures; with `pay` let it make one. Raises as above."""
+        accounts = self._accounts if name is None else [self._find(name)]
+        return [await self._test(account, pay=pay) for account in accounts]
+
+    async def _test(self, account: Account, *, pay: bool) -> Verdict:
+        model = next(model for model in self._models.values() if account.serves(model.name))
+        try:
+            failure = await (self._make(account, model) if pay else self._upstream.probe(account, model.name))
+        except UpstreamUnreachable as unreachable:
+            return Verdict(name=account.name, model=model.name, well=False, said=unreachable.message)
+        return _verdict(account, model, failure, pay=pay)
+
+    async def _make(self, account: Account, model: Model) -> CallFailure | None:
+        plan = ImagePlan(model=model.name, prompt=PROMPT, size=model.default_size, quality=model.qualities[0])
+        try:
+            await self._upstream.make(account, plan, _nowhere)
+        except CallFailed as failed:
+            return failed.failure
+        return None
+
+    def _find(self, name: str) -> Account:
+        for account in self._accounts:
+            if account.name == name:
+                return account
+        raise InvalidValue(f"No upstream is called {name[:100]!r}. 'glm-gateway upstreams list' shows all.")
+
+
+def _verdict(account: Account, model: Model, failure: CallFailure | None, *, pay: bool) -> Verdict:
+    if failure is None:
+        return Verdict(name=account.name, model=model.name, well=True, said="A picture was made and paid.")
+    if failure.fault is Fault.REQUEST and not pay:
+        said = "The key is accepted. Whether the balance suffices only a picture shows (--pay)."
+        return Verdict(name=account.name, model=model.name, well=True, said=said, code=failure.code)
+    return Verdict(name=account.name, model=model.name, well=False, said=outward(failure).message, code=failure.code)
+
+
+async def _nowhere(_: str) -> None:
+    """Keep the id of an ordered picture nowhere: nobody goes on asking for a test."""
