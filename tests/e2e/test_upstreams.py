@@ -13,7 +13,7 @@ OTHER_KEY = "fedcba9876543210fedcba9876543210.SimulatorKey4321"
 
 @pytest.fixture
 def two(tmp_path, simulator):
-    """Two gateways with two accounts, of which the first one's calls can be told by its key."""
+    """Two gateways with two accounts."""
     with fleet(
         tmp_path, simulator, 2, ZHIPUAI_API_KEY=f"{UPSTREAM_KEY},{OTHER_KEY}", ZHIPUAI_CONCURRENCY="1"
     ) as running:
@@ -96,5 +96,5 @@ def test_an_upstream_that_is_not_there_is_said_to_be(tmp_path, simulator):
         table = upstreams(running, "test", code=1)
         assert "cannot be reached" in table
         wrong = glm_gateway("upstreams", "unpark", "nobody", env=running.env)
-        assert wrong.returncode == 1
+        assert wrong.returncode == 2
         assert "No upstream is called 'nobody'" in wrong.stderr
