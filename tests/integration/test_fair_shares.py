@@ -20,7 +20,7 @@ from tests.fakes import FakeObserver
 
 pytestmark = pytest.mark.anyio
 MODEL, WEIGHTS = "glm-image", {"light": 1, "middle": 2, "heavy": 3}
-ACCOUNT, CLIENTS, CALLS = (
+SLOTS, CLIENTS, CALLS = 4, 10, 300  # clients: of each project on each replica; calls: until it is counted
     4,
     10,
     300,
@@ -52,7 +52,7 @@ async def replica(stack, url, name):
     clock, crashes = SystemClock(), []
     store = RedisSlots(Scripts(client), name, lease=30.0, longest=1000, longest_call=200.0)
     desk = Desk(store=store, clock=clock, errands=Jobs(crashes.append))
-    slots = Slots([an_account(concurrency=ACCOUNT)], [MODEL], desk, FakeObserver())
+    slots = Slots([an_account(concurrency=SLOTS)], [MODEL], desk, FakeObserver())
     hears = asyncio.Event()
     heard = {store.channel: lambda message: slots.granted(heard_grants(message))}
     stack.callback(asyncio.create_task(listen(client, heard, hears.set)).cancel)
@@ -92,4 +92,4 @@ async def test_flooding_projects_share_by_weight_over_two_replicas(tmp_path):
     shares = Counter(account.calls[:CALLS])
     for project, weight in WEIGHTS.items():
         assert shares[project] == pytest.approx(CALLS * weight / sum(WEIGHTS.values()), rel=0.1)
-    assert account.most == ACCOUNT
+    assert account.most == SLOTS
