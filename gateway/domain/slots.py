@@ -1,7 +1,9 @@
-"""The calls that the upstream's accounts let be in flight: who may make one, and who waits for one. Pure data."""
+"""The calls that the upstream's accounts let be in flight: who may make one, and who waits for one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from gateway.domain.errors import QueueTimedOut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,3 +110,17 @@ class Tended(Standing):
     names: tuple[str, ...] = ()
     held: int = 0
     length: int = 0
+
+
+def late() -> QueueTimedOut:
+    """Say that the wait was in vain."""
+    return QueueTimedOut("No upstream slot came free in time. Nothing was charged; try again later.")
+
+
+def crowded(seconds: float) -> QueueTimedOut:
+    """Say that a wait would be in vain; it is worth another try after so many seconds, 0 when that is not known."""
+    return QueueTimedOut(
+        "So many pictures wait for the upstream that yours would not be made in time. Nothing was charged; "
+        "try again later.",
+        retry_after=seconds or None,
+    )

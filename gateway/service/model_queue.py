@@ -1,11 +1,12 @@
 """The pictures of one model that this replica makes or wants to make, and their slots."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from gateway.domain.errors import AccountUnusable, GatewayError, QueueTimedOut, QuotaStoreDown
-from gateway.domain.slots import Gone, Granted, Seat, Standing, Tended, Ticket
+from gateway.domain.slots import Gone, Granted, Seat, Standing, Tended, Ticket, crowded, late
 from gateway.domain.upstream import unusable
 from gateway.service.jobs import Jobs
 from gateway.service.ports import Clock
@@ -63,7 +64,7 @@ class ModelQueue:
             QuotaStoreDown: slots cannot be counted.
         """
         if seconds <= 0:
-            raise _late()
+            raise late()
         waiter = _Waiter(ticket, asyncio.get_running_loop().create_future())
         try:
             async with asyncio.timeout(seconds):
@@ -75,7 +76,7 @@ class ModelQueue:
         except BaseException as end:
             self._withdraw(waiter)
             if isinstance(end, TimeoutError):
-                raise _late() from None
+                raise late() from None
             raise
 
     def give(self, gone: Gone) -> None:
@@ -105,7 +106,8 @@ class ModelQueue:
         """See to it that store and replica agree, and let those go for whom no account is left; SlotsUnavailable."""
         entered = [waiter.ticket.id for waiter in self._waiting.values() if waiter.entered]
         known = len(self._running) + len(entered)
-        tended = await self._store.tend(self._model, self.seats, entered, names=self._strangers)
+        with self._here_when_away():
+            tended = await self._store.tend(self._model, self.seats, entered, names=self._strangers)
         self.standing = tended
         self.granted(tended.granted)
         self._bring_back(tended, entered)
@@ -115,6 +117,11 @@ class ModelQueue:
         self._strangers = tended.held > known
         if not tended.usable:
             self.refuse(self.unusable)
+
+    async def bury(self) -> None:
+        """Free what dead replicas held; SlotsUnavailable."""
+        with self._here_when_away():
+            await self._store.bury(self._model, self.seats)
 
     def unusable(self) -> AccountUnusable:
         """Say why no account can be used."""
@@ -174,7 +181,7 @@ class ModelQueue:
                 self.standing = replace(self.standing, parked=standing.parked, usable=False)
                 _fail(waiter, self.unusable())
             elif ticket.group in standing.refused and ticket.id not in {*standing.granted, *standing.waiting}:
-                _fail(waiter, _refused(standing.refused[ticket.group]))
+                _fail(waiter, crowded(standing.refused[ticket.group]))
             elif waiter.slot.done():
                 self._leave(Gone(ticket=ticket.id))
             elif ticket.id in standing.waiting:
@@ -182,6 +189,18 @@ class ModelQueue:
                 waiter.ticket = replace(ticket, place=standing.waiting[ticket.id])
         self.granted({name: grant for name, grant in standing.granted.items() if name in self._waiting})
         self._look_after(standing.pause)
+
+    @contextmanager
+    def _here_when_away(self) -> Generator[None]:
+        """Let those who wait in a store that is away wait here, if that may be."""
+        try:
+            yield
+        except SlotsUnavailable:
+            for waiter in tuple(self._waiting.values()) if self._without else ():
+                if waiter.entered:
+                    waiter.entered = False
+                    self._unanswered(waiter)
+            raise
 
     def _unanswered(self, waiter: _Waiter) -> None:
         """The store may have taken the ticket all the same: it goes back as soon as that can be said.
@@ -273,15 +292,3 @@ class ModelQueue:
 def _fail(waiter: _Waiter, failure: GatewayError) -> None:
     if not waiter.slot.done():
         waiter.slot.set_exception(failure)
-
-
-def _late() -> QueueTimedOut:
-    return QueueTimedOut("No upstream slot came free in time. Nothing was charged; try again later.")
-
-
-def _refused(seconds: float) -> QueueTimedOut:
-    return QueueTimedOut(
-        "So many pictures wait for the upstream that yours would not be made in time. Nothing was charged; "
-        "try again later.",
-        retry_after=seconds or None,
-    )

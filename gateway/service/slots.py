@@ -117,7 +117,7 @@ class Slots:
 
     async def _tend(self, model: str) -> None:
         queue = self._queues[model]
-        await self._store.bury(model, queue.seats)
+        await queue.bury()
         await queue.tend()
         self._observer.queue_looked_at(model, queue.standing)
 

@@ -16,13 +16,14 @@ from tests.servers import answers, http, redis_command, wait_until
 
 SMALL = "512x512"
 NARROW, WIDE = "glm-image", "cogview-4-250304"  # models of which one call, and five, may be in flight
+TOO_WIDE = "cogview-3-flash"  # eight as configured, five in truth
 LEASE, LONG = 2, 60
 ACCOUNT = """
 [[upstreams]]
 name = "main"
 api_key = "{key}"
 base_url = "{base_url}"
-concurrency = {{ "glm-image" = 1, "cogview-4-250304" = 5 }}
+concurrency = {{ "glm-image" = 1, "cogview-4-250304" = 5, "cogview-3-flash" = 8 }}
 """
 
 
@@ -91,6 +92,16 @@ def test_all_slots_of_an_account_are_used(three_replicas, upstream):
     assert upstream.stats()["max_in_flight"] == 5
 
 
+def test_an_account_that_takes_fewer_calls_than_configured_refuses_a_few_times_and_no_client_sees_it(
+    three_replicas, upstream
+):
+    told = at_once(24, lambda number: three_replicas.post(number, f"too wide {number}", TOO_WIDE))
+    assert [status for status, _, _ in told] == [200] * 24
+    stats = upstream.stats()
+    assert stats["max_in_flight"] == 5
+    assert stats["calls"] - stats["images"] <= 8
+
+
 def test_who_comes_to_a_flooded_queue_waits_for_one_more_picture_at_most(three_replicas, upstream):
     made = servers.glm_gateway("projects", "create", "--name", "latecomer", env=three_replicas.fleet.env)
     assert made.returncode == 0, made.stderr
@@ -155,7 +166,7 @@ def test_who_cannot_be_served_in_time_is_told_so_and_a_stop_lets_nobody_wait(tmp
     short = {"GLM_GATEWAY_QUEUE__MAX_WAIT": "2", "GLM_GATEWAY_QUEUE__MAX_LENGTH": "2"}
     with installation(tmp_path, 1, **short) as running, ThreadPoolExecutor(LONG) as clients:
         [gateway] = running.fleet.gateways
-        running.simulator.fault("slow", seconds=6)
+        running.simulator.fault("slow", seconds=5)
         sent = clients.submit(running.post, 0, "sent")
         wait_until(lambda: running.simulator.stats()["calls"] == 1, what="the call")
         began = time.monotonic()

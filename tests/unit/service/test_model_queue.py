@@ -160,6 +160,24 @@ async def test_without_the_store_a_replica_counts_for_itself_if_it_may():
     assert second.done()
 
 
+async def test_who_waits_in_a_store_that_goes_away_is_served_without_it_if_that_may_be():
+    replica = Replica(without=True)
+    await replica.take("first")
+    second = await replica.take("second")
+    replica.store.down = True
+    for look in (replica.queue.bury, replica.queue.tend):
+        with pytest.raises(SlotsUnavailable):
+            await look()
+    await settle()
+    assert not second.done()
+    await replica.give("first")
+    assert second.done()
+    replica.store.down = False
+    await replica.give("second")
+    await settle()
+    assert replica.held == {}
+
+
 async def test_what_runs_without_the_store_is_counted_there_when_it_is_back():
     replica = Replica(without=True)
     replica.store.down = True
