@@ -21,10 +21,6 @@ from tests.fakes import FakeObserver
 pytestmark = pytest.mark.anyio
 MODEL, WEIGHTS = "glm-image", {"light": 1, "middle": 2, "heavy": 3}
 SLOTS, CLIENTS, CALLS = 4, 10, 300  # clients: of each project on each replica; calls: until it is counted
-    4,
-    10,
-    300,
-)  # calls at once; clients of each project on each replica; calls until it is counted
 
 
 class Account:
@@ -50,7 +46,7 @@ async def replica(stack, url, name):
     client = RedisClient(url)
     stack.push_async_callback(client.aclose)
     clock, crashes = SystemClock(), []
-    store = RedisSlots(Scripts(client), name, lease=30.0, longest=1000, longest_call=200.0)
+    store = RedisSlots(Scripts(client), name, lease=30.0, longest=1000, longest_call=200.0, deadline=5.0)
     desk = Desk(store=store, clock=clock, errands=Jobs(crashes.append))
     slots = Slots([an_account(concurrency=SLOTS)], [MODEL], desk, FakeObserver())
     hears = asyncio.Event()
