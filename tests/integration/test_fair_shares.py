@@ -21,10 +21,6 @@ from tests.fakes import FakeObserver
 pytestmark = pytest.mark.anyio
 MODEL, WEIGHTS = "glm-image", {"light": 1, "middle": 2, "heavy": 3}
 SLOTS, CLIENTS, CALLS = 4, 10, 300  # clients: of each project on each replica; calls: until it is counted
-    4,
-    10,
-    300,
-)  # calls at once; clients of each project on each replica; calls until it is counted
 
 
 class Account:
