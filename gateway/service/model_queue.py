@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from gateway.domain.errors import AccountUnusable, GatewayError, QueueTimedOut, QuotaStoreDown
+from gateway.domain.errors import AccountUnusable, GatewayError, QuotaStoreDown
 from gateway.domain.slots import Gone, Granted, Seat, Standing, Tended, Ticket, crowded, late
 from gateway.domain.upstream import unusable
 from gateway.service.jobs import Jobs
