@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -41,6 +41,18 @@ class Account:
             self.done.set()
 
 
+@asynccontextmanager
+async def beside(*work):
+    """Let something go on while the block runs."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def replica(stack, url, name):
     """Slots of one replica, which hears what others' scripts give it."""
     client = RedisClient(url)
@@ -51,7 +63,8 @@ async def replica(stack, url, name):
     slots = Slots([an_account(concurrency=SLOTS)], [MODEL], desk, FakeObserver())
     hears = asyncio.Event()
     heard = {store.channel: lambda message: slots.granted(heard_grants(message))}
-    stack.callback(asyncio.create_task(listen(client, heard, hears.set)).cancel)
+    await stack.enter_async_context(beside(listen(client, heard, hears.set)))
+    stack.push_async_callback(desk.errands.drain, 10)
     await asyncio.wait_for(hears.wait(), 30)
     return slots, clock
 
@@ -80,11 +93,13 @@ async def test_flooding_projects_share_by_weight_over_two_replicas(tmp_path):
     async with AsyncExitStack() as stack:
         url, _ = stack.enter_context(servers.redis_server(tmp_path))
         replicas = [await replica(stack, url, name) for name in ("one", "other")]
-        for project in WEIGHTS:
-            for client in range(2 * CLIENTS):
-                at = replicas[client % 2]
-                stack.callback(asyncio.create_task(flood(*at, account, project, f"{project} {client}")).cancel)
-        await asyncio.wait_for(account.done.wait(), 60)
+        floods = [
+            flood(*replicas[client % 2], account, project, f"{project} {client}")
+            for project in WEIGHTS
+            for client in range(2 * CLIENTS)
+        ]
+        async with beside(*floods):
+            await asyncio.wait_for(account.done.wait(), 60)
     shares = Counter(account.calls[:CALLS])
     for project, weight in WEIGHTS.items():
         assert shares[project] == pytest.approx(CALLS * weight / sum(WEIGHTS.values()), rel=0.1)
