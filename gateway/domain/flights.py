@@ -147,6 +147,11 @@ class Follow:
     index: int
     shard: int
 
+    @property
+    def variant(self) -> str:
+        """Name it among the pictures of its plan."""
+        return f"{self.job_id}.{self.index}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lead:

@@ -176,7 +176,7 @@ class Reservation:
     def variants(self) -> frozenset[str]:
         """Name the pictures that others have made or make for it."""
         repeated = (f"{self.replay.job_id}.{index}" for index in range(self.claim.pictures)) if self.replay else ()
-        followed = (f"{part.job_id}.{part.index}" for part in self.follows)
+        followed = (part.variant for part in self.follows)
         return frozenset((*(hit.variant for hit in self.hits), *followed, *repeated))
 
     @property

@@ -68,6 +68,8 @@ class GenerateImages:
         if isinstance(source, Lead):
             return await self._making.lead(run, position)
         picture = await self._making.given(run, source)
+        if picture is None and isinstance(source, Follow):  # its job may be known again after a loss of the store
+            run.promised.variants.discard(source.variant)
         return picture or await self._picture_anew(run, position)
 
     async def _picture_anew(self, run: Run, position: int) -> Picture:

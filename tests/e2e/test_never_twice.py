@@ -240,6 +240,25 @@ def test_what_a_dead_replica_has_paid_is_fetched_by_another(tmp_path):
         outcomes(running, key_id, {"delivered": 1, "joined": 1})
 
 
+def test_who_waits_for_a_picture_while_redis_is_emptied_gets_that_one(tmp_path):
+    with (
+        servers.simulator(tmp_path, latency=8) as slow,
+        fleet(tmp_path, slow, 2) as running,
+        ThreadPoolExecutor() as clients,
+    ):
+        key_id, secret = running.key()
+        body = {"prompt": "in flight", "size": SMALL}
+        first = clients.submit(running.gateways[0].post, body, key=secret)
+        wait_until(lambda: slow.stats()["calls"] == 1, what="the call")
+        others = [clients.submit(gateway.post, body, key=secret) for gateway in running.gateways]
+        wait_until(lambda: command(running, "jobs", "list").count("queued") == 2, what="two who wait")
+        servers.redis_command(running.redis_url, "FLUSHALL")
+        answers = [answer.result() for answer in (first, *others)]
+        assert {pictures(content)[0] for _, _, content in answers} == set(pictures(answers[0][2]))
+        assert slow.stats()["images"] == 1
+        wait_until(lambda: running.charged(key_id) == 1, what="the charge")
+
+
 def test_sigterm_lets_what_was_sent_end_also_without_a_client(tmp_path):
     with (
         servers.simulator(tmp_path, latency=3) as slow,

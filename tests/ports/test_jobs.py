@@ -408,6 +408,21 @@ async def test_after_a_loss_of_the_store_a_job_goes_on_and_is_found_by_who_repea
         assert len((await at.ask(replace(wanted, idempotency_key="", body=""), n=2)).hits) == 2
 
 
+async def test_after_a_loss_of_the_store_equal_requests_still_join_what_is_being_made(server):
+    async with project(server, replicas=2) as at:
+        wanted, refused = sought(a_new_plan()), End.of(ContentRefused(Moderation(stage="input")))
+        job = await at.ask(wanted, n=3)
+        await at.at.flights.finish(job, 0, picture("one"))
+        await at.at.flights.finish(job, 1, refused)
+        await lose(at)
+        again = await at.ask(wanted, n=3, on=at.replicas[1])
+        assert [(part.job_id, part.index) for part in again.follows] == [(job.claim.request_id, i) for i in (0, 2)]
+        waits = [asyncio.create_task(at.replicas[1].flights.follow(again, part)) for part in again.follows]
+        await at.settle(job, picture("one"), refused, picture("three"))
+        assert await asyncio.gather(*waits) == [picture("one"), picture("three")]
+        assert len((await at.ask(wanted, n=2)).hits) == 2
+
+
 async def test_a_job_whose_pointer_another_has_by_now_does_not_take_it_back(server):
     async with project(server, replicas=2) as at:
         await at.ask(keyed)

@@ -132,13 +132,13 @@ class RedisFlights:
     async def _flies(self, place: Place, part: Follow) -> bool:
         """Tell whether a flight is claimed, as far as can be seen."""
         with suppress(StoreUnavailable):
-            return bool(await self._scripts.call("HEXISTS", place.flights, _variant(part)))
+            return bool(await self._scripts.call("HEXISTS", place.flights, part.variant))
         return True
 
     async def _tidy(self, place: Place, part: Follow) -> None:
         """Take a flight away whose job has ended: its end was lost, and nobody is to follow it again."""
         with suppress(StoreUnavailable):
-            await self._scripts.call("HDEL", place.flights, _variant(part))
+            await self._scripts.call("HDEL", place.flights, part.variant)
 
     async def _mark(self, reservation: Reservation, name: str, value: str, *, ended: bool = False) -> bytes:
         self._holdings.note(reservation.claim.request_id, name, value)
@@ -152,7 +152,3 @@ class RedisFlights:
 
 def _record(reservation: Reservation) -> str:
     return place_of(reservation.claim).home.of("reservation", reservation.claim.request_id)
-
-
-def _variant(part: Follow) -> str:
-    return f"{part.job_id}.{part.index}"

@@ -1,6 +1,7 @@
 """Pictures that others make or have made: joined, remembered, made anew when they do not come after all."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -88,11 +89,14 @@ async def test_what_is_asked_for_anew_is_no_picture_that_the_answer_has_already(
     hit = Hit(picture=await stored(studio), age=7, variant="old.0")
     second = Follow(job_id="third", index=4, shard=0)
     studio.quotas.found["request-1~1"] = {"follows": (second,)}
-    generation = await attached(studio, 3, hits=(hit,), follows=(FOLLOW, FOLLOW))
+    studio.quotas.found["request-1~2"] = {"follows": (FOLLOW,)}  # what had withdrawn may be there again
+    generation = await attached(studio, 3, hits=(hit,), follows=(FOLLOW, replace(FOLLOW, index=1)))
     assert len(await generation.all()) == 3
     excluded = {name: set(claim.sought.exclude) for name, claim in studio.quotas.claims.items()}
-    assert excluded["request-1~1"] == {"old.0", "other.0"}
-    assert excluded["request-1~2"] == excluded["request-1~1~0"] == {"old.0", "other.0", "third.4"}
+    assert excluded["request-1~1"] == {"old.0", "other.1"}
+    assert excluded["request-1~2"] == {"old.0", "third.4"}
+    assert excluded["request-1~1~0"] == {"old.0", "other.0"}
+    assert excluded["request-1~2~0"] == {"old.0"}
 
 
 async def test_nobody_attaches_anew_for_ever():

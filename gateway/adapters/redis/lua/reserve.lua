@@ -31,7 +31,7 @@
 --
 -- Where only `concurrent` stands in the way, all is taken but the place, for which the job waits in line.
 --
--- What is taken again attaches to nothing and leads no flights anew: who wants the same picture makes another one.
+-- What is taken again attaches to nothing, and is joined by who wants the same picture, unless that has failed.
 -- Pointers come back where nobody has taken their place.
 --
 -- Records of other jobs, which lie in the same slot, are read under the names that idempotency keys, lists and flights
@@ -291,6 +291,12 @@ if not sought then return encoded end
 
 redis.call('HSET', KEYS[1], 'sought', ARGV[18], 'n', asked, 'first', first, 'created', ARGV[20])
 if sought.plan ~= '' and not replay and not again and ARGV[19] == '' then take_off(at, found, arg(22)) end
+for position = first, again and sought.plan ~= '' and asked - 1 or -1 do
+  local known = noted['end:' .. position]
+  if not known or string.find(known, '"picture":{', 1, true) then
+    lead(KEYS[7], ARGV[1] .. '.' .. position, now, arg(22), ARGV[21])
+  end
+end
 for _, follow in ipairs(found.follows) do -- of a job in another slot this is noted by who follows it
   if redis.call('EXISTS', prefix .. follow[1]) == 1 then
     redis.call('HSET', prefix .. follow[1], 'w:' .. ARGV[1], ARGV[22])

@@ -60,6 +60,12 @@ local function look(at)
   return found
 end
 
+-- Lets others join a picture that a job makes.
+local function lead(flights, variant, now, shard, key)
+  redis.call('HSET', flights, variant, string.format('%.0f %d %s', now, shard, key))
+  redis.call('PEXPIRE', flights, FLIGHT)
+end
+
 -- Lets the request lead what it did not find, and notes what its API key was given.
 local function take_off(at, found, shard)
   local first = #found.hits + #found.follows
@@ -68,9 +74,8 @@ local function take_off(at, found, shard)
   for _, follow in ipairs(found.follows) do given[#given + 1] = follow[1] .. '.' .. follow[2] end
   for position = first, at.n - 1 do
     given[#given + 1] = at.id .. '.' .. position
-    redis.call('HSET', at.flights, given[#given], string.format('%.0f %d %s', at.now, shard, at.key))
+    lead(at.flights, given[#given], at.now, shard, at.key)
   end
-  if first < at.n then redis.call('PEXPIRE', at.flights, FLIGHT) end
   if at.sought.distinct then
     for _, variant in ipairs(given) do redis.call('ZADD', at.handed, string.format('%.0f', at.now), variant) end
     redis.call('PEXPIRE', at.handed, HANDED)
