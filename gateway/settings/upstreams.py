@@ -1,5 +1,6 @@
 """[[upstreams]]: the accounts, their keys, and what each of them lets be made at once and takes for it."""
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -97,6 +98,8 @@ def _wrong(upstream: UpstreamAccount) -> Iterator[str]:
     prices = upstream.price.values() if isinstance(upstream.price, dict) else [upstream.price or Decimal()]
     if not all(price.is_finite() and 0 <= price <= DEAREST for price in prices):
         yield f"price has to be a number from 0 to {DEAREST}."
+    if not re.fullmatch(r"[!-~]+", upstream.api_key.reveal()):  # no header could carry it
+        yield "the key has to be one word of ASCII characters."
     if not _is_usable(upstream.base_url):
         yield "base_url has to be https://..., or http on this machine."
 

@@ -59,8 +59,11 @@ def _unpriced(account: Account, settings: Settings, catalog: Catalog) -> Iterato
 
 
 def _contradictions(accounts: Sequence[Account], catalog: Catalog) -> Iterator[str]:
-    """Say which entries of one account disagree on how many calls it lets be in flight."""
+    """Say which entries would let more calls of one account be in flight than another of them allows."""
     for one, other in combinations(accounts, 2):
+        if one.fingerprint == other.fingerprint and one.account != other.account:
+            names = f"{one.name!r} and {other.name!r}"
+            yield f"Upstreams {names} have the same key: leave one out, or give both the same account."
         for model in catalog.models:
             both = one.account == other.account and one.serves(model) and other.serves(model)
             if both and one.limit(model) != other.limit(model):

@@ -36,13 +36,13 @@ class Shop:
         self.shard = shard_of(project)
         self.subjects = subject_names(project, project)
 
-    def claim(self, pictures=1, *, key=NOTHING, project=NOTHING, request_id=None):
+    def claim(self, pictures=1, *, key=NOTHING, project=NOTHING, request_id=None, price=PRICE):
         request_id = request_id or uuid.uuid4().hex
         return Claim(
             project_id=self.project,
             subjects=(Subject(name=self.subjects[0], limits=key), Subject(name=self.subjects[1], limits=project)),
             pictures=pictures,
-            price=PRICE,
+            price=price,
             abandoned=event(request_id, self.project, Outcome.ABANDONED),
         )
 

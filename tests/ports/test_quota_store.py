@@ -102,6 +102,15 @@ async def test_what_was_given_back_is_not_waited_for(at):
 
 
 @pytest.mark.parametrize("charged", [0, 1, 3])
+async def test_what_costs_nothing_is_given_back_once_like_everything_else(at, charged):
+    reservation = await at.reserve(3, key=Limits(concurrent=100), price=0)
+    await at.settle(reservation, charged)
+    used = [await at.used(limit) for limit in (Limit.IMAGES_PER_DAY, Limit.IMAGES_PER_MONTH, Limit.CONCURRENT)]
+    assert used == [charged, charged, 0]
+    assert [line.event_id for line in await at.lines()] == [reservation.claim.request_id]
+
+
+@pytest.mark.parametrize("charged", [0, 1, 3])
 async def test_what_is_not_charged_is_given_back_and_the_request_is_not(at, charged):
     reservation = await at.reserve(3, key=Limits(requests_per_minute=100, concurrent=100))
     await at.settle(reservation, charged)

@@ -11,7 +11,8 @@ from gateway.wiring.upstreams import endpoints_of, fetch_rules
 HD, COGVIEW = "glm-image", "cogview-4-250304"
 
 
-def entry(name="main", rest="", key='api_key = "id.secret"'):
+def entry(name="main", rest="", key=None):
+    key = key or f'api_key = "{name}.secret"'
     return f'[[upstreams]]\nname = "{name}"\n{key}\n{rest}\n'
 
 
@@ -73,8 +74,9 @@ def test_a_key_may_be_in_a_file(tmp_path):
 
 def test_the_fingerprint_tells_key_and_place_and_shows_neither(tmp_path):
     [one] = accounts(tmp_path, entry())
-    [renamed] = accounts(tmp_path, entry("other", 'base_url = "https://open.bigmodel.cn/api/paas/v4/"'))
-    [rekeyed] = accounts(tmp_path, entry(key='api_key = "id.secret2"'))
+    place = 'base_url = "https://open.bigmodel.cn/api/paas/v4/"'
+    [renamed] = accounts(tmp_path, entry("other", place, key='api_key = "main.secret"'))
+    [rekeyed] = accounts(tmp_path, entry(key='api_key = "main.secret2"'))
     [moved] = accounts(tmp_path, entry(rest='base_url = "https://api.z.ai/api/paas/v4"'))
     assert one.fingerprint == renamed.fingerprint
     assert len({one.fingerprint, rekeyed.fingerprint, moved.fingerprint}) == 3
@@ -97,6 +99,12 @@ def test_accounts_of_the_environment_have_a_slot_of_their_own_each(tmp_path):
     assert [(one.account, one.limit(HD)) for one in found] == [("zai-1", 4), ("zai-2", 4)]
 
 
+def test_a_key_may_have_two_entries_of_one_account(tmp_path):
+    entries = [entry(name, 'account = "x"\n' + rest, SAME) for name, rest in (("a", 'mode = "async"'), ("b", ""))]
+    assert [account.account for account in accounts(tmp_path, *entries)] == ["x", "x"]
+
+
+SAME = 'api_key = "id.secret"'
 WRONG = [
     ([entry(rest='models = ["glm-2"]')], "'main'.*glm-2"),
     ([entry(rest='concurrency = { "glm-2" = 1 }')], "'main'.*glm-2"),
@@ -115,6 +123,9 @@ WRONG = [
     ([entry(rest="timeout = 201")], r"drain_seconds"),
     ([entry(rest='api_key_file = "/nowhere/key"')], "'main': give either"),
     ([entry(key='api_key_file = "/nowhere/key"')], "'main': /nowhere/key"),
+    ([entry(key=r'api_key = "id.one\nid.two"')], "'main': the key has to be one word"),
+    ([entry(key='api_key = "id.s€cret"')], "'main': the key has to be one word"),
+    ([entry("a", key=SAME), entry("b", key=SAME)], "'a' and 'b' have the same key"),
     ([entry(), entry("other", 'account = "main"\nconcurrency = 2')], "'main' and 'other' share the account 'main'"),
     (
         [entry("a", 'account = "x"'), entry("b", f'account = "x"\nconcurrency = {{ "{COGVIEW}" = 5 }}')],

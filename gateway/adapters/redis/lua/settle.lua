@@ -67,7 +67,7 @@ local counted = not state and redis.call('SISMEMBER', KEYS[10], ARGV[1]) == 1
 local change = counted and 0 or tonumber(ARGV[3]) - held
 -- A release knows neither the second of its reserve, nor whose minute was counted then: limits may have changed since.
 local bucket, minutes = 'i' .. (where[3] or ARGV[6]), where[4] or ''
-local spend = string.format('%.0f', change * tonumber(ARGV[5]))
+local spend = string.format('%.0f', change * tonumber(ARGV[5]) + 0) -- no -0 of what is free: HINCRBY refuses it
 for s = 0, (#KEYS - 11) / 4 - 1 do
   local k = 11 + s * 4
   if change ~= 0 then
