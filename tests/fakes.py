@@ -70,6 +70,7 @@ class FakeUpstream:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
+            await asyncio.sleep(0)  # what has a slot at the same time is sent at the same time
             await self.gate.wait()
         finally:
             self.in_flight -= 1

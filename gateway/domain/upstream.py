@@ -23,6 +23,7 @@ from gateway.domain.errors import (
 from gateway.domain.slots import Park
 
 CHINA = timezone(timedelta(hours=8))  # without summer time since 1991
+LONGEST_REST = timedelta(days=31)  # no plan's limit lasts longer than a month
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}")
 
 
@@ -206,7 +207,7 @@ def _named(detail: str, now: datetime) -> datetime | None:
         end = datetime.fromisoformat(found[0]).replace(tzinfo=CHINA) if found else None
     except ValueError:
         return None
-    return end if end is not None and now < end else None
+    return min(end, now + LONGEST_REST) if end is not None and now < end else None
 
 
 def unusable(parks: Iterable[Park]) -> AccountUnusable:

@@ -100,6 +100,7 @@ class Dispatch:
                 waits, error = UNREACHABLE.waits, unreachable
             if tries >= len(waits) or self._is_late(began, started, waits[tries]):
                 raise error
+            progress.turned_away()  # nothing was made, and who gives up meanwhile does not send it again
             await self._clock.sleep(waits[tries])
             tries += 1
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.domain.errors import GatewayError, ImageDownloadFailed, QueueTimedOut, ReplicaFull
+from gateway.domain.errors import GatewayError, ImageDownloadFailed, InvalidRequest, QueueTimedOut, ReplicaFull
 from gateway.domain.flights import End, Follow, Hit, Receipt, Task
 from gateway.domain.image import ImageOrder, Picture
 from gateway.service.dispatch import Dispatch
@@ -67,12 +67,20 @@ class Making:
                 raise
             raise run.withdrawn from None
         except GatewayError as failure:
-            if isinstance(failure, QueueTimedOut) and not run.sent:
-                run.withdraw(failure)  # who waited in vain for the first picture does not wait on for the others
+            if self._dooms(run, failure):
+                run.withdraw(failure)
             self._finish(run, position, failure)
             raise
         self._finish(run, position, picture)
         return picture
+
+    def _dooms(self, run: Run, failure: GatewayError) -> bool:
+        """Tell whether the job's other pictures are not worth a wait or a call after this one's failure.
+
+        What the upstream refused it would refuse again, and GLM locks accounts that send it often. Who waited in vain
+        for the first picture does not wait on for the others.
+        """
+        return isinstance(failure, InvalidRequest) or (isinstance(failure, QueueTimedOut) and not run.sent)
 
     def _wish(self, run: Run, position: int) -> Wish:
         """Say how long a picture may wait: the first of a request `patience`, each further one so much more."""

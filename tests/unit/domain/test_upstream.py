@@ -163,6 +163,7 @@ def test_a_fault_of_an_account_is_one_of_all_its_keys(code):
         ("it was reset at 2026-11-24 17:29:59", NOW + HOUR),  # over already
         ("it will reset at 2026-99-01 00:00:00", NOW + HOUR),
         ("soon", NOW + HOUR),
+        ("Your limit will reset at 2099-01-01 00:00:00", NOW + timedelta(days=31)),
     ],
 )
 def test_a_plan_is_left_alone_until_the_time_that_its_text_names_in_chinas_time(detail, until):

@@ -65,9 +65,37 @@ async def test_the_pictures_that_came_are_given_in_order():
 
 
 async def test_the_first_failure_is_given_when_no_picture_came():
-    generation = await Studio(BROKE, REFUSED, REFUSED).start(n=3)
-    with pytest.raises(errors.AccountUnusable):
+    rejected = failed(Fault.REQUEST, "1214", 400)
+    generation = await Studio(rejected, REFUSED, REFUSED).start(n=3)
+    with pytest.raises(errors.UpstreamRejected):
         await generation.all()
+
+
+async def test_what_was_refused_once_is_not_sent_for_the_jobs_other_pictures():
+    """The prompt is the same (glm-image-api.md section 3: 1301, 1210 to 1215, 1261 are never tried again)."""
+    studio = Studio(*[REFUSED] * 4, concurrency=1)
+    generation = await studio.start(n=4)
+    with pytest.raises(errors.ContentRefused):
+        await generation.all()
+    assert len(studio.shop.upstream.calls) == 1
+
+
+async def test_what_is_in_its_back_off_when_another_picture_is_refused_is_not_sent_again():
+    studio = Studio(failed(Fault.OVERLOADED, "1305", 429), REFUSED, REFUSED, concurrency=2)
+    asleep = asyncio.Event()
+
+    async def sleep(_):
+        asleep.set()
+        await asyncio.Event().wait()
+
+    studio.shop.clock.sleep = sleep
+    studio.shop.upstream.gate.clear()
+    generation = await studio.start(n=2)
+    await settle()
+    studio.shop.upstream.gate.set()
+    with pytest.raises(errors.ContentRefused):
+        await generation.all()
+    assert len(studio.shop.upstream.calls) == 2
 
 
 async def test_a_defect_costs_its_own_picture_only_and_is_told():
