@@ -136,6 +136,8 @@ def on_failure(request: Request[Any, Any, Any], failure: GatewayError) -> Respon
     """Answer an expected failure; a `generation` in the request's state knows the limits that it had taken from."""
     wire, generation = wire_of(failure), getattr(request.state, "generation", None)
     taken = limit_headers(generation.rooms) if generation else {}
+    if generation and generation.queue_ms is not None:
+        taken["x-glm-queue-ms"] = str(generation.queue_ms)
     headers = {**wire.headers, **taken, **_limit_headers(failure)}
     return _json(wire.status, msgspec.json.encode(error_object(failure)), headers)
 

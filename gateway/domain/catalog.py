@@ -1,7 +1,7 @@
 """The models, their aliases, size rules and prices: what config/models.toml says."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -138,6 +138,11 @@ class Catalog:
             size = parse_size(model.default_size)
             if size is None or not model.size.allows(size):
                 raise ValueError(f"default_size of {model.name!r} breaks the model's own size rule")
+
+    def only(self, served: Collection[str]) -> "Catalog":
+        """Give the catalog of these models and their aliases alone; ValueError when nothing is left."""
+        models = [model for model in self.models.values() if model.name in served]
+        return Catalog(models, [alias for alias in self.aliases if alias.model in served])
 
     def find(self, name: str | None) -> Model:
         """Give the model of this name or alias, the default one for None; ModelNotFound when there is none."""

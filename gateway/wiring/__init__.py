@@ -41,6 +41,7 @@ from gateway.service.slots import Slots
 from gateway.service.tasks import Tasks
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
+from gateway.wiring.accounts import served
 from gateway.wiring.generation import Flow, open_flow, planner_of
 from gateway.wiring.quotas import collecting, open_quotas
 from gateway.wiring.upstreams import Upstreams, open_upstreams
@@ -118,6 +119,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer))
         upstreams = await stack.enter_async_context(open_upstreams(settings, catalog, quotas, clock, observer))
+        catalog = served(catalog, upstreams.accounts)
         books = Books(answer_of=answer_of, hash_prompt=peppers.hash_prompt, accounts=upstreams.accounts)
         planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))

@@ -31,6 +31,14 @@ def accounts_of(settings: Settings, catalog: Catalog) -> tuple[Account, ...]:
     return accounts
 
 
+def served(catalog: Catalog, accounts: Sequence[Account]) -> Catalog:
+    """Leave out the models that no account makes: nobody is to be offered them. Misconfigured when none is left."""
+    names = [model for model in catalog.models if any(account.serves(model) for account in accounts)]
+    if not names:
+        raise Misconfigured("No upstream serves any model: see `models` of [[upstreams]].")
+    return catalog.only(names)
+
+
 def _account(upstream: UpstreamAccount, settings: Settings, catalog: Catalog) -> Account:
     return Account(
         name=upstream.name,

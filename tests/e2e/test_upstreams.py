@@ -88,6 +88,20 @@ def test_a_test_makes_and_pays_nothing_unless_told_to(two, simulator):
     assert states(two)["zhipuai-1"]["park"] is None
 
 
+def test_a_model_that_no_account_makes_is_not_offered(tmp_path, simulator):
+    config = tmp_path / "gateway.toml"
+    table = f'[[upstreams]]\nname = "one"\napi_key = "{UPSTREAM_KEY}"\nbase_url = "{simulator.base_url}"\n'
+    config.write_text(table + 'models = ["cogview-4-250304"]\n')
+    named = {"ZHIPUAI_API_KEY": "", "GLM_GATEWAY_CONFIG": str(config)}
+    with servers.gateway(tmp_path, simulator, **named) as running:
+        listed = {model["id"] for model in json.loads(running.get("/v1/models")[2])["data"]}
+        assert "cogview-4-250304" in listed
+        assert "glm-image" not in listed
+        status, _, content = running.post({"prompt": "a fox", "model": "glm-image"})
+        assert (status, json.loads(content)["error"]["code"]) == (404, "model_not_found")
+        assert running.post({"prompt": "a fox"})[0] == 200
+
+
 def test_an_upstream_that_is_not_there_is_said_to_be(tmp_path, simulator):
     class Nowhere:
         base_url = f"http://127.0.0.1:{servers.free_port()}/api/paas/v4"

@@ -61,6 +61,7 @@ def test_a_failure_says_what_is_left_as_well(gateway, upstream, new_key, fault, 
         failed, headers, _ = generate(gateway, key, n=2)
     finally:
         upstream.reset()
+        gateway.unpark()
     assert failed == status
     said = headers["x-ratelimit-remaining-images"], headers["x-ratelimit-remaining-requests"]
     assert said == (str(left), "8")

@@ -62,7 +62,7 @@ class Objects(ABC):
 
     async def sweep(self, before: datetime, ours: Callable[[str], bool]) -> None:
         """Delete what is ours and was last written before a moment; what is renewed meanwhile stays."""
-        with translated():
+        with translated(), suppress(FileNotFoundError):  # of what vanishes while it is listed; the next sweep goes on
             async for listed in obstore.list(self._store):
                 for meta in listed:
                     if meta["last_modified"] < before and ours(meta["path"]):

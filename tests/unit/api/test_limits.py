@@ -134,8 +134,9 @@ def test_what_was_given_back_is_free_again():
 
 
 def test_a_failure_after_the_limits_were_taken_tells_of_them_too():
-    generation = SimpleNamespace(rooms=(a_room(Limit.IMAGES_PER_DAY, value=10, used=3),))
+    generation = SimpleNamespace(rooms=(a_room(Limit.IMAGES_PER_DAY, value=10, used=3),), queue_ms=7)
     request = SimpleNamespace(state=SimpleNamespace(generation=generation))
     answer = on_failure(request, OutcomeUnknown("cut"))
     assert answer.headers["x-ratelimit-remaining-images"] == "7"
+    assert answer.headers["x-glm-queue-ms"] == "7"
     assert answer.headers["x-should-retry"] == "false"
