@@ -12,6 +12,7 @@ from gateway.cli.projects import projects
 from gateway.cli.serve import serve
 from gateway.cli.simulate import simulate
 from gateway.cli.upstreams import upstreams
+from gateway.cli.usage import usage
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,5 +21,5 @@ def main() -> None:
     """An OpenAI-compatible gateway to Zhipu's GLM-Image."""
 
 
-for _command in (serve, demo, projects, keys, upstreams, jobs, cache, migrate, simulate):
+for _command in (serve, demo, projects, keys, usage, upstreams, jobs, cache, migrate, simulate):
     main.add_command(_command)
