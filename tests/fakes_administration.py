@@ -1,4 +1,4 @@
-"""In-memory projects and keys, and what the use cases of administration need beside them."""
+"""In-memory projects, keys and admin keys, and what the use cases of administration need beside them."""
 
 import asyncio
 import hashlib
@@ -152,6 +152,46 @@ class FakeKeys:
             known = self.keys.get(key_id)
             if known and (known.last_used_at is None or known.last_used_at < at):
                 await self.change(key_id, {"last_used_at": at})
+
+
+class FakeAdminKeys:
+    """The store of admin keys; `lookups` counts the searches for digests."""
+
+    def __init__(self):
+        self.keys = {}
+        self.made_first = False
+        self.lookups = 0
+
+    async def get(self, key_id):
+        return self.keys.get(key_id)
+
+    async def find(self, digests):
+        self.lookups += 1
+        return next((key for key in self.keys.values() if key.digest in digests), None)
+
+    async def add(self, key):
+        if await self.find([key.digest]):
+            return False
+        self.keys[key.id] = key
+        return True
+
+    async def add_first(self, key):
+        if self.made_first:
+            return False
+        self.made_first = True
+        return await self.add(key)
+
+    async def list(self):
+        return sorted(self.keys.values(), key=lambda key: (key.created_at, key.id))
+
+    async def revoke(self, key_id, at):
+        known = self.keys.get(key_id)
+        if known:
+            self.keys[key_id] = replace(known, revoked_at=known.revoked_at or at)
+        return known is not None
+
+    async def touch(self, key_id, at):
+        self.keys[key_id] = replace(self.keys[key_id], last_used_at=at)
 
 
 class FakeAnnouncer:

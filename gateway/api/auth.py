@@ -31,6 +31,12 @@ async def require_raw_key(connection: ASGIConnection[Any, Any, Any, Any], _: Bas
     await _admit(connection, secret or None)
 
 
+async def require_admin_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Guard of the administration API: let admin keys pass, or raise MissingKey, InvalidKey or NotAllowed."""
+    services: Services = connection.app.state.services
+    await services.administration.authenticate(presented_key(connection))
+
+
 async def _admit(connection: ASGIConnection[Any, Any, Any, Any], secret: str | None) -> None:
     services: Services = connection.app.state.services
     address = client_of(connection, services.trusted_proxies)

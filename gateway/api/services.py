@@ -10,6 +10,7 @@ from gateway.domain.catalog import Catalog
 from gateway.domain.image import ImageRequest
 from gateway.domain.keys import Caller
 from gateway.domain.slots import Park
+from gateway.service.administration import Administration
 from gateway.service.deliver import Deliver
 from gateway.service.generation import Generation
 from gateway.service.tasks import Task
@@ -69,6 +70,7 @@ class Services:
     generate: Generate
     tasks: FindTask
     deliver: Deliver
+    administration: Administration
     catalog: Catalog
     readiness: Callable[[], Awaitable[Readiness]]
     render_metrics: Callable[[], bytes]

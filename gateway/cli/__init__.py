@@ -3,6 +3,7 @@
 import rich_click as click
 
 from gateway import __version__
+from gateway.cli.admin_keys import admin_keys
 from gateway.cli.cache import cache
 from gateway.cli.demo import demo
 from gateway.cli.jobs import jobs
@@ -12,6 +13,7 @@ from gateway.cli.projects import projects
 from gateway.cli.serve import serve
 from gateway.cli.simulate import simulate
 from gateway.cli.upstreams import upstreams
+from gateway.cli.usage import usage
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,5 +22,5 @@ def main() -> None:
     """An OpenAI-compatible gateway to Zhipu's GLM-Image."""
 
 
-for _command in (serve, demo, projects, keys, upstreams, jobs, cache, migrate, simulate):
+for _command in (serve, demo, projects, keys, admin_keys, usage, upstreams, jobs, cache, migrate, simulate):
     main.add_command(_command)

@@ -12,7 +12,7 @@ from gateway.cli.terms import administer, json_option, key_options, project_opti
 from gateway.domain.keys import StoredKey
 from gateway.domain.projects import DEFAULT_NAME
 from gateway.domain.terms import parse_overlap
-from gateway.service.administer import Administration
+from gateway.service.administration import Administration
 
 
 @click.group()

@@ -9,7 +9,7 @@ from gateway.cli.options import clear_failures, config_option, text_option
 from gateway.cli.presenting import limits_said, moment, print_facts, print_json, print_table, project_facts
 from gateway.cli.terms import administer, json_option, project_options, read_terms
 from gateway.domain.projects import Project
-from gateway.service.administer import Administration
+from gateway.service.administration import Administration
 
 _project = click.argument("project", metavar="PROJECT")
 

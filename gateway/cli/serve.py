@@ -8,6 +8,7 @@ from socket import socket
 import rich_click as click
 
 from gateway.api.protocol import OpenAIProtocol
+from gateway.api.services import Services
 from gateway.app import create_app
 from gateway.cli.options import address_options, clear_failures, config_option, read_settings
 from gateway.cli.running import Server, bind, run, serving, until_signalled
@@ -40,10 +41,18 @@ async def gateway_on(listener: socket, settings: Settings) -> AsyncGenerator[Ser
     are written out, and what the gateway uses is closed.
     """
     async with open_services(settings) as services:
+        await _ensure_admin_key(services, settings)
         app = create_app(settings, lambda _: nullcontext(services))
         async with serving(app, listener, ANSWER_SECONDS, OpenAIProtocol) as server:
             yield server
             await services.shut_down()
+
+
+async def _ensure_admin_key(services: Services, settings: Settings) -> None:
+    """Let the chosen admin key open, or print the first one: nothing else shows it, the log least of all."""
+    secret = await services.administration.admin_keys.ensure_first(settings.admin_key.reveal())
+    if secret:
+        click.echo(f"The first admin key, shown this once: {secret}", err=True)
 
 
 async def _serve(settings: Settings, listener: socket) -> None:

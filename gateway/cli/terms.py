@@ -9,7 +9,7 @@ import rich_click as click
 from gateway.cli.options import Command, clear_failures, read_settings, text_option
 from gateway.cli.running import run
 from gateway.domain.terms import Changes, parse_terms
-from gateway.service.administer import Administration
+from gateway.service.administration import Administration
 from gateway.settings.models import load_catalog
 from gateway.wiring.administration import open_administration
 

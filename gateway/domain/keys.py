@@ -124,9 +124,9 @@ def caller_of(key: StoredKey) -> Caller:
     )
 
 
-def compose(key_id: str, random: str) -> str:
+def compose(key_id: str, random: str, prefix: str = PREFIX) -> str:
     """Put a secret together out of its id (12) and its random part (32 characters of the alphabet)."""
-    body = f"{PREFIX}{key_id}{random}"
+    body = f"{prefix}{key_id}{random}"
     return body + _checksum(body)
 
 

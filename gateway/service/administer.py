@@ -25,9 +25,9 @@ class KeyForge:
         """Draw the id of a key."""
         return self.random_text(ID_LENGTH)
 
-    def new_secret(self, key_id: str) -> tuple[str, bytes]:
+    def new_secret(self, key_id: str, prefix: str = PREFIX) -> tuple[str, bytes]:
         """Make a secret of a key, and its digest."""
-        secret = compose(key_id, self.random_text(RANDOM_LENGTH))
+        secret = compose(key_id, self.random_text(RANDOM_LENGTH), prefix)
         return secret, digest(self.pepper, secret)
 
 
@@ -145,14 +145,6 @@ class AdministerKeys:
             lifetime = dated.pop("expires_in")
             dated["expires_at"] = self._clock.now() + lifetime if lifetime else None
         return dated
-
-
-@dataclass(frozen=True, slots=True)
-class Administration:
-    """All that the operator's commands and pages need."""
-
-    projects: AdministerProjects
-    keys: AdministerKeys
 
 
 def _no_such_key(key_id: str) -> InvalidValue:

@@ -9,7 +9,8 @@ from functools import partial
 from cachetools import LRUCache
 
 from gateway.domain.addresses import Address, is_within
-from gateway.domain.errors import AddressNotAllowed, DatabaseUnavailable, InvalidKey, MissingKey
+from gateway.domain.admin_keys import ADMIN_PREFIX
+from gateway.domain.errors import AddressNotAllowed, DatabaseUnavailable, InvalidKey, MissingKey, NotAllowed
 from gateway.domain.keys import Caller, KeyState, StoredKey, caller_of, digest, id_of
 from gateway.service.ports import Clock
 from gateway.service.ports_keys import KeyStore
@@ -56,9 +57,12 @@ class Authenticate:
             MissingKey: there is no secret.
             InvalidKey: mistyped (no look-up is made), unknown, revoked, disabled, expired, or its project is archived.
             AddressNotAllowed: the key may not be used from this address.
+            NotAllowed: it looks like an admin key, whether or not it is one.
         """
         if not secret:
             raise MissingKey("You didn't provide an API key. Send it as 'Authorization: Bearer sk-glm-...'.")
+        if secret.startswith(ADMIN_PREFIX):
+            raise NotAllowed("Admin keys make no pictures. Use a project's key, 'sk-glm-...'.")
         key_id = id_of(secret)
         key = await self._find(key_id) if key_id else None
         if key is None or not self._opens(key, secret):

@@ -1,9 +1,10 @@
 """What the use cases need of the durable lists of keys and projects, and how running gateways hear of changes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from gateway.domain.admin_keys import AdminKey
 from gateway.domain.keys import StoredKey
 from gateway.domain.projects import Project
 from gateway.domain.terms import Changes
@@ -51,6 +52,31 @@ class ProjectStore(Protocol):
 
     async def archive(self, project_id: str, at: datetime) -> bool:
         """Archive a project; False when there is none of this id. Archiving twice keeps the first time."""
+
+
+class AdminKeyStore(Protocol):
+    """The durable list of admin keys. Raises as KeyStore does."""
+
+    async def get(self, key_id: str) -> AdminKey | None:
+        """Find a key; None when there is none of this id."""
+
+    async def find(self, digests: Sequence[bytes]) -> AdminKey | None:
+        """Find the key that has one of the digests, whatever its state; None when there is none."""
+
+    async def add(self, key: AdminKey) -> bool:
+        """Store a new key; False when there is one of its digest."""
+
+    async def add_first(self, key: AdminKey) -> bool:
+        """Store the key that an installation makes by itself, once in its life; False when that has been done."""
+
+    async def list(self) -> list[AdminKey]:
+        """Give all keys, oldest first."""
+
+    async def revoke(self, key_id: str, at: datetime) -> bool:
+        """Revoke a key; False when there is none of this id. Revoking twice keeps the first time."""
+
+    async def touch(self, key_id: str, at: datetime) -> None:
+        """Note when a key was last used."""
 
 
 class Announcer(Protocol):

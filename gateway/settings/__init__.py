@@ -9,6 +9,7 @@ from zoneinfo import available_timezones
 import msgspec
 from platformdirs import user_data_path
 
+from gateway.domain.admin_keys import is_admin_secret
 from gateway.domain.errors import Misconfigured
 from gateway.domain.secret import Secret
 from gateway.settings.files import Section, read_toml
@@ -32,10 +33,11 @@ ZAI = "https://api.z.ai/api/paas/v4"
 
 
 class Settings(Section, frozen=True, kw_only=True):
-    """All settings. `secret_key` is empty when the gateway is to make one in the data directory."""
+    """All settings. `secret_key` is empty when the gateway is to make one in the data directory, `admin_key` too."""
 
     data_dir: Path = user_data_path("glm-gateway")
     secret_key: Secret = Secret("")
+    admin_key: Secret = Secret("")
     server: Server = Server()
     upstream: Upstream = Upstream()
     upstreams: tuple[UpstreamAccount, ...] = ()
@@ -73,8 +75,12 @@ CONVENTIONAL = {
     "DATABASE_URL": ("database", "url"),
     "GLM_GATEWAY_DATA_DIR": ("data_dir",),
     "GLM_GATEWAY_SECRET_KEY": ("secret_key",),
+    "GLM_GATEWAY_ADMIN_KEY": ("admin_key",),
 }
-_SECRETS = ("REDIS_URL", "DATABASE_URL", "GLM_GATEWAY_SECRET_KEY", "ZHIPUAI_API_KEY", "ZAI_API_KEY")
+_SECRETS = (
+    *("REDIS_URL", "DATABASE_URL", "GLM_GATEWAY_SECRET_KEY", "GLM_GATEWAY_ADMIN_KEY", "ZHIPUAI_API_KEY"),
+    "ZAI_API_KEY",
+)
 _NOT_SETTINGS = {"GLM_GATEWAY_CONFIG", *CONVENTIONAL}
 
 
@@ -183,6 +189,11 @@ def _decode(kind: type, value: object) -> object:
 def _checked(settings: Settings) -> Settings:
     """Check what no single value shows."""
     settings.server.trusted_networks()
+    if settings.admin_key and not is_admin_secret(settings.admin_key.reveal()):
+        raise Misconfigured(
+            "GLM_GATEWAY_ADMIN_KEY has to be 'sk-admin-' and 16 to 200 letters, digits, - or _ that nobody can guess: "
+            "make them with 'openssl rand -hex 32'.",
+        )
     if settings.quota.timezone not in available_timezones():
         raise Misconfigured(f"quota.timezone: {settings.quota.timezone!r} is no time zone like Asia/Shanghai.")
     check_upstreams(settings.upstreams)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.adapters import logs
 from gateway.adapters.metrics import Metrics
 from gateway.adapters.observer import MetricsAndLog
-from gateway.adapters.redis.changes import listen
+from gateway.adapters.redis.changes import RedisAnnouncer, listen
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.concerns import concerns
 from gateway.adapters.redis.embedded import EmbeddedServer
@@ -42,6 +42,7 @@ from gateway.service.tasks import Tasks
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.accounts import served
+from gateway.wiring.administering import administration_on
 from gateway.wiring.generation import Flow, open_flow, planner_of
 from gateway.wiring.quotas import collecting, open_quotas
 from gateway.wiring.upstreams import Upstreams, open_upstreams
@@ -125,6 +126,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
         outage = QuotaOutage(observer.limits_switched, allow=settings.quota.on_outage == "allow")
         await stack.enter_async_context(collecting(quotas, settings, flow.rescue, observer, outage))
+        announcer = RedisAnnouncer(redis, partial(observer.outage, "redis"))
         heard = {CHANGES: authenticate.forget, JOBS: quotas.flights.heard, CANCELS: flow.generate.cancel}
         heard |= upstreams.heard(quotas)
         await stack.enter_async_context(_working(listen(redis, heard, authenticate.forget_all)))
@@ -133,6 +135,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             generate=flow.generate,
             tasks=Tasks(quotas.records),
             deliver=_deliver(settings, peppers, upstreams, clock),
+            administration=administration_on(engine, announcer, peppers.keys),
             catalog=catalog,
             readiness=partial(_readiness, redis, engine, upstreams, outage, flow.jobs),
             render_metrics=metrics.render,

@@ -14,13 +14,10 @@ from gateway.adapters.redis.embedded import EmbeddedServer
 from gateway.adapters.redis.scripts import Scripts
 from gateway.adapters.redis.slots import RedisSlots
 from gateway.adapters.sql.installation import agree_on_secret
-from gateway.adapters.sql.keys import SqlKeys
-from gateway.adapters.sql.projects import SqlProjects
-from gateway.adapters.system import SystemClock, random_text
 from gateway.domain.errors import Misconfigured
-from gateway.service.administer import AdministerKeys, Administration, KeyForge
 from gateway.service.administer_projects import AdministerProjects
 from gateway.service.administer_upstreams import AdministerUpstreams
+from gateway.service.administration import Administration
 from gateway.service.ports import QuotaUnavailable
 from gateway.service.ports_flights import JobBoard
 from gateway.service.ports_keys import Announcer
@@ -29,6 +26,7 @@ from gateway.settings import Settings, environment
 from gateway.settings.models import load_catalog
 from gateway.wiring import open_database, prepare_data_dir, read_peppers
 from gateway.wiring.accounts import accounts_of
+from gateway.wiring.administering import administration_on
 from gateway.wiring.upstreams import endpoints_of
 
 DEADLINE = 5.0  # seconds that a command waits for Redis
@@ -41,12 +39,10 @@ async def open_administration(settings: Settings, warn: Callable[[str], None]) -
     `warn` is told when a change is stored and gateways could not be told of it.
     """
     prepare_data_dir(settings.data_dir)
-    peppers, clock = read_peppers(settings), SystemClock()
+    peppers = read_peppers(settings)
     async with open_database(settings) as engine, _open_announcer(settings, warn) as announcer:
         await agree_on_secret(engine, peppers.checks)
-        projects = AdministerProjects(SqlProjects(engine), announcer, clock, random_text)
-        forge = KeyForge(peppers.keys[0], random_text)
-        yield Administration(projects, AdministerKeys(SqlKeys(engine), projects, announcer, forge, clock))
+        yield administration_on(engine, announcer, peppers.keys)
 
 
 class NobodyListens:

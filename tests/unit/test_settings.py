@@ -124,6 +124,7 @@ def test_the_table_above_is_whole():
     others = {
         "data_dir",
         "secret_key",
+        "admin_key",
         *(f"upstreams.{field.name}" for field in msgspec.structs.fields(UpstreamAccount)),
     }
     assert set(FROM_ENVIRONMENT) == set(names_of(Settings)) - others
@@ -139,6 +140,7 @@ def test_the_table_above_is_whole():
         ("DATABASE_URL", "postgresql://h/d", "database.url", Secret("postgresql://h/d")),
         ("GLM_GATEWAY_DATA_DIR", "~/state", "data_dir", Path("~/state").expanduser()),
         ("GLM_GATEWAY_SECRET_KEY", "s", "secret_key", Secret("s")),
+        ("GLM_GATEWAY_ADMIN_KEY", "sk-admin-0123456789abcdef", "admin_key", Secret("sk-admin-0123456789abcdef")),
     ],
 )
 def test_conventional_names(variable, text, name, value):
@@ -169,6 +171,18 @@ def test_a_secret_may_come_in_a_file(tmp_path, variable, name):
     path = write(tmp_path, "  the secret\n", "secret")
     assert setting(load({f"{variable}_FILE": str(path)}), name) == Secret("the secret")
     assert setting(load({f"{variable}_FILE": str(path), variable: "another"}), name) == Secret("the secret")
+
+
+def test_the_admin_key_may_come_in_a_file(tmp_path):
+    path = write(tmp_path, "sk-admin-0123456789abcdef\n", "secret")
+    assert load({"GLM_GATEWAY_ADMIN_KEY_FILE": str(path)}).admin_key.reveal() == "sk-admin-0123456789abcdef"
+
+
+@pytest.mark.parametrize("secret", ["s3cret", "sk-admin-s3cret", "sk-glm-0123456789s3cret", "sk-admin-s3cret 456789ab"])
+def test_an_admin_key_that_is_none_is_refused_and_not_shown(secret):
+    with pytest.raises(Misconfigured, match="GLM_GATEWAY_ADMIN_KEY") as failure:
+        load({"GLM_GATEWAY_ADMIN_KEY": secret})
+    assert "s3cret" not in str(failure.value)
 
 
 def test_the_keys_of_accounts_may_come_in_a_file(tmp_path):

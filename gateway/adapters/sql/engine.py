@@ -12,13 +12,14 @@ from alembic.util import CommandError
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.domain.errors import DatabaseUnavailable, Misconfigured
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 SECONDS = 5.0  # a database that has not answered by then counts as away; one that stands still never answers
+SUM_SECONDS = 60.0  # a month of a large installation
 READING = "gateway_reading"  # execution option of an engine that only reads
 MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x676C6D  # PostgreSQL's advisory lock that lets one process migrate at a time
@@ -104,6 +105,14 @@ async def reaching(seconds: float = SECONDS) -> AsyncGenerator[None]:
         raise DatabaseUnavailable(
             "The gateway's database cannot be reached. Nothing was charged; try again after a short wait.",
         ) from failure
+
+
+@asynccontextmanager
+async def summing(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+    """Give a connection for a question that may take its time once the database answers; raises as reaching does."""
+    async with reaching(SUM_SECONDS), asyncio.timeout(SECONDS) as first, engine.connect() as connection:
+        first.reschedule(None)
+        yield connection
 
 
 def refuses_data(failure: Exception) -> bool:

@@ -1,8 +1,7 @@
 """The ledger: one row per job, written in batches, changed only by better knowledge of the same job."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,13 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.adapters.sql.engine import READING, SECONDS, reaching, reason_of, refuses_data
+from gateway.adapters.sql.engine import READING, reaching, reason_of, refuses_data, summing
 from gateway.adapters.sql.tables import usage_events
 from gateway.domain.errors import DatabaseUnavailable
 from gateway.domain.usage import RANKS, Outcome, Tally, UsageEvent, Used
 from gateway.service.ports import LedgerUnavailable, LinesRefused
 
-SUM_SECONDS = 60.0  # a month of a large installation
 BATCH = 1000  # ids in one question
 LONG, LONGEST = timedelta(minutes=30), timedelta(hours=25)  # jobs that take long; paid pictures are tried for a day
 
@@ -78,17 +76,18 @@ class SqlLedger:
     @asynccontextmanager
     async def _summing(self) -> AsyncGenerator[AsyncConnection]:
         """Give a connection for a question that may take its time once the database answers."""
-        async with _answering(SUM_SECONDS), asyncio.timeout(SECONDS) as first, self._reading.connect() as connection:
-            first.reschedule(None)
-            yield connection
+        with _translating():
+            async with summing(self._reading) as connection:
+                yield connection
 
     async def _write(self, rows: list[dict[str, Any]]) -> dict[str, str]:
         """Write rows and give those that are refused: a batch that is refused for its data is halved to find them."""
         if not rows:
             return {}
         try:
-            async with _answering(), self._engine.begin() as connection:
-                await connection.execute(self._upsert(), rows)
+            with _translating():
+                async with reaching(), self._engine.begin() as connection:
+                    await connection.execute(self._upsert(), rows)
         except Exception as failure:
             if not refuses_data(failure):
                 raise
@@ -127,11 +126,10 @@ async def _ended_since(connection: AsyncConnection, start: datetime) -> list[tup
     return [(row[0], row[1]) for row in rows if row[2] + timedelta(milliseconds=row[3]) >= start]
 
 
-@asynccontextmanager
-async def _answering(seconds: float = SECONDS) -> AsyncGenerator[None]:
+@contextmanager
+def _translating() -> Generator[None]:
     try:
-        async with reaching(seconds):
-            yield
+        yield
     except DatabaseUnavailable as failure:
         raise LedgerUnavailable(reason_of(failure.__cause__ or failure)) from failure
 

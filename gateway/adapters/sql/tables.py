@@ -127,6 +127,20 @@ sa.Index(
     postgresql_where=keys.c.revoked_at.is_(None),
 )
 
+admin_keys = sa.Table(
+    "admin_keys",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("prefix", sa.String(32), nullable=False),
+    sa.Column("last_four", sa.String(4), nullable=False),
+    sa.Column("digest", sa.LargeBinary(32), nullable=False, unique=True),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("expires_at", UtcTime),
+    sa.Column("revoked_at", UtcTime),
+    sa.Column("last_used_at", UtcTime),
+)
+
 # A row per job, with the fields of domain.usage.UsageEvent. No foreign keys: rows outlive keys and projects.
 usage_events = sa.Table(
     "usage_events",

@@ -1,0 +1,74 @@
+"""The durable list of admin keys."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.adapters.sql.engine import READING, reaching
+from gateway.adapters.sql.tables import admin_keys, installation
+from gateway.domain.admin_keys import AdminKey
+
+_FIRST = "first_admin_key"  # the installation's note that it has made one
+
+
+class SqlAdminKeys:
+    """The store of admin keys over SQLite or PostgreSQL."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._reading = engine.execution_options(**{READING: True})
+
+    async def get(self, key_id: str) -> AdminKey | None:
+        """Find a key by its id."""
+        return next(iter(await self._select(admin_keys.c.id == key_id)), None)
+
+    async def find(self, digests: Sequence[bytes]) -> AdminKey | None:
+        """Find the key that has one of the digests."""
+        return next(iter(await self._select(admin_keys.c.digest.in_(digests))), None)
+
+    async def add(self, key: AdminKey) -> bool:
+        """Store a new key; False when there is one of its digest."""
+        return await self._insert(sa.insert(admin_keys).values(asdict(key)))
+
+    async def add_first(self, key: AdminKey) -> bool:
+        """Store the installation's own first key together with the note that it was made: of several processes one."""
+        note = sa.insert(installation).values(name=_FIRST, value=key.id)
+        return await self._insert(note, sa.insert(admin_keys).values(asdict(key)))
+
+    async def list(self) -> list[AdminKey]:
+        """Give all keys, oldest first."""
+        return [*await self._select(sa.true())]
+
+    async def revoke(self, key_id: str, at: datetime) -> bool:
+        """Revoke a key once; False when there is none of this id."""
+        first_time = sa.func.coalesce(admin_keys.c.revoked_at, sa.bindparam("at", at, admin_keys.c.revoked_at.type))
+        return await self._set(key_id, revoked_at=first_time)
+
+    async def touch(self, key_id: str, at: datetime) -> None:
+        """Note when a key was last used."""
+        await self._set(key_id, last_used_at=at)
+
+    async def _select(self, which: sa.ColumnElement[bool]) -> Sequence[AdminKey]:
+        query = sa.select(admin_keys).where(which).order_by(admin_keys.c.created_at, admin_keys.c.id)
+        async with reaching(), self._reading.connect() as connection:
+            return [AdminKey(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def _insert(self, *rows: sa.Insert) -> bool:
+        """Insert all rows or none; False when one is there already."""
+        async with reaching():
+            try:
+                async with self._engine.begin() as connection:
+                    for row in rows:
+                        await connection.execute(row)
+            except IntegrityError:
+                return False
+        return True
+
+    async def _set(self, key_id: str, **values: object) -> bool:
+        update = sa.update(admin_keys).where(admin_keys.c.id == key_id).values(values)
+        async with reaching(), self._engine.begin() as connection:
+            return (await connection.execute(update.returning(admin_keys.c.id))).one_or_none() is not None

@@ -1,0 +1,86 @@
+"""What the ledger is asked: sums of its lines by groups, over a time range. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from gateway.domain.errors import InvalidValue
+from gateway.domain.terms import parse_lifetime
+
+
+class Group(StrEnum):
+    """What lines are told apart by; the last three are calendar periods in UTC. `model` is the upstream's."""
+
+    PROJECT = "project"
+    KEY = "key"
+    MODEL = "model"
+    SIZE = "size"
+    SOURCE = "source"
+    OUTCOME = "outcome"
+    USER = "user"
+    DAY = "day"
+    HOUR = "hour"
+    MINUTE = "minute"
+
+
+SECONDS = {Group.DAY: 86400, Group.HOUR: 3600, Group.MINUTE: 60}  # each divides the day, so that all begin at midnight
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Which lines are summed: from `start` until before `end` (None: no end), with one of the values of each `only`."""
+
+    start: datetime
+    end: datetime | None = None
+    by: tuple[Group, ...] = ()
+    only: Mapping[Group, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """What the lines of one group come to; money in millionths, never of two currencies in one sum.
+
+    `group` has a value for each group that was asked by: an id or word, for a period its beginning. `paid` and
+    `delivered` are pictures, `uncertain` those of `unknown` and `abandoned` lines that may have been paid besides.
+    """
+
+    group: Mapping[Group, str | datetime]
+    requests: int
+    delivered: int
+    paid: int
+    uncertain: int
+    cost: int
+    cost_currency: str
+    price: int
+    currency: str
+
+
+def period(group: Group, at: datetime) -> datetime:
+    """Give the beginning of the day, hour or minute that a moment lies in."""
+    seconds = int(at.timestamp())
+    return datetime.fromtimestamp(seconds - seconds % SECONDS[group], UTC)
+
+
+def parse_since(word: str, now: datetime) -> datetime:
+    """Read `7d`, `12h` or `30m`, counted back from now, or a date: its midnight in UTC. InvalidValue for the rest."""
+    try:
+        if _DATE.fullmatch(word):
+            return datetime.fromisoformat(word).replace(tzinfo=UTC)
+        return now - parse_lifetime(word)
+    except (ValueError, InvalidValue):
+        raise InvalidValue(
+            f"'{word[:100]}' is no time like 7d, 12h or 30m, and no date like 2026-11-01.", param="since"
+        ) from None
+
+
+def parse_groups(word: str) -> tuple[Group, ...]:
+    """Read a comma list of groups, in its order. InvalidValue for a name that is none."""
+    try:
+        return tuple(dict.fromkeys(Group(name.strip()) for name in word.split(",")))
+    except ValueError:
+        raise InvalidValue(
+            f"'{word[:100]}' is no list of groups: use some of {', '.join(Group)}.", param="group_by"
+        ) from None

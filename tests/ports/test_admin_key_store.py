@@ -1,0 +1,94 @@
+"""The store of admin keys: one suite for the fake and for SQL on SQLite and PostgreSQL."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from gateway.adapters.sql.admin_keys import SqlAdminKeys
+from gateway.adapters.sql.engine import migrate, open_engine
+from gateway.adapters.sql.tables import admin_keys, installation
+from gateway.domain.admin_keys import AdminKey
+from gateway.domain.errors import DatabaseUnavailable
+from tests.fakes_administration import NOW, FakeAdminKeys
+
+pytestmark = pytest.mark.anyio
+
+
+def an_admin_key(key_id="one", **changes):
+    ordinary = {"name": "ci", "prefix": "sk-admin-one", "last_four": "abcd", "created_at": NOW}
+    return AdminKey(**{**ordinary, "id": key_id, "digest": key_id.encode().ljust(32), **changes})
+
+
+@asynccontextmanager
+async def sql_store(url):
+    engine = open_engine(url)
+    try:
+        await migrate(engine)
+        async with engine.begin() as connection:
+            await connection.execute(sa.delete(admin_keys))
+            await connection.execute(sa.delete(installation))
+        yield SqlAdminKeys(engine)
+    finally:
+        await engine.dispose()
+
+
+@pytest.fixture(params=["fake", "sqlite", "postgresql"])
+async def store(request, tmp_path):
+    if request.param == "fake":
+        yield FakeAdminKeys()
+        return
+    url = f"sqlite:///{tmp_path}/gateway.db" if request.param == "sqlite" else request.getfixturevalue("postgres")
+    async with sql_store(url) as opened:
+        yield opened
+
+
+async def test_what_is_stored_comes_back(store):
+    later = NOW + timedelta(hours=1)
+    full = an_admin_key(expires_at=later, revoked_at=later, last_used_at=later)
+    assert await store.add(full)
+    assert await store.get("one") == full
+    assert await store.find([b"x", full.digest]) == full
+    assert (await store.get("two"), await store.find([b"x"])) == (None, None)
+
+
+async def test_a_digest_is_there_once(store):
+    assert await store.add(an_admin_key())
+    assert not await store.add(an_admin_key("two", digest=an_admin_key().digest))
+    assert await store.list() == [an_admin_key()]
+
+
+async def test_of_many_that_make_the_first_key_one_does(store):
+    keys = [an_admin_key(str(number)) for number in range(8)]
+    done = await asyncio.gather(*map(store.add_first, keys))
+    assert sorted(done) == [False] * 7 + [True]
+    assert await store.list() == [key for key, made in zip(keys, done, strict=True) if made]
+
+
+async def test_the_oldest_comes_first(store):
+    await store.add(an_admin_key("a", created_at=NOW + timedelta(seconds=1)))
+    await store.add(an_admin_key("b"))
+    assert [key.id for key in await store.list()] == ["b", "a"]
+
+
+async def test_revoking_keeps_the_first_time(store):
+    await store.add(an_admin_key())
+    assert await store.revoke("one", NOW)
+    assert await store.revoke("one", NOW + timedelta(days=1))
+    assert (await store.get("one")).revoked_at == NOW
+    assert not await store.revoke("two", NOW)
+
+
+async def test_the_last_use_is_noted(store):
+    await store.add(an_admin_key())
+    await store.touch("one", NOW)
+    assert (await store.get("one")).last_used_at == NOW
+
+
+async def test_a_database_that_is_away_is_told():
+    engine = open_engine("postgresql://postgres@127.0.0.1:1/none")
+    with pytest.raises(DatabaseUnavailable):
+        await SqlAdminKeys(engine).list()
+    await engine.dispose()
