@@ -1,7 +1,7 @@
 """Where the pictures of a request come from, and how each of them ends. Plain data, so that it can be kept. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.domain import errors
 from gateway.domain.errors import (
@@ -9,7 +9,6 @@ from gateway.domain.errors import (
     ContentRefused,
     DatabaseUnavailable,
     GatewayError,
-    ImageDownloadFailed,
     JobCancelled,
     LedgerBehind,
     LimitReached,
@@ -35,11 +34,6 @@ OWN_REFUSALS = (
     PictureStoreUnavailable,
     LedgerBehind,
     DatabaseUnavailable,
-)
-
-NOT_STORED = (
-    "The picture was made and charged for another request, but it could not be stored. Send the request again "
-    "if you want another one."
 )
 
 
@@ -79,13 +73,11 @@ class End:
     def of(cls, end: Picture | GatewayError) -> "End":
         """Say how a picture ended; a refusal of its leader's own is a withdrawal.
 
-        A picture that no store has, only the client that waits for it gets: bytes are not passed on.
+        Of a picture that no store has, others get the upstream's URL: bytes are not passed on.
         """
         if isinstance(end, GatewayError):
             return WITHDRAWN if isinstance(end, OWN_REFUSALS) else cls(failure=Failure.of(end))
-        if end.unstored:
-            return cls(failure=Failure.of(ImageDownloadFailed(NOT_STORED)))
-        return cls(picture=end)
+        return cls(picture=replace(end, image=None, unstored=b"") if end.unstored else end)
 
     @property
     def withdrawn(self) -> bool:

@@ -111,7 +111,7 @@ class Picture:
     """A picture that was made and paid.
 
     `image` is None when the order was `linked`. `unstored` holds the bytes when the store could not take them: they
-    reach the client that waits, and nobody later.
+    reach the client that waits; to all others it is a picture without `image`.
     """
 
     paid: PaidPicture

@@ -20,6 +20,10 @@ from gateway.service.turns import Turns
 
 RECORD_SECONDS = 0.5  # so long a picture waits for what it is found by to be kept; a store that is away gets it later
 Ends = Sequence[Picture | BaseException]
+NOT_STORED = (
+    "The picture was made and charged for another request, but it could not be stored yet. Send the request "
+    "again if you want another one."
+)
 
 
 class Making:
@@ -136,7 +140,7 @@ class Making:
 
     async def _late(self, run: Run, position: int, end: Picture | BaseException) -> Picture | BaseException:
         if isinstance(end, Picture | GatewayError):
-            await quietly(self._flights.finish(run.reservation, position, End.of(end)))
+            await quietly(self._flights.finish(run.reservation, position, self._told(run, position, end)))
         if not self._is_late(run, position, end):
             return end
         receipt = run.receipts[position]
@@ -163,7 +167,14 @@ class Making:
         Who makes another picture of this job may wait for this one: the settlement waits for all of them.
         """
         if len(run.sources()) > 1:
-            _ = self._errands.start(quietly(self._flights.finish(run.reservation, position, End.of(end))))
+            told = self._told(run, position, end)
+            _ = self._errands.start(quietly(self._flights.finish(run.reservation, position, told)))
+
+    def _told(self, run: Run, position: int, end: Picture | GatewayError) -> End:
+        """Say how a picture ended; one that is stored later is remembered then, and not before."""
+        if isinstance(end, Picture) and self._is_late(run, position, end):
+            return End.of(ImageDownloadFailed(NOT_STORED))
+        return End.of(end)
 
 
 class _Progress:

@@ -58,7 +58,7 @@ class Rescue:
     async def _end(self, orphan: Orphan, position: int) -> Picture | GatewayError:
         """Find out how a picture ended, or bring it to its end."""
         end, receipt = orphan.ends.get(position), orphan.receipts.get(position)
-        if end is not None and end.picture is not None:
+        if end is not None and end.picture is not None and (end.picture.image or receipt is None or receipt.linked):
             return end.picture
         error = end.failure.error() if end is not None and end.failure is not None else None
         if error is not None and not isinstance(error, ImageDownloadFailed):

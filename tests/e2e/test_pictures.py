@@ -232,6 +232,33 @@ def test_a_store_that_fails_costs_no_picture(tmp_path):
         assert digest_behind(url_in(gateway.post(URL))) == made(simulator)[-1]
 
 
+def test_what_a_failing_store_did_not_take_reaches_all_who_wait_and_is_not_paid_again(tmp_path):
+    with (
+        slow_simulator(tmp_path) as simulator,
+        servers.gateway(tmp_path, simulator, GLM_GATEWAY_CACHE__SCOPE="project") as gateway,
+        ThreadPoolExecutor() as pool,
+    ):
+        simulator.fault("slow", seconds=12)
+        asked = [pool.submit(gateway.post, INLINE)]
+        servers.wait_until(lambda: simulator.stats()["in_flight"] == 1, what="the call")
+        asked += [pool.submit(gateway.post, body) for body in (INLINE, URL)]
+        servers.wait_until(lambda: under_way(gateway) == 3, what="two who joined")
+        with broken(gateway.data_dir / "store"):
+            answers = [answer.result() for answer in asked]
+        assert [status for status, _, _ in answers] == [200] * 3
+        assert {headers["x-glm-cache"] for _, headers, _ in answers[1:]} == {"COALESCED"}
+        servers.wait_until(lambda: servers.answers(f"{gateway.url}/readyz"), what="the store's return")
+        again = gateway.post(URL)
+        assert again[1]["x-glm-cache"] == "HIT"
+        assert [digest_behind(url_in(again))] == made(simulator)
+        assert files_in(gateway.data_dir / "store")
+
+
+def under_way(gateway):
+    listed = servers.glm_gateway("jobs", "list", "--json", env=gateway.env)
+    return len(json.loads(listed.stdout))
+
+
 def check_what_was_paid(simulator, inline, linked, streamed):
     url = url_in(linked)
     assert url in {picture["url"] for picture in simulator.images()}
@@ -254,6 +281,7 @@ def test_what_a_failing_store_did_not_take_of_a_client_that_has_left_is_stored_l
             assert isinstance(left.exception(), TimeoutError)
             servers.wait_until(lambda: put_failures(gateway), 30, what="a failed write")
         servers.wait_until(lambda: files_in(gateway.data_dir / "store"), 90, what="the stored picture")
+        servers.wait_until(lambda: under_way(gateway) == 0, what="the end of its job")
         servers.wait_until(lambda: servers.answers(f"{gateway.url}/readyz"), what="the store's return")
         again = gateway.post(URL)
         assert again[1]["x-glm-cache"] == "HIT"

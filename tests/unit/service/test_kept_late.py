@@ -1,16 +1,18 @@
 """What is paid and cannot be kept yet is tried again as long as its URL lives, unless its client has it already."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.domain import errors
-from gateway.domain.flights import Lead, Receipt
+from gateway.domain.flights import End, Follow, Lead, Receipt
 from gateway.domain.usage import Outcome
 from gateway.service.keeping import LATE_WAITS
 from gateway.service.picture_ports import FetchFailed
 from gateway.service.ports_flights import Orphan
 from gateway.service.rescue import Rescue
 from gateway.service.resuming import Resuming
-from tests.builders import PRICE, a_paid_picture, a_run, an_order
+from tests.builders import PRICE, a_paid_picture, a_picture, a_run, an_order
 from tests.fakes import settle
 from tests.studio import BOOKS, Studio
 
@@ -92,11 +94,11 @@ async def test_what_no_store_takes_for_a_day_is_paid_and_not_charged():
     assert studio.shop.clock.seconds >= sum(LATE_WAITS) > 86_000
 
 
-async def rescued(studio, receipt):
+async def rescued(studio, receipt, ends=()):
     run = a_run(an_order())
     told = (studio.flights, studio.reservations, BOOKS, studio.errands)
     rescue = Rescue(studio.shop.keeping, *told, studio.shop.clock, resuming=Resuming(studio.shop.upstream, {}))
-    rescue(Orphan(reservation=run.reservation, receipts={0: receipt}, ends={}, sent=frozenset({0})))
+    rescue(Orphan(reservation=run.reservation, receipts={0: receipt}, ends=dict(ends), sent=frozenset({0})))
     return await studio.line()
 
 
@@ -115,3 +117,21 @@ async def test_of_a_rescued_picture_whose_client_wanted_the_upstreams_url_nothin
     line = await rescued(studio, Receipt(paid=a_paid_picture("1"), linked=True))
     assert (line.outcome, line.pictures_delivered) == (Outcome.DELIVERED, 1)
     assert studio.shop.source.urls == []
+
+
+async def test_a_rescued_picture_of_which_others_were_told_the_upstreams_url_alone_is_stored():
+    studio = Studio()
+    paid = a_paid_picture("1")
+    told = End.of(replace(a_picture(), paid=paid, unstored=b"fox"))
+    line = await rescued(studio, Receipt(paid=paid), {0: told})
+    assert (line.outcome, line.pictures_delivered) == (Outcome.DELIVERED, 1)
+    assert len(studio.shop.store.pictures) == 1
+
+
+async def test_who_follows_a_picture_that_no_store_has_fetches_it_again():
+    studio = Studio(scope="project")
+    studio.flights.ends["other", 0] = End.of(replace(a_picture(), unstored=b"fox"))
+    studio.quotas.found["request-1"] = {"follows": (Follow(job_id="other", index=0, shard=0),)}
+    [picture] = await (await studio.start()).all()
+    assert picture.image is not None
+    assert studio.shop.upstream.calls == []
