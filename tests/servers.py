@@ -21,6 +21,7 @@ from gateway.adapters.redis.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parent.parent
 UPSTREAM_KEY = "0123456789abcdef0123456789abcdef.SimulatorKey1234"
+ADMIN_KEY = "sk-admin-for-the-tests-of-all-gateways"
 START_SECONDS = 30.0
 _opener = build_opener(ProxyHandler({}))
 
@@ -196,6 +197,7 @@ def gateway(tmp_path, upstream, **env):
     settings = environment(
         GLM_GATEWAY_DATA_DIR=str(data_dir),
         PORT=str(port),
+        GLM_GATEWAY_ADMIN_KEY=ADMIN_KEY,
         ZHIPUAI_API_KEY=UPSTREAM_KEY,
         ZHIPUAI_BASE_URL=upstream.base_url,
         ZHIPUAI_CONCURRENCY="50",

@@ -1,5 +1,6 @@
 """The ONE table failure -> status and OpenAI's error object (openai-images-api.md section 4)."""
 
+import re
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -56,6 +57,7 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.RetiredEndpoint: Wire(410),
     failures.IdempotencyKeyReused: Wire(400, code="idempotency_key_reuse", headers=NO_RETRY),
     failures.ModelNotFound: Wire(404, code="model_not_found"),
+    failures.NotFound: Wire(404, code="not_found"),
     failures.TaskNotFound: Wire(404, code="task_not_found"),
     failures.ContentRefused: Wire(400, "image_generation_user_error", "content_policy_violation"),
     failures.UpstreamRejected: Wire(400, code="invalid_value"),
@@ -98,6 +100,7 @@ _STATUS_MESSAGES = {
     405: "Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)",
     413: "The request's body is too large. The largest body is {limit} bytes.",
 }
+_MISSING = re.compile(r"missing required field `(\w+)`")
 _DEFECT = "The gateway had an error while processing your request. Try again, and tell its operator the request id."
 
 
@@ -155,13 +158,25 @@ def on_http_exception(request: Request[Any, Any, Any], failure: HTTPException) -
         return on_failure(request, MalformedBody("The request's body broke off."))
     if status >= 500:  # noqa: PLR2004 - the framework's own failure
         return on_defect(request, failure)
+    reason, param, code = _unreadable(failure)
     message = _STATUS_MESSAGES.get(status, "{detail}").format(
-        detail=failure.detail or failure.__class__.__name__,
+        detail=reason or failure.__class__.__name__,
         method=request.method,
         path=request.scope["path"],
         limit=request.app.request_max_body_size,
     )
-    return _json(status, msgspec.json.encode(_object(message, INVALID, None, None)), failure.headers or {})
+    return _json(status, msgspec.json.encode(_object(message, INVALID, code, param)), failure.headers or {})
+
+
+def _unreadable(failure: HTTPException) -> tuple[str, str | None, str | None]:
+    """Say why the framework refuses; the parameter and the code where one parameter is the reason."""
+    match failure.extra:
+        case [{"message": str(reason)}, *_] if missing := _MISSING.search(reason):
+            return reason, missing[1], "missing_required_parameter"
+        case [{"key": str(name), "message": str(reason)}, *_]:
+            return f"'{name}': {reason}", name, "invalid_value"
+        case _:
+            return failure.detail, None, None
 
 
 def on_defect(_: Request[Any, Any, Any], failure: Exception) -> Response[bytes]:

@@ -14,7 +14,7 @@ from gateway.api.native_errors import encode_defect
 
 RequestFinished = Callable[[str, int, float], None]
 _SLASHES = re.compile(r"/{2,}")
-_VERSIONED = re.compile(r"(?:/v1)*(/(?:images|models)(?:/.*)?)", re.DOTALL)
+_VERSIONED = re.compile(r"(?:/v1)*(/(?:images|models|organization)(?:/.*)?)", re.DOTALL)
 
 
 def canonical_path(path: str) -> str:

@@ -4,6 +4,7 @@ GatewayError
   Misconfigured             the operator has to change something before the gateway can start
   InvalidRequest            the client has to change the request; `param` names the place
     MalformedBody  MissingParameter  InvalidType  InvalidValue  EmptyText  TextTooLong
+    NotFound                no project or key has this id: an InvalidValue too
     NumberTooSmall  NumberTooLarge  UnknownParameter  UnsupportedParameter
     UnsupportedEndpoint  RetiredEndpoint
     IdempotencyKeyReused
@@ -73,6 +74,10 @@ class InvalidType(InvalidRequest):
 
 class InvalidValue(InvalidRequest):
     """A parameter's value is none of those allowed."""
+
+
+class NotFound(InvalidValue):
+    """No project or no key has this id or name, or no key of the project."""
 
 
 class EmptyText(InvalidRequest):

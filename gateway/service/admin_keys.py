@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from gateway.domain.admin_keys import ADMIN_PREFIX, AdminKey, is_admin_secret
-from gateway.domain.errors import InvalidKey, InvalidValue, MissingKey, NotAllowed
+from gateway.domain.errors import InvalidKey, MissingKey, NotAllowed, NotFound
 from gateway.domain.keys import PREFIX, digest
 from gateway.domain.terms import parse_name
 from gateway.service.administer import KeyForge
@@ -54,14 +54,14 @@ class AdministerAdminKeys:
         return await self._keys.list()
 
     async def find(self, key_id: str) -> AdminKey:
-        """Give a key; InvalidValue when there is none."""
+        """Give a key; NotFound when there is none."""
         key = await self._keys.get(key_id)
         if key is None:
             raise _no_such_key(key_id)
         return key
 
     async def revoke(self, key_id: str) -> None:
-        """Make a key unusable at once and for good; InvalidValue when there is none."""
+        """Make a key unusable at once and for good; NotFound when there is none."""
         if not await self._keys.revoke(key_id, self._clock.now()):
             raise _no_such_key(key_id)
 
@@ -125,7 +125,7 @@ def _digests(peppers: Sequence[bytes], secret: str) -> list[bytes]:
     return [digest(pepper, secret) for pepper in peppers]
 
 
-def _no_such_key(key_id: str) -> InvalidValue:
-    return InvalidValue(
+def _no_such_key(key_id: str) -> NotFound:
+    return NotFound(
         f"There is no admin key {key_id[:100]!r}. 'glm-gateway admin-keys list' shows their ids.", param="id"
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from gateway.domain.errors import InvalidValue
+from gateway.domain.errors import InvalidValue, NotFound
 from gateway.domain.keys import ID_LENGTH, PREFIX, RANDOM_LENGTH, StoredKey, compose, digest
 from gateway.domain.projects import DEFAULT_NAME, Project
 from gateway.domain.terms import Changes, parse_name, with_changes
@@ -147,5 +147,5 @@ class AdministerKeys:
         return dated
 
 
-def _no_such_key(key_id: str) -> InvalidValue:
-    return InvalidValue(f"There is no key {key_id[:100]!r}. 'glm-gateway keys list' shows their ids.", param="id")
+def _no_such_key(key_id: str) -> NotFound:
+    return NotFound(f"There is no key {key_id[:100]!r}. 'glm-gateway keys list' shows their ids.", param="id")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gateway.domain.errors import InvalidValue
+from gateway.domain.errors import InvalidValue, NotFound
 from gateway.domain.projects import DEFAULT_ID, DEFAULT_NAME, PROJECT_PREFIX, Project
 from gateway.domain.terms import Changes, parse_name, with_changes
 from gateway.service.ports import Clock
@@ -35,10 +35,10 @@ class AdministerProjects:
         return await self._projects.list()
 
     async def find(self, id_or_name: str) -> Project:
-        """Give a project; InvalidValue when there is none."""
+        """Give a project; NotFound when there is none."""
         project = await self._projects.find(id_or_name)
         if project is None:
-            raise InvalidValue(
+            raise NotFound(
                 f"There is no project {id_or_name[:100]!r}. 'glm-gateway projects list' shows them.", param="project"
             )
         return project

@@ -15,11 +15,14 @@ from hypothesis.vendor.pretty import RepresentationPrinter
 from schemathesis.generation.hypothesis import setup
 
 from gateway.api.schema import TYPES, UNSUPPORTED
-from tests.servers import http
+from tests.servers import ADMIN_KEY, http
 
 GENERATIONS = "/v1/images/generations"
 FILES = "/v1/images/files/{name}"
 NATIVE = "/api/paas/v4"
+ADMIN = {"headers": {"Authorization": f"Bearer {ADMIN_KEY}"}}
+PROJECTS = "/v1/organization/projects"
+PROJECT = f"{PROJECTS}/{{project_id}}"
 OPERATIONS = [
     ("POST", GENERATIONS),
     ("POST", "/v1/images/edits"),
@@ -31,6 +34,14 @@ OPERATIONS = [
     ("POST", f"{NATIVE}/images/generations"),
     ("POST", f"{NATIVE}/async/images/generations"),
     ("GET", f"{NATIVE}/async-result/{{task_id}}"),
+    ("POST", PROJECTS),
+    ("GET", PROJECTS),
+    ("GET", PROJECT),
+    ("POST", PROJECT),
+    ("POST", f"{PROJECT}/archive"),
+    ("GET", f"{PROJECT}/api_keys"),
+    ("GET", f"{PROJECT}/api_keys/{{key_id}}"),
+    ("DELETE", f"{PROJECT}/api_keys/{{key_id}}"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
@@ -103,7 +114,7 @@ def test_no_generated_case_makes_an_operation_fail(gateway, schema, method, path
     operation = schema[path][method]
     with requests.Session() as session:
         session.trust_env = False
-        session.headers["Authorization"] = f"Bearer {gateway.key}"
+        session.headers["Authorization"] = f"Bearer {ADMIN_KEY if path.startswith(PROJECTS) else gateway.key}"
 
         @examples
         @given(case=operation.as_strategy(generation_mode=mode))
@@ -147,6 +158,12 @@ def test_the_document_describes_the_body_of_a_generation(document):
         (f"POST {NATIVE}/images/generations", "", {"headers": {"Authorization": "Bearer x"}}, 401),
         (f"POST {NATIVE}/async/images/generations", "", {"body": {"model": "glm-image", "prompt": "a fox"}}, 200),
         (f"GET {NATIVE}/async-result/{{task_id}}", "", {}, 400),
+        (f"GET {PROJECTS}", "", ADMIN, 200),
+        (f"GET {PROJECTS}", "", {}, 403),
+        (f"POST {PROJECTS}", "", {**ADMIN, "body": {}}, 400),
+        (f"GET {PROJECT}", "", ADMIN, 404),
+        (f"GET {PROJECT}/api_keys", "", {"headers": {}}, 401),
+        (f"DELETE {PROJECT}/api_keys/{{key_id}}", "", ADMIN, 404),
         ("GET /healthz", "", {"headers": {}}, 200),
         ("GET /readyz", "", {"headers": {}}, 200),
         ("GET /metrics", "", {"headers": {}}, 200),

@@ -25,7 +25,7 @@ def generates(gateway, secret):
 
 
 def test_the_first_start_prints_a_key_once(tmp_path, simulator):
-    with servers.gateway(tmp_path, simulator) as running:
+    with servers.gateway(tmp_path, simulator, GLM_GATEWAY_ADMIN_KEY="") as running:
         [secret] = printed(running.process)
         assert generates(running, secret) == (403, "invalid_request_error")
         running.process.stop()

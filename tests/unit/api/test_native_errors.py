@@ -30,6 +30,7 @@ EXPECTED = {
     errors.RetiredEndpoint: (400, "1222"),
     errors.IdempotencyKeyReused: (400, "1214"),
     errors.ModelNotFound: (400, "1211"),
+    errors.NotFound: (400, "1211"),
     errors.TaskNotFound: (400, "1214"),
     errors.ContentRefused: (400, "1301"),
     errors.UpstreamRejected: (400, "1214"),

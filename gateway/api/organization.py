@@ -1,0 +1,147 @@
+"""OpenAI's administration API (openai-images-api.md section 6): projects and their keys."""
+
+from typing import Annotated, Any, Literal
+
+from litestar import Request, delete, get, post
+from litestar.params import Parameter
+
+from gateway.api.auth import require_admin_key
+from gateway.api.organization_schema import (
+    DeletedApiKey,
+    NewProject,
+    Project,
+    ProjectApiKey,
+    ProjectApiKeyList,
+    ProjectChanges,
+    ProjectList,
+    access_of,
+    key_object,
+    page_of,
+    project_object,
+    refuse_places,
+)
+from gateway.api.schema import errors
+from gateway.api.services import Services
+from gateway.domain import projects as domain
+from gateway.domain.errors import NotFound
+from gateway.domain.keys import StoredKey
+from gateway.service.administration import Administration
+
+PROJECTS = "/v1/organization/projects"
+PROJECT = f"{PROJECTS}/{{project_id:str}}"
+KEYS = f"{PROJECT}/api_keys"
+KEY = f"{KEYS}/{{key_id:str}}"
+REFUSALS = errors(400, 401, 403, 404)
+
+AdminRequest = Request[Any, Any, Any]
+PageSize = Annotated[int, Parameter(ge=1, le=100, description="The most that a page holds.")]
+Access = Literal["active", "inactive", "any"]
+
+
+@post(PROJECTS, guards=[require_admin_key], responses=REFUSALS, status_code=200)
+async def create_project(request: AdminRequest, data: NewProject) -> Project:
+    """Make a project."""
+    refuse_places(data)
+    return project_object(await _administration(request).projects.create(data.name, {}))
+
+
+@get(PROJECTS, guards=[require_admin_key], responses=REFUSALS)
+async def list_projects(
+    request: AdminRequest,
+    after: str | None = None,
+    limit: PageSize = 20,
+    include_archived: bool = False,  # noqa: FBT001, FBT002 - a query parameter
+) -> ProjectList:
+    """List the projects, oldest first."""
+    found = await _administration(request).projects.list()
+    data, place = page_of(found, lambda project: include_archived or project.archived_at is None, after, limit)
+    return ProjectList(data=[project_object(project) for project in data], **place)
+
+
+@get(PROJECT, guards=[require_admin_key], responses=REFUSALS)
+async def retrieve_project(request: AdminRequest, project_id: str) -> Project:
+    """Describe a project."""
+    return project_object(await _project(request, project_id))
+
+
+@post(PROJECT, guards=[require_admin_key], responses=REFUSALS, status_code=200)
+async def update_project(request: AdminRequest, project_id: str, data: ProjectChanges) -> Project:
+    """Rename a project."""
+    refuse_places(data)
+    project = await _project(request, project_id)
+    if data.name is not None:
+        project = await _administration(request).projects.rename(project.id, data.name)
+    return project_object(project)
+
+
+@post(f"{PROJECT}/archive", guards=[require_admin_key], responses=REFUSALS, status_code=200)
+async def archive_project(request: AdminRequest, project_id: str) -> Project:
+    """Refuse all keys of a project."""
+    project = await _project(request, project_id)
+    return project_object(await _administration(request).projects.archive(project.id))
+
+
+@get(KEYS, guards=[require_admin_key], responses=REFUSALS)
+async def list_keys(
+    request: AdminRequest,
+    project_id: str,
+    after: str | None = None,
+    limit: PageSize = 20,
+    owner_project_access: Access = "any",
+) -> ProjectApiKeyList:
+    """List a project's keys that are not revoked, oldest first."""
+
+    def is_shown(key: StoredKey) -> bool:
+        return key.revoked_at is None and owner_project_access in {"any", access_of(key)}
+
+    project = await _project(request, project_id)
+    data, place = page_of(await _administration(request).keys.list(project.id), is_shown, after, limit)
+    return ProjectApiKeyList(data=[key_object(key) for key in data], **place)
+
+
+@get(KEY, guards=[require_admin_key], responses=REFUSALS)
+async def retrieve_key(request: AdminRequest, project_id: str, key_id: str) -> ProjectApiKey:
+    """Describe a key."""
+    return key_object(await _key(request, project_id, key_id))
+
+
+@delete(KEY, guards=[require_admin_key], responses=REFUSALS, status_code=200)
+async def delete_key(request: AdminRequest, project_id: str, key_id: str) -> DeletedApiKey:
+    """Revoke a key; every replica refuses it within a second, and what it did stays in the ledger."""
+    key = await _key(request, project_id, key_id)
+    await _administration(request).keys.revoke(key.id)
+    return DeletedApiKey(id=key.id)
+
+
+def _administration(request: AdminRequest) -> Administration:
+    services: Services = request.app.state.services
+    return services.administration
+
+
+async def _project(request: AdminRequest, project_id: str) -> domain.Project:
+    """Find a project by its id, which has no control characters: PostgreSQL takes no text with a NUL in it."""
+    if not project_id.startswith(domain.PROJECT_PREFIX) or not project_id.isprintable():
+        raise NotFound(f"There is no project with the id {project_id[:100]!r}.", param="project_id")
+    return await _administration(request).projects.find(project_id)
+
+
+async def _key(request: AdminRequest, project_id: str, key_id: str) -> StoredKey:
+    """Find a key of a project that is not revoked."""
+    project = await _project(request, project_id)
+    keys = await _administration(request).keys.list(project.id)
+    found = [key for key in keys if key.id == key_id and key.revoked_at is None]
+    if not found:
+        raise NotFound(f"The project has no key with the id {key_id[:100]!r}.", param="key_id")
+    return found[0]
+
+
+ROUTES = (
+    create_project,
+    list_projects,
+    retrieve_project,
+    update_project,
+    archive_project,
+    list_keys,
+    retrieve_key,
+    delete_key,
+)

@@ -1,0 +1,177 @@
+"""OpenAI's objects of the administration API (openai-images-api.md sections 6.3 and 6.5). Times are Unix seconds."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from gateway.domain import projects as domain
+from gateway.domain.errors import InvalidValue, UnsupportedParameter
+from gateway.domain.keys import StoredKey
+
+
+class NewProject(msgspec.Struct, kw_only=True):
+    """The body that makes a project. Keys and places of OpenAI's own are refused."""
+
+    name: str
+    external_key_id: str | None = None
+    geography: str | None = None
+    residency: object = None
+
+
+class ProjectChanges(msgspec.Struct, kw_only=True):
+    """The body that changes a project; what is absent or null stays."""
+
+    name: str | None = None
+    external_key_id: str | None = None
+    geography: str | None = None
+
+
+class Project(msgspec.Struct, kw_only=True):
+    """OpenAI's Project; `status` is `active` or `archived`."""
+
+    id: str
+    object: str = "organization.project"
+    name: str
+    created_at: int
+    archived_at: int | None
+    status: str
+    external_key_id: None = None
+    residency: None = None
+
+
+class ServiceAccountOwner(msgspec.Struct, kw_only=True):
+    """Whom a key belongs to: there are no users, so each key is an account of its own."""
+
+    id: str
+    name: str
+    role: str = "member"
+    created_at: int
+
+
+class Owner(msgspec.Struct, kw_only=True):
+    """OpenAI's owner of a key."""
+
+    type: str = "service_account"
+    service_account: ServiceAccountOwner
+
+
+class ProjectApiKey(msgspec.Struct, kw_only=True):
+    """OpenAI's ProjectAPIKey; access is `inactive` while the key is disabled or its project archived."""
+
+    id: str
+    object: str = "organization.project.api_key"
+    name: str
+    redacted_value: str
+    created_at: int
+    last_used_at: int | None
+    expires_at: int | None
+    owner_project_access: str
+    owner: Owner
+
+
+class DeletedApiKey(msgspec.Struct, kw_only=True):
+    """The answer when a key has been revoked."""
+
+    id: str
+    object: str = "organization.project.api_key.deleted"
+    deleted: bool = True
+
+
+class _List(msgspec.Struct, kw_only=True):
+    """What all lists have; the next page begins after `last_id` (section 8, trap 22)."""
+
+    object: str = "list"
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ProjectList(_List, kw_only=True):
+    """A page of projects."""
+
+    data: list[Project]
+
+
+class ProjectApiKeyList(_List, kw_only=True):
+    """A page of a project's keys."""
+
+    data: list[ProjectApiKey]
+
+
+class Identified(Protocol):
+    """What can be listed."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+
+Listed = TypeVar("Listed", bound=Identified)
+
+
+def page_of(
+    items: Sequence[Listed], shown: Callable[[Listed], bool], after: str | None, limit: int
+) -> tuple[list[Listed], dict[str, Any]]:
+    """Cut a page out of all items, and give what its list says of it.
+
+    What is not shown any more is a place in the list all the same: paging goes on when the last item was deleted.
+
+    Raises:
+        InvalidValue: there is no such item to begin after.
+    """
+    ids = [item.id for item in items]
+    if after is not None and after not in ids:
+        raise InvalidValue(f"'after' is {after[:100]!r}, which this list never had.", param="after")
+    left = [item for item in items[ids.index(after) + 1 if after is not None else 0 :] if shown(item)]
+    data = left[:limit]
+    ends = {"first_id": data[0].id, "last_id": data[-1].id} if data else {"first_id": None, "last_id": None}
+    return data, {**ends, "has_more": len(left) > limit}
+
+
+def refuse_places(body: NewProject | ProjectChanges) -> None:
+    """Refuse what would be a promise that nobody keeps: keys and places of OpenAI's own; UnsupportedParameter."""
+    for name in ("external_key_id", "geography", "residency"):
+        if getattr(body, name, None) is not None:
+            raise UnsupportedParameter(f"'{name}' is OpenAI's own and means nothing here. Leave it out.", param=name)
+
+
+def project_object(project: domain.Project) -> Project:
+    """Say a project in OpenAI's words."""
+    return Project(
+        id=project.id,
+        name=project.name,
+        created_at=_seconds(project.created_at),
+        archived_at=_seconds_or_none(project.archived_at),
+        status="archived" if project.archived_at else "active",
+    )
+
+
+def key_object(key: StoredKey) -> ProjectApiKey:
+    """Say a key in OpenAI's words."""
+    created_at = _seconds(key.created_at)
+    return ProjectApiKey(
+        id=key.id,
+        name=key.name,
+        redacted_value=key.redacted,
+        created_at=created_at,
+        last_used_at=_seconds_or_none(key.last_used_at),
+        expires_at=_seconds_or_none(key.expires_at),
+        owner_project_access=access_of(key),
+        owner=Owner(service_account=ServiceAccountOwner(id=key.id, name=key.name, created_at=created_at)),
+    )
+
+
+def access_of(key: StoredKey) -> str:
+    """Say whether a key has access to its project."""
+    return "inactive" if key.disabled_at or key.project.archived_at else "active"
+
+
+def _seconds(at: datetime) -> int:
+    return int(at.timestamp())
+
+
+def _seconds_or_none(at: datetime | None) -> int | None:
+    return _seconds(at) if at else None
