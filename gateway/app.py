@@ -10,7 +10,17 @@ from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
-from gateway.api import files, images, models, native, openapi, ops, organization
+from gateway.api import (
+    files,
+    images,
+    models,
+    native,
+    openapi,
+    ops,
+    organization,
+    organization_accounts,
+    organization_admin_keys,
+)
 from gateway.api.middleware import Edge
 from gateway.api.native_errors import is_native, on_defect, on_failure, on_http_exception
 from gateway.api.services import Services
@@ -37,6 +47,8 @@ ROUTES = (
     models.list_models,
     models.retrieve_model,
     *organization.ROUTES,
+    *organization_accounts.ROUTES,
+    *organization_admin_keys.ROUTES,
     ops.healthz,
     ops.readyz,
     ops.metrics,

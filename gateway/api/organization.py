@@ -42,7 +42,7 @@ Access = Literal["active", "inactive", "any"]
 async def create_project(request: AdminRequest, data: NewProject) -> Project:
     """Make a project."""
     refuse_places(data)
-    return project_object(await _administration(request).projects.create(data.name, {}))
+    return project_object(await administration_of(request).projects.create(data.name, {}))
 
 
 @get(PROJECTS, guards=[require_admin_key], responses=REFUSALS)
@@ -53,7 +53,7 @@ async def list_projects(
     include_archived: bool = False,  # noqa: FBT001, FBT002 - a query parameter
 ) -> ProjectList:
     """List the projects, oldest first."""
-    found = await _administration(request).projects.list()
+    found = await administration_of(request).projects.list()
     data, place = page_of(found, lambda project: include_archived or project.archived_at is None, after, limit)
     return ProjectList(data=[project_object(project) for project in data], **place)
 
@@ -61,24 +61,24 @@ async def list_projects(
 @get(PROJECT, guards=[require_admin_key], responses=REFUSALS)
 async def retrieve_project(request: AdminRequest, project_id: str) -> Project:
     """Describe a project."""
-    return project_object(await _project(request, project_id))
+    return project_object(await project_named(request, project_id))
 
 
 @post(PROJECT, guards=[require_admin_key], responses=REFUSALS, status_code=200)
 async def update_project(request: AdminRequest, project_id: str, data: ProjectChanges) -> Project:
     """Rename a project."""
     refuse_places(data)
-    project = await _project(request, project_id)
+    project = await project_named(request, project_id)
     if data.name is not None:
-        project = await _administration(request).projects.rename(project.id, data.name)
+        project = await administration_of(request).projects.rename(project.id, data.name)
     return project_object(project)
 
 
 @post(f"{PROJECT}/archive", guards=[require_admin_key], responses=REFUSALS, status_code=200)
 async def archive_project(request: AdminRequest, project_id: str) -> Project:
     """Refuse all keys of a project."""
-    project = await _project(request, project_id)
-    return project_object(await _administration(request).projects.archive(project.id))
+    project = await project_named(request, project_id)
+    return project_object(await administration_of(request).projects.archive(project.id))
 
 
 @get(KEYS, guards=[require_admin_key], responses=REFUSALS)
@@ -94,41 +94,42 @@ async def list_keys(
     def is_shown(key: StoredKey) -> bool:
         return key.revoked_at is None and owner_project_access in {"any", access_of(key)}
 
-    project = await _project(request, project_id)
-    data, place = page_of(await _administration(request).keys.list(project.id), is_shown, after, limit)
+    project = await project_named(request, project_id)
+    data, place = page_of(await administration_of(request).keys.list(project.id), is_shown, after, limit)
     return ProjectApiKeyList(data=[key_object(key) for key in data], **place)
 
 
 @get(KEY, guards=[require_admin_key], responses=REFUSALS)
 async def retrieve_key(request: AdminRequest, project_id: str, key_id: str) -> ProjectApiKey:
     """Describe a key."""
-    return key_object(await _key(request, project_id, key_id))
+    return key_object(await key_named(request, project_id, key_id))
 
 
 @delete(KEY, guards=[require_admin_key], responses=REFUSALS, status_code=200)
 async def delete_key(request: AdminRequest, project_id: str, key_id: str) -> DeletedApiKey:
     """Revoke a key; every replica refuses it within a second, and what it did stays in the ledger."""
-    key = await _key(request, project_id, key_id)
-    await _administration(request).keys.revoke(key.id)
+    key = await key_named(request, project_id, key_id)
+    await administration_of(request).keys.revoke(key.id)
     return DeletedApiKey(id=key.id)
 
 
-def _administration(request: AdminRequest) -> Administration:
+def administration_of(request: AdminRequest) -> Administration:
+    """Give the use cases."""
     services: Services = request.app.state.services
     return services.administration
 
 
-async def _project(request: AdminRequest, project_id: str) -> domain.Project:
+async def project_named(request: AdminRequest, project_id: str) -> domain.Project:
     """Find a project by its id, which has no control characters: PostgreSQL takes no text with a NUL in it."""
     if not project_id.startswith(domain.PROJECT_PREFIX) or not project_id.isprintable():
         raise NotFound(f"There is no project with the id {project_id[:100]!r}.", param="project_id")
-    return await _administration(request).projects.find(project_id)
+    return await administration_of(request).projects.find(project_id)
 
 
-async def _key(request: AdminRequest, project_id: str, key_id: str) -> StoredKey:
+async def key_named(request: AdminRequest, project_id: str, key_id: str) -> StoredKey:
     """Find a key of a project that is not revoked."""
-    project = await _project(request, project_id)
-    keys = await _administration(request).keys.list(project.id)
+    project = await project_named(request, project_id)
+    keys = await administration_of(request).keys.list(project.id)
     found = [key for key in keys if key.id == key_id and key.revoked_at is None]
     if not found:
         raise NotFound(f"The project has no key with the id {key_id[:100]!r}.", param="key_id")

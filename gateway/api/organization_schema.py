@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
 from gateway.domain import projects as domain
 from gateway.domain.errors import InvalidValue, UnsupportedParameter
 from gateway.domain.keys import StoredKey
+
+Lifetime = Annotated[int, msgspec.Meta(ge=1, le=31_536_000)]  # seconds, at most a year
 
 
 class NewProject(msgspec.Struct, kw_only=True):
@@ -79,7 +81,7 @@ class DeletedApiKey(msgspec.Struct, kw_only=True):
     deleted: bool = True
 
 
-class _List(msgspec.Struct, kw_only=True):
+class ListOf(msgspec.Struct, kw_only=True):
     """What all lists have; the next page begins after `last_id` (section 8, trap 22)."""
 
     object: str = "list"
@@ -88,13 +90,13 @@ class _List(msgspec.Struct, kw_only=True):
     has_more: bool
 
 
-class ProjectList(_List, kw_only=True):
+class ProjectList(ListOf, kw_only=True):
     """A page of projects."""
 
     data: list[Project]
 
 
-class ProjectApiKeyList(_List, kw_only=True):
+class ProjectApiKeyList(ListOf, kw_only=True):
     """A page of a project's keys."""
 
     data: list[ProjectApiKey]
@@ -143,22 +145,22 @@ def project_object(project: domain.Project) -> Project:
     return Project(
         id=project.id,
         name=project.name,
-        created_at=_seconds(project.created_at),
-        archived_at=_seconds_or_none(project.archived_at),
+        created_at=seconds(project.created_at),
+        archived_at=seconds_or_none(project.archived_at),
         status="archived" if project.archived_at else "active",
     )
 
 
 def key_object(key: StoredKey) -> ProjectApiKey:
     """Say a key in OpenAI's words."""
-    created_at = _seconds(key.created_at)
+    created_at = seconds(key.created_at)
     return ProjectApiKey(
         id=key.id,
         name=key.name,
         redacted_value=key.redacted,
         created_at=created_at,
-        last_used_at=_seconds_or_none(key.last_used_at),
-        expires_at=_seconds_or_none(key.expires_at),
+        last_used_at=seconds_or_none(key.last_used_at),
+        expires_at=seconds_or_none(key.expires_at),
         owner_project_access=access_of(key),
         owner=Owner(service_account=ServiceAccountOwner(id=key.id, name=key.name, created_at=created_at)),
     )
@@ -169,9 +171,11 @@ def access_of(key: StoredKey) -> str:
     return "inactive" if key.disabled_at or key.project.archived_at else "active"
 
 
-def _seconds(at: datetime) -> int:
+def seconds(at: datetime) -> int:
+    """Give Unix seconds."""
     return int(at.timestamp())
 
 
-def _seconds_or_none(at: datetime | None) -> int | None:
-    return _seconds(at) if at else None
+def seconds_or_none(at: datetime | None) -> int | None:
+    """Give Unix seconds where there is a time."""
+    return seconds(at) if at else None

@@ -23,6 +23,8 @@ NATIVE = "/api/paas/v4"
 ADMIN = {"headers": {"Authorization": f"Bearer {ADMIN_KEY}"}}
 PROJECTS = "/v1/organization/projects"
 PROJECT = f"{PROJECTS}/{{project_id}}"
+ACCOUNTS = f"{PROJECT}/service_accounts"
+ADMIN_KEYS = "/v1/organization/admin_api_keys"
 OPERATIONS = [
     ("POST", GENERATIONS),
     ("POST", "/v1/images/edits"),
@@ -42,6 +44,15 @@ OPERATIONS = [
     ("GET", f"{PROJECT}/api_keys"),
     ("GET", f"{PROJECT}/api_keys/{{key_id}}"),
     ("DELETE", f"{PROJECT}/api_keys/{{key_id}}"),
+    ("POST", ACCOUNTS),
+    ("GET", ACCOUNTS),
+    ("GET", f"{ACCOUNTS}/{{account_id}}"),
+    ("POST", f"{ACCOUNTS}/{{account_id}}"),
+    ("DELETE", f"{ACCOUNTS}/{{account_id}}"),
+    ("POST", ADMIN_KEYS),
+    ("GET", ADMIN_KEYS),
+    ("GET", f"{ADMIN_KEYS}/{{key_id}}"),
+    ("DELETE", f"{ADMIN_KEYS}/{{key_id}}"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
@@ -114,7 +125,7 @@ def test_no_generated_case_makes_an_operation_fail(gateway, schema, method, path
     operation = schema[path][method]
     with requests.Session() as session:
         session.trust_env = False
-        session.headers["Authorization"] = f"Bearer {ADMIN_KEY if path.startswith(PROJECTS) else gateway.key}"
+        session.headers["Authorization"] = f"Bearer {ADMIN_KEY if '/organization/' in path else gateway.key}"
 
         @examples
         @given(case=operation.as_strategy(generation_mode=mode))

@@ -237,3 +237,77 @@ def test_what_is_not_there_or_cannot_be_read(gateway, method, path, refusal):
 
 def test_a_base_url_without_its_version_works_too(gateway):
     assert ask(gateway, "GET", PROJECTS.removeprefix("/v1"))[0] == 200
+
+
+# Service accounts
+
+
+def test_a_service_account_is_made_with_a_key_that_makes_pictures(gateway, projects):
+    project = projects.create(name=a_name())
+    made = projects.service_accounts.create(project.id, name="n8n", expires_in_seconds=3600)
+    assert (made.object, made.name, made.role) == ("organization.project.service_account", "n8n", "member")
+    assert made.api_key.object == "organization.project.service_account.api_key"
+    assert made.api_key.expires_at == made.api_key.created_at + 3600
+    assert gateway.post({"prompt": "a fox", "size": "512x512"}, key=made.api_key.value)[0] == 200
+    [key] = projects.api_keys.list(project.id)
+    assert (key.id, key.owner.service_account.id) == (made.api_key.id, made.id)
+    account = projects.service_accounts.retrieve(made.id, project_id=project.id)
+    assert (account.id, account.name, account.created_at) == (made.id, "n8n", made.created_at)
+    assert projects.service_accounts.update(made.id, project_id=project.id, name="n9n", role="member").name == "n9n"
+    deleted = projects.service_accounts.delete(made.id, project_id=project.id)
+    assert (deleted.id, deleted.object) == (made.id, "organization.project.service_account.deleted")
+    felt(gateway, made.api_key.value, 401)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_service_accounts_come_page_by_page(projects, limit):
+    project = projects.create(name=a_name())
+    ids = [projects.service_accounts.create(project.id, name=a_name()).id for _ in range(3)]
+    assert [account.id for account in projects.service_accounts.list(project.id, limit=limit)] == ids
+
+
+@pytest.mark.parametrize(
+    ("body", "refusal"),
+    [
+        ({"name": "x", "create_service_account_only": True}, (400, "unsupported_parameter")),
+        ({"name": "x", "expires_in_seconds": 0}, (400, "invalid_value")),
+        ({"name": "x", "expires_in_seconds": 31_536_001}, (400, "invalid_value")),
+        ({"name": " "}, (400, "invalid_value")),
+    ],
+)
+def test_what_makes_no_service_account(gateway, body, refusal):
+    assert error(ask(gateway, "POST", f"{PROJECTS}/proj_default/service_accounts", body))[:2] == refusal
+
+
+# Admin keys
+
+
+def test_an_admin_key_is_made_used_and_deleted(gateway):
+    with opened(gateway) as client:
+        admin_keys = client.admin.organization.admin_api_keys
+        made = admin_keys.create(name="ci", expires_in_seconds=60)
+        assert (made.object, made.name, made.last_used_at) == ("organization.admin_api_key", "ci", None)
+        assert made.expires_at == made.created_at + 60
+        assert (made.owner.type, made.owner.role) == ("user", "owner")
+        assert ask(gateway, "GET", PROJECTS, key=made.value)[0] == 200
+        known = admin_keys.retrieve(made.id)
+        assert known.last_used_at is not None
+        assert made.value not in known.to_json()
+        deleted = admin_keys.delete(made.id)
+        assert (deleted.id, deleted.object, deleted.deleted) == (made.id, "organization.admin_api_key.deleted", True)
+        assert ask(gateway, "GET", PROJECTS, key=made.value)[0] == 401
+        for ask_again in (admin_keys.retrieve, admin_keys.delete):
+            with pytest.raises(openai.NotFoundError):
+                ask_again(made.id)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+def test_admin_keys_come_page_by_page_in_both_orders(gateway, limit):
+    with opened(gateway) as client:
+        admin_keys = client.admin.organization.admin_api_keys
+        made = [admin_keys.create(name="ci").id for _ in range(4)]
+        admin_keys.delete(made[2])
+        shown = [made[0], made[1], made[3]]
+        assert [key.id for key in admin_keys.list(limit=limit, after=made[0])] == shown[1:]
+        backwards = [key.id for key in admin_keys.list(limit=limit, order="desc")]
+        assert backwards[:3] == shown[::-1]

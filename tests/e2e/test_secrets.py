@@ -39,6 +39,10 @@ def test_no_secret_is_shown_anywhere(tmp_path, simulator):
         key_id, secret = running.key("--images-per-day", "5")
         answers = [gateway.post({"prompt": "a fox", "user": "alice"}, key=secret)]
         answers.append(gateway.post({"prompt": "a fox"}, key=secret[:-1] + ("a" if secret[-1] != "a" else "b")))
+        answers.append(gateway.post({"prompt": "a fox"}, key=servers.ADMIN_KEY))
+        path = f"{gateway.url}/v1/organization/projects"
+        admin_keys = (servers.ADMIN_KEY, f"{servers.ADMIN_KEY}x")
+        answers += [servers.http("GET", path, headers={"Authorization": f"Bearer {key}"}) for key in admin_keys]
         simulator.fault("wrong_key")
         answers.append(gateway.post({"prompt": "a fox"}, key=secret))
         simulator.reset()
@@ -46,6 +50,7 @@ def test_no_secret_is_shown_anywhere(tmp_path, simulator):
 
         needles = [secret.encode(), secret[19:51].encode(), servers.UPSTREAM_KEY.encode(), SECRET.encode()]
         needles.append(servers.UPSTREAM_KEY.partition(".")[2].encode())
+        needles.append(servers.ADMIN_KEY.encode())
         places = everything(running)
         places["the answers"] = b"\n".join(f"{headers}".encode() + content for _, headers, content in answers)
         places["keys show"] = listed.encode()
@@ -53,4 +58,4 @@ def test_no_secret_is_shown_anywhere(tmp_path, simulator):
         (tmp_path / "planted").write_bytes(b"left here: " + secret.encode())
         assert found_in(everything(running), needles) == {"planted"}
         assert found_in(places, needles) == set()
-        assert [status for status, _, _ in answers] == [200, 401, 503]
+        assert [status for status, _, _ in answers] == [200, 401, 403, 200, 401, 503]
