@@ -10,7 +10,7 @@ from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
-from gateway.api import files, images, models, native, openapi, ops
+from gateway.api import files, images, models, native, openapi, ops, usage
 from gateway.api.middleware import Edge
 from gateway.api.native_errors import is_native, on_defect, on_failure, on_http_exception
 from gateway.api.services import Services
@@ -36,6 +36,7 @@ ROUTES = (
     files.picture,
     models.list_models,
     models.retrieve_model,
+    *usage.ROUTES,
     ops.healthz,
     ops.readyz,
     ops.metrics,
