@@ -20,6 +20,7 @@ from gateway.api import (
     organization,
     organization_accounts,
     organization_admin_keys,
+    usage,
 )
 from gateway.api.middleware import Edge
 from gateway.api.native_errors import is_native, on_defect, on_failure, on_http_exception
@@ -49,6 +50,7 @@ ROUTES = (
     *organization.ROUTES,
     *organization_accounts.ROUTES,
     *organization_admin_keys.ROUTES,
+    *usage.ROUTES,
     ops.healthz,
     ops.readyz,
     ops.metrics,

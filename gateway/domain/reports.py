@@ -26,7 +26,9 @@ class Group(StrEnum):
 
 
 SECONDS = {Group.DAY: 86400, Group.HOUR: 3600, Group.MINUTE: 60}  # each divides the day, so that all begin at midnight
+LATEST = 253_370_764_800  # the year 9999, in Unix seconds; no database and no calendar goes beyond it
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_PAGE = re.compile(r"page_([0-9]{1,12})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,3 +86,46 @@ def parse_groups(word: str) -> tuple[Group, ...]:
         raise InvalidValue(
             f"'{word[:100]}' is no list of groups: use some of {', '.join(Group)}.", param="group_by"
         ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """A page of consecutive periods, each from its beginning until the next one's; `following`: of the next page."""
+
+    bounds: Sequence[tuple[int, int]]
+    following: str | None
+
+
+def page_of_buckets(start: int, end: int, width: Group, limit: int, page: str = "") -> Buckets:
+    """Cut a time range, in Unix seconds, at the calendar's bounds, and give at most `limit` parts from a page on.
+
+    The first and the last part are cut off where the range is, so that all parts together are the range.
+
+    Raises:
+        InvalidValue: the range is empty or no time, or the page is not one of it.
+    """
+    if not 0 <= start < end <= LATEST:
+        raise InvalidValue("'start_time' and 'end_time' are Unix seconds, and the end is after the start.", param=None)
+    at = _place_of(page, start, end, SECONDS[width]) if page else start
+    bounds: list[tuple[int, int]] = []
+    while at < end and len(bounds) < limit:
+        bounds.append((at, min(_after(at, SECONDS[width]), end)))
+        at = bounds[-1][1]
+    return Buckets(bounds, f"page_{at}" if at < end else None)
+
+
+def end_of(now: datetime, width: Group) -> int:
+    """Give the end of the present period, in Unix seconds."""
+    return _after(int(now.timestamp()), SECONDS[width])
+
+
+def _after(at: int, seconds: int) -> int:
+    return at - at % seconds + seconds
+
+
+def _place_of(page: str, start: int, end: int, seconds: int) -> int:
+    match = _PAGE.fullmatch(page)
+    at = int(match[1]) if match else start
+    if not start < at < end or at % seconds:
+        raise InvalidValue("'page' is not the 'next_page' of such a request.", param="page")
+    return at

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from gateway.service.admin_keys import AdministerAdminKeys, AuthenticateAdmin
 from gateway.service.administer import AdministerKeys
 from gateway.service.administer_projects import AdministerProjects
+from gateway.service.report import PageUsage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,3 +16,4 @@ class Administration:
     keys: AdministerKeys
     admin_keys: AdministerAdminKeys
     authenticate: AuthenticateAdmin
+    usage: PageUsage

@@ -1,9 +1,11 @@
 """What was used and what it comes to: the ledger, summed for who operates the gateway."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from gateway.domain.reports import Group, Question, Sums, parse_since
+from gateway.domain.reports import SECONDS, Group, Question, Sums, end_of, page_of_buckets, parse_since
 from gateway.service.ports import Clock
 from gateway.service.ports_keys import KeyStore, ProjectStore
 from gateway.service.ports_reports import UsageReports
@@ -45,3 +47,85 @@ class ReportUsage:
 def _place(by: Sequence[Group]) -> Callable[[Sums], tuple[str, ...]]:
     """Order by the groups as they were asked for; times of one zone are in the order of their texts."""
     return lambda row: (*(str(row.group[group]) for group in by), row.currency, row.cost_currency)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageAsked:
+    """A page of periods: times in Unix seconds; without an end until the end of the present period."""
+
+    start: int
+    end: int | None
+    width: Group
+    by: tuple[Group, ...]
+    only: Mapping[Group, Sequence[str]]
+    limit: int
+    page: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """A period in Unix seconds, and its sums: one for each group and currency of prices, in their order."""
+
+    start: int
+    end: int
+    sums: Sequence[Sums]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsagePage:
+    """Periods in their order, those without a line too; `following` asks for the next ones."""
+
+    buckets: Sequence[Bucket]
+    following: str | None
+
+
+class PageUsage:
+    """The use case behind the usage API: sums by period, page by page."""
+
+    def __init__(self, reports: UsageReports, clock: Clock) -> None:
+        self._reports = reports
+        self._clock = clock
+
+    async def __call__(self, asked: PageAsked) -> UsagePage:
+        """Sum a page of periods.
+
+        Raises:
+            InvalidValue: the range or the page is none.
+            DatabaseUnavailable: the ledger is away.
+        """
+        end = asked.end if asked.end is not None else max(asked.start + 1, end_of(self._clock.now(), asked.width))
+        page = page_of_buckets(asked.start, end, asked.width, asked.limit, asked.page)
+        first, last = page.bounds[0][0], page.bounds[-1][1]
+        by = (asked.width, *asked.by)
+        question = Question(start=_moment(first), end=_moment(last), by=by, only=asked.only)
+        found = defaultdict[object, list[Sums]](list)
+        for sums in sorted(_in_one_price(await self._reports.sums(question)), key=_place(by)):
+            found[sums.group[asked.width]].append(sums)
+        seconds = SECONDS[asked.width]
+        buckets = [Bucket(start=at, end=to, sums=found[_moment(at - at % seconds)]) for at, to in page.bounds]
+        return UsagePage(buckets=buckets, following=page.following)
+
+
+def _in_one_price(rows: Iterable[Sums]) -> list[Sums]:
+    """Add up what differs in the currency of its cost only: costs are not told here, and are left at 0."""
+    added: dict[object, Sums] = {}
+    for row in rows:
+        place = (tuple(row.group.values()), row.currency)
+        so_far = added.get(place)
+        added[place] = _added(so_far, row) if so_far else replace(row, cost=0, cost_currency="")
+    return list(added.values())
+
+
+def _added(one: Sums, other: Sums) -> Sums:
+    return replace(
+        one,
+        requests=one.requests + other.requests,
+        delivered=one.delivered + other.delivered,
+        paid=one.paid + other.paid,
+        uncertain=one.uncertain + other.uncertain,
+        price=one.price + other.price,
+    )
+
+
+def _moment(at: int) -> datetime:
+    return datetime.fromtimestamp(at, UTC)

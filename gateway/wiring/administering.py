@@ -7,12 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.adapters.sql.admin_keys import SqlAdminKeys
 from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.projects import SqlProjects
+from gateway.adapters.sql.reports import SqlReports
 from gateway.adapters.system import SystemClock, random_text
 from gateway.service.admin_keys import AdministerAdminKeys, AuthenticateAdmin
 from gateway.service.administer import AdministerKeys, KeyForge
 from gateway.service.administer_projects import AdministerProjects
 from gateway.service.administration import Administration
 from gateway.service.ports_keys import Announcer
+from gateway.service.report import PageUsage
 
 
 def administration_on(engine: AsyncEngine, announcer: Announcer, peppers: Sequence[bytes]) -> Administration:
@@ -25,4 +27,5 @@ def administration_on(engine: AsyncEngine, announcer: Announcer, peppers: Sequen
         keys=AdministerKeys(SqlKeys(engine), projects, announcer, forge, clock),
         admin_keys=AdministerAdminKeys(admin_keys, forge, peppers, clock),
         authenticate=AuthenticateAdmin(admin_keys, peppers, clock),
+        usage=PageUsage(SqlReports(engine), clock),
     )

@@ -33,6 +33,8 @@ OPERATIONS = [
     ("HEAD", FILES),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model}"),
+    ("GET", "/v1/organization/usage/images"),
+    ("GET", "/v1/organization/costs"),
     ("POST", f"{NATIVE}/images/generations"),
     ("POST", f"{NATIVE}/async/images/generations"),
     ("GET", f"{NATIVE}/async-result/{{task_id}}"),

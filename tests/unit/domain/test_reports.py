@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import InvalidValue
-from gateway.domain.reports import SECONDS, Group, parse_groups, parse_since, period
+from gateway.domain.reports import (
+    LATEST,
+    SECONDS,
+    Group,
+    end_of,
+    page_of_buckets,
+    parse_groups,
+    parse_since,
+    period,
+)
 
 NOW = datetime(2026, 11, 23, 12, 34, 56, tzinfo=UTC)
 moments = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - of them made
@@ -50,3 +59,42 @@ def test_groups_keep_their_order_and_count_once():
 def test_an_unknown_group_is_refused_with_those_there_are(word):
     with pytest.raises(InvalidValue, match="use some of project, key, model"):
         parse_groups(word)
+
+
+@given(
+    st.integers(0, 10**9),
+    st.integers(1, 50),
+    st.integers(0, 86399),
+    st.sampled_from(sorted(SECONDS)),
+    st.integers(1, 20),
+)
+def test_pages_of_periods_are_the_range_without_gap_or_overlap(start, periods, rest, width, limit):
+    end = start + periods * SECONDS[width] + rest % SECONDS[width]
+    page, bounds = "", []
+    while page is not None:
+        found = page_of_buckets(start, end, width, limit, page)
+        assert len(found.bounds) == limit or (0 < len(found.bounds) < limit and found.following is None)
+        bounds += found.bounds
+        page = found.following
+    assert (bounds[0][0], bounds[-1][1]) == (start, end)
+    inner = [at for at, _ in bounds[1:]]
+    assert inner == [to for _, to in bounds[:-1]]
+    assert all(at % SECONDS[width] == 0 for at in inner)
+    assert len(bounds) in {periods, periods + 1, periods + 2}
+
+
+@pytest.mark.parametrize("page", ["page_", "page_0", "page_86400x", "page_90000", "page_999999999999", "86400", "\0"])
+def test_a_page_that_nobody_gave_is_refused(page):
+    with pytest.raises(InvalidValue) as failure:
+        page_of_buckets(0, 7 * 86400, Group.DAY, 7, page)
+    assert failure.value.param == "page"
+
+
+@pytest.mark.parametrize(("start", "end"), [(5, 5), (6, 5), (-1, 5), (0, LATEST + 1), (10**400, 10**401)])
+def test_a_range_that_is_none_is_refused(start, end):
+    with pytest.raises(InvalidValue, match="the end is after the start"):
+        page_of_buckets(start, end, Group.DAY, 7)
+
+
+def test_the_present_period_is_whole():
+    assert end_of(NOW, Group.DAY) == datetime(2026, 11, 24, tzinfo=UTC).timestamp()
