@@ -17,7 +17,7 @@ from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.heartbeat import Heartbeat
 from gateway.adapters.redis.links import Topology
 from gateway.adapters.redis.names import ModelNames, Names, Tagged
-from gateway.adapters.redis.quota import SETTLE_SECONDS, RedisQuotas
+from gateway.adapters.redis.quota import RedisQuotas
 from gateway.adapters.redis.reserving import Rules
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.adapters.redis.slots import RedisSlots
@@ -66,7 +66,9 @@ async def open_quotas(
     """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers."""
     owner, zone = secrets.token_hex(8), ZoneInfo(settings.quota.timezone)
     scripts = Scripts(redis, observer.crashed)
-    store = _quota_store(settings, scripts, owner, await redis.topology())
+    topology = await redis.topology()
+    deadline = settings.redis.reserve_deadline or (FAILOVER_DEADLINE if topology.fails_over else DEADLINE)
+    store = _quota_store(settings, scripts, owner, topology, deadline)
     observer.follow_unconfirmed(lambda: store.unconfirmed)
     ledger, spool = SqlLedger(engine), DiskSpool(settings.data_dir / "spool")
     stream = RedisUsageStream(scripts, owner, set_aside=observer.line_set_aside)
@@ -82,7 +84,7 @@ async def open_quotas(
         lease=lease,
         longest=settings.queue.max_length,
         longest_call=settings.longest_call,
-        deadline=DEADLINE if settings.quota.on_outage == "allow" else SETTLE_SECONDS,
+        deadline=deadline,
     )
     with Heartbeat(url, owner, lambda: _places(store, slots), observer.crashed, lease=lease):
         backlog = Backlog(settings.ledger.max_backlog, observer)
@@ -105,11 +107,11 @@ async def open_quotas(
             await errands.drain(GIVE_BACK_SECONDS)
 
 
-def _quota_store(settings: Settings, scripts: Scripts, owner: str, topology: Topology) -> RedisQuotas:
+def _quota_store(settings: Settings, scripts: Scripts, owner: str, topology: Topology, deadline: float) -> RedisQuotas:
     rules = Rules(
         owner=owner,
         lease=settings.quota.lease,
-        deadline=settings.redis.reserve_deadline or (FAILOVER_DEADLINE if topology.fails_over else DEADLINE),
+        deadline=deadline,
         wait_replicas=settings.redis.wait_replicas if settings.redis.wait_replicas >= 0 else int(topology.replicated),
         most_waiting=settings.queue.max_length,
     )

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,6 +118,24 @@ def test_who_comes_to_a_flooded_queue_waits_for_one_more_picture_at_most(three_r
         assert {answer.result()[0] for answer in told} == {200}
     assert "late" in three_replicas.called()[1:3]
     assert upstream.stats()["max_in_flight"] == 1
+
+
+def test_flooding_projects_get_their_shares_by_weight(three_replicas, upstream):
+    """120 pictures of three projects at once; 60 of the calls in between, when all three still wait."""
+    keys = {}
+    for weight, name in enumerate(("light", "middle", "heavy"), 1):
+        words = ("--name", name, "--weight", str(weight))
+        made = servers.glm_gateway("projects", "create", *words, env=three_replicas.fleet.env)
+        assert made.returncode == 0, made.stderr
+        keys[name] = three_replicas.fleet.key("--project", name)[1]
+    names = [*keys] * 40
+    told = at_once(
+        len(names),
+        lambda number: three_replicas.post(number, f"{names[number]} {number}", WIDE, key=keys[names[number]]),
+    )
+    assert {answer[0] for answer in told} == {200}
+    shares = Counter(prompt.partition(" ")[0] for prompt in three_replicas.called()[12:72])
+    assert {name: shares[name] for name in keys} == pytest.approx({"light": 10, "middle": 20, "heavy": 30}, rel=0.1)
 
 
 def test_the_slots_of_a_killed_replica_come_free_and_its_calls_trouble_nobody(three_replicas, upstream):

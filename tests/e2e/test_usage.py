@@ -118,11 +118,14 @@ def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path, words, said):
 
 
 def test_what_a_gateway_made_is_in_its_usage(gateway):
-    prompt = secrets.token_hex(8)
-    assert gateway.post({"prompt": prompt, "n": 2, "user": prompt})[0] == 200
+    name = secrets.token_hex(8)
+    made = servers.glm_gateway("keys", "create", "--name", name, env=gateway.env)
+    assert made.returncode == 0, made.stderr
+    assert gateway.post({"prompt": name, "n": 2, "user": name}, key=made.stdout.strip())[0] == 200
 
     def rows():
-        return [row for row in as_json(gateway.env, "--since", "1h", "--group-by", "key,user,outcome") if row["user"]]
+        found = as_json(gateway.env, "--since", "1h", "--group-by", "key,user,outcome")
+        return [row for row in found if row["key"] == name and row["user"]]
 
     wait_until(rows, what="the line")
     [row] = rows()
