@@ -137,7 +137,11 @@ def check_account(load, key_id, simulator):
     assert used(fleet.gateways[0], load.secret) == load.pictures
     assert simulator.stats()["images"] == load.pictures
     wait_until(lambda: fleet.charged(key_id) == load.pictures, what="the ledger")
-    assert {line["request_id"] for line in fleet.lines(key_id)} == answered
+    lines = fleet.lines(key_id)
+    assert {line["request_id"] for line in lines if line["pictures_delivered"]} == answered
+    others = [line for line in lines if not line["pictures_delivered"]]  # taken from the limits, and then no queue
+    assert {(line["status"], line["error_code"]) for line in others} <= {(503, "quota_store_unavailable")}
+    assert not any(line["pictures_paid"] or line["price"] for line in others)
     for gateway in fleet.gateways:
         wait_until(lambda at=gateway: list(at.data_dir.glob("spool/*")) == [], what="the spool")
         assert "Traceback" not in gateway.process.output()
