@@ -116,8 +116,9 @@ class Disk(Objects):
     def _tidy(self) -> None:
         with translated(gone=PictureStoreDown):
             for draft in (self._folder / STAGING).glob("*"):
-                if time.time() - draft.stat().st_mtime > ABANDONED_SECONDS:  # noqa: TID251 - the age of a file
-                    draft.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # it has got its final name meanwhile
+                    if time.time() - draft.stat().st_mtime > ABANDONED_SECONDS:  # noqa: TID251 - the age of a file
+                        draft.unlink(missing_ok=True)
 
 
 class Bucket(Objects):
