@@ -61,7 +61,7 @@ def read_task(status: int, content: bytes) -> str:
     """
     body = _object(content)
     task_id = body.get("id")
-    if status == 200 and isinstance(task_id, str) and task_id and "error" not in body:  # noqa: PLR2004
+    if status == 200 and isinstance(task_id, str) and task_id and "error" not in body:  # noqa: PLR2004 - success
         return task_id
     raise CallFailed(_failure(status, body, content))
 

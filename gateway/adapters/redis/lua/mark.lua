@@ -2,7 +2,7 @@
 -- Notes something in a job's record, if there is one. Idempotent.
 --
 -- KEYS  1 reservation
--- ARGV  1 fence of who notes it   2 field   3 value ('' removes the field)   4 1: also after the job's end
+-- ARGV  1 fence of who notes it   2 field   3 value   4 1: also after the job's end
 --       5, 6 channel to tell of it ('' for none), and what to say there
 -- Gives done | ended | fenced (another replica has taken the job over) | gone
 
@@ -10,6 +10,6 @@ local state, fence = unpack(redis.call('HMGET', KEYS[1], 'state', 'fence'))
 if not state then return 'gone' end
 if tonumber(fence or 1) > tonumber(ARGV[1]) then return 'fenced' end
 if state ~= 'held' and ARGV[4] ~= '1' then return 'ended' end
-if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[2]) else redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) end
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
 if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5], ARGV[6]) end
 return 'done'
