@@ -1,5 +1,6 @@
 """Fixtures that start real servers once for all tests that use them."""
 
+import logging
 import os
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import settings
 
 from tests import servers
 
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line per request hides what a failing test has to say
 settings.register_profile("default", max_examples=200, deadline=None)
 settings.register_profile("thorough", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

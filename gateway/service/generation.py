@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +14,9 @@ from gateway.domain.limits import Room, given_back
 from gateway.domain.quota import Reservation
 from gateway.service.worst import worst_of
 
+GIVE_BACK_SECONDS = (
+    1.0  # so long the answer of a failure waits for what it gives back; a store that is away gets it later
+)
 CacheStatus = Literal["HIT", "MISS", "COALESCED", "BYPASS", "REFRESH"]
 
 
@@ -47,6 +51,11 @@ class Run:
     promised: Promised = field(default_factory=Promised)
     withdrawn: GatewayError | None = None
     left: bool = False
+
+    async def until_answerable(self) -> None:
+        """Wait until what failed is given back, but not for a quota store that does not answer."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.answerable.wait(), GIVE_BACK_SECONDS)
 
     def sources(self) -> Sequence[Hit | Follow | Lead | End]:
         """Give where each picture comes from, by position; all lead when the store could not be asked."""
@@ -161,7 +170,7 @@ class Generation:
         ends = await self.run.wait()
         pictures = [end for end in ends if isinstance(end, Picture)]
         if len(pictures) < len(ends):
-            await self.run.answerable.wait()
+            await self.run.until_answerable()
         if not pictures:
             raise worst_of(ends)
         return pictures
@@ -179,7 +188,7 @@ class Generation:
                 else:
                     failures.append(failure)
         if failures:
-            await self.run.answerable.wait()
+            await self.run.until_answerable()
         if len(failures) == len(self.run.tasks):
             raise worst_of(failures)
 

@@ -43,6 +43,10 @@ def stay(generation):
     return generation.all()
 
 
+def first(generation):
+    return anext(generation.each())
+
+
 async def leave(generation):
     client = asyncio.create_task(generation.all())
     await asyncio.sleep(0)
@@ -178,6 +182,19 @@ async def test_a_settlement_without_an_answer_waits_on_the_disk(trouble):
     assert (settlement.charged, settlement.event.outcome, settlement.event.price) == (1, Outcome.PARTIAL, PRICE)
     assert settlement.reservation.claim.request_id == "request-1"
     assert studio.crashes == []
+
+
+@pytest.mark.parametrize("wait", [stay, first])
+async def test_a_failure_is_answered_although_nothing_can_be_given_back_now(wait, monkeypatch):
+    """Five seconds more, in which the queue store was away as well, are no use to a client that is refused."""
+    studio, back = Studio(REFUSED), asyncio.Event()
+    monkeypatch.setattr(studio.quotas, "settle", lambda *_: back.wait())
+    generation = await studio.start(n=1)
+    async with asyncio.timeout(5):
+        with pytest.raises(errors.ContentRefused):
+            await wait(generation)
+    assert not generation.run.answerable.is_set()
+    back.set()
 
 
 @pytest.mark.parametrize("trouble", ["down", "mute"])
