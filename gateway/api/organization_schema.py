@@ -73,6 +73,13 @@ class ProjectApiKey(msgspec.Struct, kw_only=True):
     owner: Owner
 
 
+class ApiKeyChanges(msgspec.Struct, kw_only=True):
+    """The body that changes a key; what is absent or null stays. Scopes are OpenAI's own: only none can be given."""
+
+    expires_in_seconds: Lifetime | None = None
+    scopes: list[str] | None = None
+
+
 class DeletedApiKey(msgspec.Struct, kw_only=True):
     """The answer when a key has been revoked."""
 

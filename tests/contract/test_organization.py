@@ -190,8 +190,20 @@ def test_only_admin_keys_administer(gateway, method, path, key, status):
     assert error(ask(gateway, method, path, key=key))[0] == status
 
 
-def test_a_projects_own_key_does_not_administer(gateway):
-    assert error(ask(gateway, "GET", PROJECTS, key=gateway.key)) == (403, None, None)
+def test_a_projects_own_key_administers_nothing(gateway):
+    document = json.loads(gateway.get("/schema/openapi.json")[2])
+    paths = {path: methods for path, methods in document["paths"].items() if path.startswith("/v1/organization/")}
+    operations = [(method.upper(), path) for path, methods in paths.items() for method in methods]
+    assert len(operations) > 30
+    for method, path in operations:
+        for place in (path, path.replace("{project_id}", "proj_default")):
+            assert error(ask(gateway, method, place, key=gateway.key)) == (403, None, None), (method, place)
+            assert error(ask(gateway, method, place, key=None)) == (401, None, None), (method, place)
+
+
+def test_an_admin_key_makes_no_pictures(gateway):
+    status, _, content = gateway.post({"prompt": "a fox"}, key=ADMIN_KEY)
+    assert error((status, json.loads(content))) == (403, None, None)
 
 
 @pytest.mark.parametrize(
