@@ -98,14 +98,16 @@ async def list_keys(
         return key.revoked_at is None and owner_project_access in {"any", access_of(key)}
 
     project = await project_named(request, project_id)
-    data, place = page_of(await administration_of(request).keys.list(project.id), is_shown, after, limit)
-    return ProjectApiKeyList(data=[key_object(key) for key in data], **place)
+    keys = await administration_of(request).keys.list(project.id)
+    accounts = {key.id: key for key in keys}
+    data, place = page_of(keys, is_shown, after, limit)
+    return ProjectApiKeyList(data=[key_object(key, accounts[key.account_id]) for key in data], **place)
 
 
 @get(KEY, guards=[require_admin_key], responses=REFUSALS)
 async def retrieve_key(request: AdminRequest, project_id: str, key_id: str) -> ProjectApiKey:
     """Describe a key."""
-    return key_object(await key_named(request, project_id, key_id))
+    return await _said(request, await key_named(request, project_id, key_id))
 
 
 @post(KEY, guards=[require_admin_key], responses=REFUSALS, status_code=200)
@@ -117,7 +119,7 @@ async def update_key(request: AdminRequest, project_id: str, key_id: str, data: 
     if data.expires_in_seconds is not None:
         terms = {"expires_in": timedelta(seconds=data.expires_in_seconds)}
         key = await administration_of(request).keys.change(key.id, terms)
-    return key_object(key)
+    return await _said(request, key)
 
 
 @delete(KEY, guards=[require_admin_key], responses=REFUSALS, status_code=200)
@@ -161,6 +163,11 @@ async def key_named(request: AdminRequest, project_id: str, key_id: str) -> Stor
     if not found:
         raise NotFound(f"The project has no key with the id {key_id[:100]!r}.", param="key_id")
     return found[0]
+
+
+async def _said(request: AdminRequest, key: StoredKey) -> ProjectApiKey:
+    account = key if key.account is None else await administration_of(request).keys.find(key.account)
+    return key_object(key, account)
 
 
 ROUTES = (

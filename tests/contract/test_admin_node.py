@@ -69,8 +69,11 @@ def test_service_accounts(printed):
 
 def test_keys_of_projects(printed):
     keys, accounts = printed["apiKeys"], printed["serviceAccounts"]["made"]
-    assert keys["listed"] == accounts[:2]
-    assert keys["left"] == accounts[:1]
+    further = keys["further"]["id"]
+    assert keys["further"]["value"].startswith("sk-glm-")
+    assert keys["owner"]["service_account"]["id"] == accounts[0]
+    assert keys["listed"] == [*accounts[:2], further]
+    assert keys["left"] == [accounts[0], further]
     assert keys["retrieved"] == keys["updated"]
     assert keys["updated"]["expires_at"] >= keys["updated"]["created_at"] + 3600
     assert keys["deleted"] == {"id": accounts[1], "object": "organization.project.api_key.deleted", "deleted": True}

@@ -61,6 +61,7 @@ OPERATIONS = [
     ("GET", f"{ACCOUNTS}/{{account_id}}"),
     ("POST", f"{ACCOUNTS}/{{account_id}}"),
     ("DELETE", f"{ACCOUNTS}/{{account_id}}"),
+    ("POST", f"{ACCOUNTS}/{{account_id}}/api_keys"),
     ("POST", ADMIN_KEYS),
     ("GET", ADMIN_KEYS),
     ("GET", f"{ADMIN_KEYS}/{{key_id}}"),

@@ -73,7 +73,10 @@ printed.serviceAccounts = {
   deleted: await serviceAccounts.delete(accounts[2].id, { project_id }),
 };
 
+const further = await serviceAccounts.apiKeys.create(account, { project_id, name: name("further") });
 printed.apiKeys = {
+  further,
+  owner: (await apiKeys.retrieve(further.id, { project_id })).owner,
   listed: await ids(apiKeys.list(project_id, { limit: 1 })),
   updated: await apiKeys.update(account, { project_id, expires_in_seconds: 3600 }),
   retrieved: await apiKeys.retrieve(account, { project_id }),
