@@ -20,6 +20,10 @@ from gateway.api import (
     organization,
     organization_accounts,
     organization_admin_keys,
+    organization_limits,
+    organization_models,
+    organization_rate_limits,
+    organization_spend_limits,
     usage,
 )
 from gateway.api.middleware import Edge
@@ -50,6 +54,10 @@ ROUTES = (
     *organization.ROUTES,
     *organization_accounts.ROUTES,
     *organization_admin_keys.ROUTES,
+    *organization_limits.ROUTES,
+    *organization_rate_limits.ROUTES,
+    *organization_spend_limits.ROUTES,
+    *organization_models.ROUTES,
     *usage.ROUTES,
     ops.healthz,
     ops.readyz,

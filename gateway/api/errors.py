@@ -101,6 +101,7 @@ _STATUS_MESSAGES = {
     413: "The request's body is too large. The largest body is {limit} bytes.",
 }
 _MISSING = re.compile(r"missing required field `(\w+)`")
+_UNKNOWN = re.compile(r"contains unknown field `(.*)`")
 _DEFECT = "The gateway had an error while processing your request. Try again, and tell its operator the request id."
 
 
@@ -173,6 +174,8 @@ def _unreadable(failure: HTTPException) -> tuple[str, str | None, str | None]:
     match failure.extra:
         case [{"message": str(reason)}, *_] if missing := _MISSING.search(reason):
             return reason, missing[1], "missing_required_parameter"
+        case [{"message": str(reason)}, *_] if unknown := _UNKNOWN.search(reason):
+            return f"Unknown parameter: '{unknown[1][:100]}'.", unknown[1][:100], "unknown_parameter"
         case [{"key": str(name), "message": str(reason)}, *_]:
             return f"'{name}': {reason}", name, "invalid_value"
         case _:

@@ -1,5 +1,6 @@
 """OpenAI's administration API (openai-images-api.md section 6): projects and their keys."""
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from litestar import Request, delete, get, post
@@ -7,6 +8,7 @@ from litestar.params import Parameter
 
 from gateway.api.auth import require_admin_key
 from gateway.api.organization_schema import (
+    ApiKeyChanges,
     DeletedApiKey,
     NewProject,
     Project,
@@ -23,7 +25,8 @@ from gateway.api.organization_schema import (
 from gateway.api.schema import errors
 from gateway.api.services import Services
 from gateway.domain import projects as domain
-from gateway.domain.errors import NotFound
+from gateway.domain.catalog import Catalog
+from gateway.domain.errors import NotFound, UnsupportedParameter
 from gateway.domain.keys import StoredKey
 from gateway.service.administration import Administration
 
@@ -95,14 +98,28 @@ async def list_keys(
         return key.revoked_at is None and owner_project_access in {"any", access_of(key)}
 
     project = await project_named(request, project_id)
-    data, place = page_of(await administration_of(request).keys.list(project.id), is_shown, after, limit)
-    return ProjectApiKeyList(data=[key_object(key) for key in data], **place)
+    keys = await administration_of(request).keys.list(project.id)
+    accounts = {key.id: key for key in keys}
+    data, place = page_of(keys, is_shown, after, limit)
+    return ProjectApiKeyList(data=[key_object(key, accounts[key.account_id]) for key in data], **place)
 
 
 @get(KEY, guards=[require_admin_key], responses=REFUSALS)
 async def retrieve_key(request: AdminRequest, project_id: str, key_id: str) -> ProjectApiKey:
     """Describe a key."""
-    return key_object(await key_named(request, project_id, key_id))
+    return await _said(request, await key_named(request, project_id, key_id))
+
+
+@post(KEY, guards=[require_admin_key], responses=REFUSALS, status_code=200)
+async def update_key(request: AdminRequest, project_id: str, key_id: str, data: ApiKeyChanges) -> ProjectApiKey:
+    """Let a key stop after another time from now; every replica knows it at once."""
+    if data.scopes:
+        raise UnsupportedParameter("Keys have no scopes: every one makes pictures and lists models.", param="scopes")
+    key = await key_named(request, project_id, key_id)
+    if data.expires_in_seconds is not None:
+        terms = {"expires_in": timedelta(seconds=data.expires_in_seconds)}
+        key = await administration_of(request).keys.change(key.id, terms)
+    return await _said(request, key)
 
 
 @delete(KEY, guards=[require_admin_key], responses=REFUSALS, status_code=200)
@@ -117,6 +134,18 @@ def administration_of(request: AdminRequest) -> Administration:
     """Give the use cases."""
     services: Services = request.app.state.services
     return services.administration
+
+
+def catalog_of(request: AdminRequest) -> Catalog:
+    """Give the models that are served."""
+    services: Services = request.app.state.services
+    return services.catalog
+
+
+def currency_of(request: AdminRequest) -> str:
+    """Give the currency of prices and spend limits."""
+    services: Services = request.app.state.services
+    return services.currency
 
 
 async def project_named(request: AdminRequest, project_id: str) -> domain.Project:
@@ -136,6 +165,11 @@ async def key_named(request: AdminRequest, project_id: str, key_id: str) -> Stor
     return found[0]
 
 
+async def _said(request: AdminRequest, key: StoredKey) -> ProjectApiKey:
+    account = key if key.account is None else await administration_of(request).keys.find(key.account)
+    return key_object(key, account)
+
+
 ROUTES = (
     create_project,
     list_projects,
@@ -144,5 +178,6 @@ ROUTES = (
     archive_project,
     list_keys,
     retrieve_key,
+    update_key,
     delete_key,
 )

@@ -1,4 +1,7 @@
-"""OpenAI's service accounts: the way to make keys in its words. An account is its key, and has the key's id."""
+"""OpenAI's service accounts: the way to make keys in its words.
+
+Every account begins with a key, whose id and name are its own, and ends with its last one.
+"""
 
 from datetime import timedelta
 from typing import Literal
@@ -13,15 +16,15 @@ from gateway.api.organization import (
     AdminRequest,
     PageSize,
     administration_of,
-    key_named,
     project_named,
 )
 from gateway.api.organization_schema import Lifetime, ListOf, page_of, seconds, seconds_or_none
-from gateway.domain.errors import UnsupportedParameter
-from gateway.domain.keys import StoredKey
+from gateway.domain.errors import NotFound, UnsupportedParameter
+from gateway.domain.keys import StoredKey, accounts_of
 
 ACCOUNTS = f"{PROJECT}/service_accounts"
 ACCOUNT = f"{ACCOUNTS}/{{account_id:str}}"
+ACCOUNT_KEYS = f"{ACCOUNT}/api_keys"
 
 
 class NewServiceAccount(msgspec.Struct, kw_only=True):
@@ -39,6 +42,14 @@ class ServiceAccountChanges(msgspec.Struct, kw_only=True):
     role: Literal["member", "owner"] | None = None
 
 
+class NewAccountKey(msgspec.Struct, kw_only=True):
+    """The body that makes a further key of an account. Scopes are OpenAI's own: only none can be given."""
+
+    name: str | None = None
+    expires_in_seconds: Lifetime | None = None
+    scopes: list[str] | None = None
+
+
 class ServiceAccount(msgspec.Struct, kw_only=True):
     """OpenAI's ProjectServiceAccount."""
 
@@ -50,7 +61,7 @@ class ServiceAccount(msgspec.Struct, kw_only=True):
 
 
 class NewApiKey(msgspec.Struct, kw_only=True):
-    """The key of a new account; `value` is its secret, given this once."""
+    """A new key of an account; `value` is its secret, given this once."""
 
     id: str
     object: str = "organization.project.service_account.api_key"
@@ -73,7 +84,7 @@ class ServiceAccountList(ListOf, kw_only=True):
 
 
 class DeletedServiceAccount(msgspec.Struct, kw_only=True):
-    """The answer when an account's key has been revoked."""
+    """The answer when an account's keys have been revoked."""
 
     id: str
     object: str = "organization.project.service_account.deleted"
@@ -85,15 +96,14 @@ async def create_account(request: AdminRequest, project_id: str, data: NewServic
     """Make a key; its secret is given this once."""
     if data.create_service_account_only:
         raise UnsupportedParameter(
-            "An account is its key here: there is none without.", param="create_service_account_only"
+            "An account begins with its key here: there is none without.", param="create_service_account_only"
         )
     project = await project_named(request, project_id)
     lifetime = timedelta(seconds=data.expires_in_seconds) if data.expires_in_seconds else None
     keys = administration_of(request).keys
     key, secret = await keys.create(data.name, project=project.id, terms={"expires_in": lifetime})
-    created_at, expires_at = seconds(key.created_at), seconds_or_none(key.expires_at)
-    made = NewApiKey(id=key.id, name=key.name, value=secret, created_at=created_at, expires_at=expires_at)
-    return CreatedServiceAccount(id=key.id, name=key.name, created_at=created_at, api_key=made)
+    made = _new_key(key, secret)
+    return CreatedServiceAccount(id=key.id, name=key.name, created_at=made.created_at, api_key=made)
 
 
 @get(ACCOUNTS, guards=[require_admin_key], responses=REFUSALS)
@@ -103,14 +113,15 @@ async def list_accounts(
     """List a project's accounts, oldest first."""
     project = await project_named(request, project_id)
     keys = await administration_of(request).keys.list(project.id)
-    data, place = page_of(keys, lambda key: key.revoked_at is None, after, limit)
+    living = {key.id for key in accounts_of(keys)}
+    data, place = page_of(keys, lambda key: key.id in living, after, limit)
     return ServiceAccountList(data=[_account(key) for key in data], **place)
 
 
 @get(ACCOUNT, guards=[require_admin_key], responses=REFUSALS)
 async def retrieve_account(request: AdminRequest, project_id: str, account_id: str) -> ServiceAccount:
     """Describe an account."""
-    return _account(await key_named(request, project_id, account_id))
+    return _account((await _keys_of(request, project_id, account_id))[0])
 
 
 @post(ACCOUNT, guards=[require_admin_key], responses=REFUSALS, status_code=200)
@@ -120,7 +131,7 @@ async def update_account(
     """Rename an account."""
     if data.role == "owner":
         raise UnsupportedParameter("Accounts are members: only admin keys administer.", param="role")
-    key = await key_named(request, project_id, account_id)
+    key, *_ = await _keys_of(request, project_id, account_id)
     if data.name is not None:
         key = await administration_of(request).keys.rename(key.id, data.name)
     return _account(key)
@@ -128,14 +139,40 @@ async def update_account(
 
 @delete(ACCOUNT, guards=[require_admin_key], responses=REFUSALS, status_code=200)
 async def delete_account(request: AdminRequest, project_id: str, account_id: str) -> DeletedServiceAccount:
-    """Revoke an account's key."""
-    key = await key_named(request, project_id, account_id)
-    await administration_of(request).keys.revoke(key.id)
-    return DeletedServiceAccount(id=key.id)
+    """Revoke all keys of an account."""
+    keys = await _keys_of(request, project_id, account_id)
+    for key in keys:
+        if key.revoked_at is None:
+            await administration_of(request).keys.revoke(key.id)
+    return DeletedServiceAccount(id=keys[0].id)
+
+
+@post(ACCOUNT_KEYS, guards=[require_admin_key], responses=REFUSALS, status_code=200)
+async def create_account_key(request: AdminRequest, project_id: str, account_id: str, data: NewAccountKey) -> NewApiKey:
+    """Make a further key of an account, with the limits of its first one; its secret is given this once."""
+    if data.scopes:
+        raise UnsupportedParameter("Keys have no scopes: every one makes pictures and lists models.", param="scopes")
+    account, *_ = await _keys_of(request, project_id, account_id)
+    lifetime = timedelta(seconds=data.expires_in_seconds) if data.expires_in_seconds else None
+    return _new_key(*await administration_of(request).keys.add_to_account(account, data.name, lifetime))
+
+
+async def _keys_of(request: AdminRequest, project_id: str, account_id: str) -> list[StoredKey]:
+    """Give the keys of an account, the first one first, which may be revoked; NotFound when all are."""
+    project = await project_named(request, project_id)
+    keys = await administration_of(request).keys.list(project.id)
+    if account_id not in {key.id for key in accounts_of(keys)}:
+        raise NotFound(f"The project has no service account with the id {account_id[:100]!r}.", param="account_id")
+    return sorted((key for key in keys if key.account_id == account_id), key=lambda key: key.id != account_id)
+
+
+def _new_key(key: StoredKey, secret: str) -> NewApiKey:
+    created_at, expires_at = seconds(key.created_at), seconds_or_none(key.expires_at)
+    return NewApiKey(id=key.id, name=key.name, value=secret, created_at=created_at, expires_at=expires_at)
 
 
 def _account(key: StoredKey) -> ServiceAccount:
     return ServiceAccount(id=key.id, name=key.name, created_at=seconds(key.created_at))
 
 
-ROUTES = (create_account, list_accounts, retrieve_account, update_account, delete_account)
+ROUTES = (create_account, list_accounts, retrieve_account, update_account, delete_account, create_account_key)

@@ -44,7 +44,7 @@ class Project(msgspec.Struct, kw_only=True):
 
 
 class ServiceAccountOwner(msgspec.Struct, kw_only=True):
-    """Whom a key belongs to: there are no users, so each key is an account of its own."""
+    """Whom a key belongs to: there are no users, only service accounts."""
 
     id: str
     name: str
@@ -71,6 +71,13 @@ class ProjectApiKey(msgspec.Struct, kw_only=True):
     expires_at: int | None
     owner_project_access: str
     owner: Owner
+
+
+class ApiKeyChanges(msgspec.Struct, kw_only=True):
+    """The body that changes a key; what is absent or null stays. Scopes are OpenAI's own: only none can be given."""
+
+    expires_in_seconds: Lifetime | None = None
+    scopes: list[str] | None = None
 
 
 class DeletedApiKey(msgspec.Struct, kw_only=True):
@@ -151,18 +158,18 @@ def project_object(project: domain.Project) -> Project:
     )
 
 
-def key_object(key: StoredKey) -> ProjectApiKey:
-    """Say a key in OpenAI's words."""
-    created_at = seconds(key.created_at)
+def key_object(key: StoredKey, account: StoredKey) -> ProjectApiKey:
+    """Say a key in OpenAI's words, with its service account, which is that account's first key."""
+    owner = ServiceAccountOwner(id=account.id, name=account.name, created_at=seconds(account.created_at))
     return ProjectApiKey(
         id=key.id,
         name=key.name,
         redacted_value=key.redacted,
-        created_at=created_at,
+        created_at=seconds(key.created_at),
         last_used_at=seconds_or_none(key.last_used_at),
         expires_at=seconds_or_none(key.expires_at),
         owner_project_access=access_of(key),
-        owner=Owner(service_account=ServiceAccountOwner(id=key.id, name=key.name, created_at=created_at)),
+        owner=Owner(service_account=owner),
     )
 
 

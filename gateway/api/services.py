@@ -63,6 +63,8 @@ class Services:
 
     `shut_down` takes nothing new and waits for what runs.
 
+    `currency` is that of prices and spend limits, in three capital letters.
+
     X-Forwarded-For is believed when one of `trusted_proxies` wrote it.
     """
 
@@ -72,6 +74,7 @@ class Services:
     deliver: Deliver
     administration: Administration
     catalog: Catalog
+    currency: str
     readiness: Callable[[], Awaitable[Readiness]]
     render_metrics: Callable[[], bytes]
     request_finished: Callable[[str, int, float], None]

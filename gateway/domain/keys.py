@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -30,7 +30,8 @@ _FORM = re.compile(f"{PREFIX}([0-9A-Za-z]{{{ID_LENGTH}}})[0-9A-Za-z]{{{RANDOM_LE
 class StoredKey:
     """A key as it is kept: digests, never a secret. Times are UTC; no models, no ips: all are allowed.
 
-    The previous digest opens until `previous_until`: a rotation lets both secrets live for a while.
+    The previous digest opens until `previous_until`: a rotation lets both secrets live for a while. `account` is the
+    service account whose further key it is; None: the key begins an account of its own.
     """
 
     id: str
@@ -40,6 +41,7 @@ class StoredKey:
     last_four: str
     digest: bytes
     created_at: datetime
+    account: str | None = None
     previous_digest: bytes | None = None
     previous_until: datetime | None = None
     expires_at: datetime | None = None
@@ -68,6 +70,11 @@ class StoredKey:
         if self.previous_digest is None or self.previous_until is None or now >= self.previous_until:
             return (self.digest,)
         return (self.digest, self.previous_digest)
+
+    @property
+    def account_id(self) -> str:
+        """The service account that it belongs to: an account has the id of its first key."""
+        return self.account or self.id
 
     @property
     def redacted(self) -> str:
@@ -105,6 +112,12 @@ class Caller:
                 "GET /v1/models lists those that it may use.",
                 param="model",
             )
+
+
+def accounts_of(keys: Sequence[StoredKey]) -> list[StoredKey]:
+    """Give the first keys of the service accounts that have a key that is not revoked; `keys` are a project's."""
+    living = {key.account_id for key in keys if key.revoked_at is None}
+    return [key for key in keys if key.id in living]
 
 
 def caller_of(key: StoredKey) -> Caller:

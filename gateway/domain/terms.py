@@ -83,6 +83,19 @@ def parse_money(word: str) -> int:
     return int(whole) * MICROS + int(fraction.ljust(_DECIMALS, "0"))
 
 
+def exact_money(amount: Decimal) -> int:
+    """Give an amount as millionths; InvalidValue for what is negative, too large or finer than a millionth."""
+    # The exponent first: written out, 1E-999999999 has as many digits.
+    fits = amount.is_finite() and 0 <= amount <= LARGEST // MICROS
+    if not fits or int(amount.as_tuple().exponent) < -_DECIMALS:
+        raise InvalidValue(
+            f"'spend_per_month' is an amount of money from 0 to {LARGEST // MICROS} with at most {_DECIMALS} decimals, "
+            "or null.",
+            param="spend_per_month",
+        )
+    return int(amount.scaleb(_DECIMALS)) if amount else 0
+
+
 def money_text(millionths: int) -> str:
     """Write an amount with at least two decimals and no needless ones beyond."""
     amount = Decimal(millionths).scaleb(-_DECIMALS)
@@ -117,10 +130,15 @@ def parse_weight(word: str) -> int:
 
 def parse_models(word: str, catalog: Catalog) -> tuple[str, ...]:
     """Read a comma list of models; an alias stands for its model. InvalidValue for one that the catalog lacks."""
+    return known_models(_listed(word), catalog, "models")
+
+
+def known_models(names: Sequence[str], catalog: Catalog, param: str) -> tuple[str, ...]:
+    """Give the models of names and aliases, each once. InvalidValue as above."""
     try:
-        found = [catalog.find(name).name for name in _listed(word)]
+        found = [catalog.find(name).name for name in names]
     except ModelNotFound as failure:
-        raise InvalidValue(failure.message, param="models") from None
+        raise InvalidValue(failure.message, param=param) from None
     return tuple(dict.fromkeys(found))
 
 

@@ -8,10 +8,13 @@ from typing import Any
 from gateway.domain.errors import InvalidValue, NotFound
 from gateway.domain.keys import ID_LENGTH, PREFIX, RANDOM_LENGTH, StoredKey, compose, digest
 from gateway.domain.projects import DEFAULT_NAME, Project
-from gateway.domain.terms import Changes, parse_name, with_changes
+from gateway.domain.terms import LIMIT_FIELDS, LONGEST_NAME, Changes, parse_name, with_changes
 from gateway.service.administer_projects import AdministerProjects
 from gateway.service.ports import Clock
 from gateway.service.ports_keys import Announcer, KeyStore
+
+SHARED_TERMS = ("models", "ips", "cache_scope", "unwatermarked_allowed")  # with the limits, of an account's keys
+MARK_LENGTH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,20 @@ class AdministerKeys:
         # A gateway may have looked for this id in vain: it remembers that too.
         await self._announcer.announce(key_id)
         return key, secret
+
+    async def add_to_account(
+        self, account: StoredKey, name: str | None, lifetime: timedelta | None
+    ) -> tuple[StoredKey, str]:
+        """Make a further key of a service account, given by its first key; it may do what that one may, counted apart.
+
+        Without a name it is called like the account, with some characters of its own. Raises as above.
+        """
+        mark = self._forge.new_id()[:MARK_LENGTH]
+        terms: dict[str, Any] = {field: getattr(account, field) for field in SHARED_TERMS}
+        terms |= {field: getattr(account.limits, field) for field in LIMIT_FIELDS}
+        terms |= {"expires_in": lifetime, "account": account.account_id}
+        chosen = name if name is not None else f"{account.name[: LONGEST_NAME - MARK_LENGTH - 1]} {mark}"
+        return await self.create(chosen, project=account.project.id, terms=terms)
 
     async def list(self, project: str | None = None) -> list[StoredKey]:
         """Give all keys or those of a project, oldest first."""

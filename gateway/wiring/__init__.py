@@ -137,6 +137,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             deliver=_deliver(settings, peppers, upstreams, clock),
             administration=administration_on(engine, announcer, peppers.keys),
             catalog=catalog,
+            currency=settings.billing.currency,
             readiness=partial(_readiness, redis, engine, upstreams, outage, flow.jobs),
             render_metrics=metrics.render,
             request_finished=observer.request_finished,

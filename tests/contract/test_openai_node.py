@@ -24,9 +24,9 @@ def node():
     return found
 
 
-def run(script, gateway):
+def run(script, gateway, **names):
     """Run a script to its end and give what it printed."""
-    env = servers.environment(OPENAI_BASE_URL=gateway.base_url, OPENAI_API_KEY=gateway.key)
+    env = servers.environment(**{"OPENAI_BASE_URL": gateway.base_url, "OPENAI_API_KEY": gateway.key, **names})
     command = [node(), SCRIPTS / script]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

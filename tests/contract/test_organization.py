@@ -190,8 +190,20 @@ def test_only_admin_keys_administer(gateway, method, path, key, status):
     assert error(ask(gateway, method, path, key=key))[0] == status
 
 
-def test_a_projects_own_key_does_not_administer(gateway):
-    assert error(ask(gateway, "GET", PROJECTS, key=gateway.key)) == (403, None, None)
+def test_a_projects_own_key_administers_nothing(gateway):
+    document = json.loads(gateway.get("/schema/openapi.json")[2])
+    paths = {path: methods for path, methods in document["paths"].items() if path.startswith("/v1/organization/")}
+    operations = [(method.upper(), path) for path, methods in paths.items() for method in methods]
+    assert len(operations) > 30
+    for method, path in operations:
+        for place in (path, path.replace("{project_id}", "proj_default")):
+            assert error(ask(gateway, method, place, key=gateway.key)) == (403, None, None), (method, place)
+            assert error(ask(gateway, method, place, key=None)) == (401, None, None), (method, place)
+
+
+def test_an_admin_key_makes_no_pictures(gateway):
+    status, _, content = gateway.post({"prompt": "a fox"}, key=ADMIN_KEY)
+    assert error((status, json.loads(content))) == (403, None, None)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +269,74 @@ def test_a_service_account_is_made_with_a_key_that_makes_pictures(gateway, proje
     deleted = projects.service_accounts.delete(made.id, project_id=project.id)
     assert (deleted.id, deleted.object) == (made.id, "organization.project.service_account.deleted")
     felt(gateway, made.api_key.value, 401)
+
+
+def test_a_service_account_has_further_keys(gateway, projects):
+    project = projects.create(name=a_name())
+    made = projects.service_accounts.create(project.id, name="n8n")
+    path = f"{PROJECTS}/{project.id}/api_keys"
+    assert ask(gateway, "POST", f"{path}/{made.id}/limits", {"images_per_day": 1, "cache_scope": "key"})[0] == 200
+    keys = projects.service_accounts.api_keys
+    named = keys.create(made.id, project_id=project.id, name="next", expires_in_seconds=60)
+    assert (named.object, named.name) == ("organization.project.service_account.api_key", "next")
+    assert named.expires_at == named.created_at + 60
+    other = keys.create(made.id, project_id=project.id)
+    assert (other.name[:4], other.expires_at) == ("n8n ", None)
+    for key in (made.api_key, named, other):
+        pictures = [gateway.post({"prompt": f"fox {n}", "size": "512x512"}, key=key.value)[0] for n in range(2)]
+        assert pictures == [200, 429], "each of the keys has the limits to itself"
+        assert ask(gateway, "GET", f"{path}/{key.id}/limits")[1]["cache_scope"] == "key"
+    owners = [
+        (key.id, key.owner.service_account.id, key.owner.service_account.name)
+        for key in projects.api_keys.list(project.id)
+    ]
+    assert owners == [(key.id, made.id, "n8n") for key in (made.api_key, named, other)]
+    assert [account.id for account in projects.service_accounts.list(project.id)] == [made.id]
+
+
+def test_a_service_account_lives_as_long_as_its_last_key(gateway, projects):
+    project = projects.create(name=a_name())
+    made = projects.service_accounts.create(project.id, name="n8n")
+    further = [projects.service_accounts.api_keys.create(made.id, project_id=project.id) for _ in range(2)]
+    projects.api_keys.delete(made.api_key.id, project_id=project.id)
+    felt(gateway, made.api_key.value, 401)
+    assert [status_of(gateway, key.value) for key in further] == [200, 200]
+    assert projects.service_accounts.retrieve(made.id, project_id=project.id).name == "n8n"
+    assert projects.service_accounts.update(made.id, project_id=project.id, name="n9n").name == "n9n"
+    owner = projects.api_keys.retrieve(further[0].id, project_id=project.id).owner.service_account
+    assert (owner.id, owner.name) == (made.id, "n9n")
+    projects.service_accounts.delete(made.id, project_id=project.id)
+    for key in further:
+        felt(gateway, key.value, 401)
+    assert projects.service_accounts.list(project.id).data == []
+    for ask_again in (projects.service_accounts.retrieve, projects.service_accounts.api_keys.create):
+        with pytest.raises(openai.NotFoundError):
+            ask_again(made.id, project_id=project.id)
+
+
+def test_a_further_key_is_no_account(gateway, projects):
+    project = projects.create(name=a_name())
+    made = projects.service_accounts.create(project.id, name="n8n")
+    further = projects.service_accounts.api_keys.create(made.id, project_id=project.id)
+    with pytest.raises(openai.NotFoundError):
+        projects.service_accounts.delete(further.id, project_id=project.id)
+    assert status_of(gateway, further.value) == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "refusal"),
+    [
+        ({"name": ""}, (400, "invalid_value", "name")),
+        ({"name": "n8n"}, (400, "name_taken", "name")),
+        ({"scopes": ["api.all.read"]}, (400, "unsupported_parameter", "scopes")),
+        ({"expires_in_seconds": 0}, (400, "invalid_value", "expires_in_seconds")),
+    ],
+)
+def test_what_makes_no_further_key(gateway, projects, body, refusal):
+    project = projects.create(name=a_name())
+    made = projects.service_accounts.create(project.id, name="n8n")
+    path = f"{PROJECTS}/{project.id}/service_accounts/{made.id}/api_keys"
+    assert error(ask(gateway, "POST", path, body)) == refusal
 
 
 @pytest.mark.parametrize("limit", [1, 3])

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from gateway.cli import main
 from tests import servers
-from tests.servers import environment, glm_gateway, http
+from tests.servers import ADMIN_KEY, environment, glm_gateway, http, wait_until
 
 FELT_SECONDS = 1.0
 LIMITS = (
@@ -376,6 +376,22 @@ class TestBesideGateways:
         assert error_of(refused) == (403, "request_forbidden", "ip_not_authorized")
         assert b"127.0.0.1" in refused[2]
         assert status_of(one, operator.new_key("--ips", "127.0.0.1")["key"]) == 200
+
+    @pytest.mark.parametrize("of", ["project", "key"])
+    def test_a_limit_that_one_gateway_is_told_holds_on_both(self, pair, of):
+        gateways, operator = pair
+        key = operator.new_key("--project", operator.json("projects", "create", "--name", secrets.token_hex(8))["id"])
+        place = f"projects/{key['project_id']}" + (f"/api_keys/{key['id']}" if of == "key" else "")
+
+        def statuses():
+            return [gateway.post({"prompt": "a fox", "size": "512x512"}, key=key["key"])[0] for gateway in gateways]
+
+        assert statuses() == [200, 200]
+        for limit, expected in ((0, [429, 429]), (None, [200, 200])):
+            admin = {"Authorization": f"Bearer {ADMIN_KEY}"}
+            url = f"{gateways[0].base_url}/organization/{place}/limits"
+            assert http("POST", url, body={"images_per_day": limit}, headers=admin)[0] == 200
+            wait_until(lambda expected=expected: statuses() == expected, 10, "the limit on both gateways")
 
     def test_a_command_says_so_when_gateways_cannot_be_told(self, pair):
         _, operator = pair

@@ -37,6 +37,7 @@ FULL = {
     "previous_until": NOW + timedelta(hours=1),
     "expires_at": NOW + timedelta(days=1),
     "disabled_at": NOW,
+    "account": "abcDEF012345",
     "last_used_at": NOW,
     "limits": ALL_LIMITS,
     "models": ("glm-image", "cogview-4"),

@@ -107,6 +107,7 @@ keys = sa.Table(
     sa.Column("revoked_at", UtcTime),
     sa.Column("disabled_at", UtcTime),
     sa.Column("project_id", sa.String(32), sa.ForeignKey("projects.id"), nullable=False),
+    sa.Column("account", sa.String(32)),
     sa.Column("previous_digest", sa.LargeBinary(32)),
     sa.Column("previous_until", UtcTime),
     sa.Column("last_used_at", UtcTime),

@@ -12,6 +12,7 @@ from gateway.domain.keys import caller_of
 from gateway.domain.quota import Limit, Limits
 from gateway.domain.terms import (
     LARGEST,
+    exact_money,
     money_text,
     parse_cache_scope,
     parse_ips,
@@ -34,7 +35,15 @@ COUNTS = [limit for limit in Limit if limit is not Limit.SPEND_PER_MONTH]
 
 @given(amount=st.decimals(0, 10**9, places=6))
 def test_money_is_exact(amount):
-    assert Decimal(parse_money(f"{amount:f}")) == amount * 10**6
+    assert Decimal(parse_money(f"{amount:f}")) == exact_money(amount) == amount * 10**6
+
+
+@pytest.mark.parametrize(
+    "word", ["-0.01", "1000000000.000001", "1E+999999", "1E-999999", "0.0000001", "NaN", "sNaN", "-Infinity"]
+)
+def test_what_is_no_amount_of_money_is_refused(word):
+    with pytest.raises(InvalidValue):
+        exact_money(Decimal(word))
 
 
 @given(millionths=st.integers(0, LARGEST))

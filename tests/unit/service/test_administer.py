@@ -109,6 +109,20 @@ class TestKeys:
             await office.keys.create(name, project=project)
         assert len(await office.keys.list()) == 1
 
+    async def test_a_further_key_of_an_account_may_do_what_the_first_may(self, office):
+        terms = {"images_per_day": 5, "shadow": True, "models": ("glm-image",), "cache_scope": "key"}
+        first, _ = await office.keys.create("x" * 100, project="design", terms=terms)
+        further, secret = await office.keys.add_to_account(first, None, timedelta(hours=1))
+        assert (further.account_id, further.project, further.limits) == (first.id, first.project, first.limits)
+        assert (further.models, further.cache_scope) == (first.models, first.cache_scope)
+        assert further.expires_at == NOW + timedelta(hours=1)
+        assert (id_of(secret), first.account_id) == (further.id, first.id)
+        assert further.name.startswith("x" * 95 + " ")
+        assert len(further.name) == 100
+        another, _ = await office.keys.add_to_account(first, None, None)
+        assert another.name != further.name
+        assert another.id in office.announcer.told
+
     async def test_a_revoked_keys_name_is_free_again(self, office):
         key, _ = await office.keys.create("n8n")
         with pytest.raises(NameTaken):
