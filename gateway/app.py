@@ -26,10 +26,12 @@ from gateway.api import (
     organization_spend_limits,
     usage,
 )
+from gateway.api.debugging import logging_requests
 from gateway.api.middleware import Edge
 from gateway.api.native_errors import is_native, on_defect, on_failure, on_http_exception
 from gateway.api.services import Services
 from gateway.domain.errors import GatewayError
+from gateway.service.ports_requests import RequestObserver
 from gateway.settings import Settings
 
 OpenServices = Callable[[Settings], AbstractAsyncContextManager[Services]]
@@ -74,8 +76,9 @@ def create_app(settings: Settings, open_services: OpenServices) -> ASGIApp:
             app.state.services = services
             yield
 
+    routes = [route for route in ROUTES if route is not ops.metrics or not settings.metrics.port]
     app = Litestar(
-        (*ROUTES, openapi.serve_document(ROUTES)),
+        (*routes, openapi.serve_document(ROUTES)),
         lifespan=[lifespan],
         exception_handlers={GatewayError: on_failure, HTTPException: on_http_exception, Exception: on_defect},
         request_max_body_size=settings.server.max_body,
@@ -84,11 +87,12 @@ def create_app(settings: Settings, open_services: OpenServices) -> ASGIApp:
         logging_config=None,
     )
 
-    def finished(route: str, status: int, seconds: float) -> None:
+    def observer() -> RequestObserver:
         services: Services = app.state.services
-        services.request_finished(route, status, seconds)
+        return services.requests
 
-    return Edge(app, new_request_id, finished)
+    logged = logging_requests(app) if settings.log.level == "debug" else app
+    return Edge(logged, new_request_id, observer)
 
 
 def _cors(origins: tuple[str, ...]) -> CORSConfig | None:

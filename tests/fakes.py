@@ -168,6 +168,7 @@ class FakeObserver:
         self.waiting = 0
         self.most_waiting = 0
         self.backlog = self.unsaved = 0
+        self.reached = {}
 
     def call_failed(self, account, plan, fault, detail):
         self.told.append(("call_failed", account.name, plan.model, fault, detail))
@@ -196,6 +197,15 @@ class FakeObserver:
 
     def queue_looked_at(self, model, tended):
         self.told.append(("queue_looked_at", model, tended))
+
+    def attached(self, model, *, cached, joined):
+        self.told.append(("attached", model, cached, joined))
+
+    def line_closed(self, line):
+        self.told.append(("line_closed", line))
+
+    def ledger_reached(self, shard, ended):
+        self.reached[shard] = ended
 
     def ledger_backlog(self, lines):
         self.backlog = lines

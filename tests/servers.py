@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -104,6 +105,19 @@ def running(process, ready_url):
         yield process
     finally:
         process.stop()
+    if process.env.get("GLM_GATEWAY_LOG__REDACT") != "false":
+        assert leaks(process.output()) == []
+
+
+SECRETS = re.compile(
+    r"(?i)sk-(?:glm|admin)-\w{20,}|signature=[\w-]{16,}|bearer \w{8,}|" + re.escape(UPSTREAM_KEY.partition(".")[2])
+)
+
+
+def leaks(output):
+    """Find secrets in what a process said; the first admin key is shown once, on purpose."""
+    said = re.sub(r"The first admin key, shown this once: \S+", "", output)
+    return SECRETS.findall(said)
 
 
 @dataclass

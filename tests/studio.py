@@ -20,12 +20,12 @@ from gateway.service.reserve import Reservations
 from gateway.service.turns import Bounds, Turns
 from gateway.settings.models import load_catalog
 from tests.builders import PEPPER, PRICE, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
-from tests.fakes import FakeClock, FakeKeys, Workshop
+from tests.fakes import FakeClock, FakeKeys, FakeObserver, Workshop
 from tests.fakes_flights import FakeFlights
 from tests.fakes_quota import FakeQuotas, FakeSpool, settlements_on
 from tests.quota_memory import Memory
 
-BOOKS = Books(answer_of=answer_of, hash_prompt=lambda prompt: f"hash of {len(prompt)}")
+BOOKS = Books(observer=FakeObserver(), answer_of=answer_of, hash_prompt=lambda prompt: f"hash of {len(prompt)}")
 
 
 class Studio:

@@ -6,10 +6,19 @@ from typing import Literal
 
 import structlog
 
+from gateway.adapters.redaction import redact
 
-def configure(level: str, form: Literal["auto", "json", "text"]) -> None:
-    """Set up structlog, and send the warnings of libraries through it."""
-    text = form == "text" or (form == "auto" and sys.stderr.isatty())
+Form = Literal["auto", "json", "text"]
+
+
+def is_text(form: Form) -> bool:
+    """Tell whether lines are for people."""
+    return form == "text" or (form == "auto" and sys.stderr.isatty())
+
+
+def configure(level: str, form: Form, *, redacting: bool = True) -> None:
+    """Set up structlog, and send the warnings of libraries through it; secrets are hidden in both."""
+    text = is_text(form)
     renderer = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer(ensure_ascii=False)
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
@@ -17,8 +26,9 @@ def configure(level: str, form: Literal["auto", "json", "text"]) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if not text:
-        shared.append(structlog.processors.format_exc_info)
+    shared.append(structlog.processors.format_exc_info)  # before secrets are hidden: a trace may hold some
+    if redacting:
+        shared.append(redact)
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),

@@ -40,6 +40,7 @@ async def require_admin_key(connection: ASGIConnection[Any, Any, Any, Any], _: B
 async def _admit(connection: ASGIConnection[Any, Any, Any, Any], secret: str | None) -> None:
     services: Services = connection.app.state.services
     address = client_of(connection, services.trusted_proxies)
+    connection.state.address = address
     connection.state.caller = await services.authenticate(secret, address)
 
 

@@ -116,6 +116,12 @@ def answer_of(failure: BaseException) -> Answer:
     return Answer(wire.status, wire.code or "")
 
 
+def code_of(failure: GatewayError) -> str:
+    """Give the code of a failure, or its type where OpenAI gives none."""
+    wire = wire_of(failure)
+    return wire.code or wire.type
+
+
 def error_object(failure: GatewayError) -> dict[str, Any]:
     """Say a failure as OpenAI's `{"error": {...}}`."""
     wire = wire_of(failure)
@@ -138,6 +144,7 @@ def encode_unreadable(message: str) -> bytes:
 
 def on_failure(request: Request[Any, Any, Any], failure: GatewayError) -> Response[bytes]:
     """Answer an expected failure; a `generation` in the request's state knows the limits that it had taken from."""
+    request.state.failure = failure  # for the access log
     wire, generation = wire_of(failure), getattr(request.state, "generation", None)
     taken = limit_headers(generation.rooms) if generation else {}
     if generation and generation.queue_ms is not None:

@@ -10,9 +10,14 @@ from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from gateway.api.errors import code_of
 from gateway.api.native_errors import encode_defect
+from gateway.domain.errors import GatewayError, LimitReached
+from gateway.domain.keys import Caller
+from gateway.service.generation import Generation
+from gateway.service.ports_requests import Finished, RequestObserver
 
-RequestFinished = Callable[[str, int, float], None]
+CLIENT_LEFT = 499  # nginx's status for it
 _SLASHES = re.compile(r"/{2,}")
 _VERSIONED = re.compile(r"(?:/v1)*(/(?:images|models|organization)(?:/.*)?)", re.DOTALL)
 
@@ -31,12 +36,15 @@ def request_id_of(request: Request[Any, Any, Any]) -> str:
 
 
 class Edge:
-    """The outermost ASGI layer; what is in it holds for 404s and crashes too. `new_id` makes an id for a path."""
+    """The outermost ASGI layer; what is in it holds for 404s and crashes too.
 
-    def __init__(self, app: ASGIApp, new_id: Callable[[str], str], finished: RequestFinished) -> None:
+    `new_id` makes an id for a path, `observer` gives who is told of requests.
+    """
+
+    def __init__(self, app: ASGIApp, new_id: Callable[[str], str], observer: Callable[[], RequestObserver]) -> None:
         self._app = app
         self._new_id = new_id
-        self._finished = finished
+        self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -45,7 +53,7 @@ class Edge:
             return
         path = canonical_path(scope["path"])
         exchange = _Exchange({**scope, "path": path, "raw_path": path.encode()}, send, self._new_id(path))
-        await exchange.run(self._app, receive, self._finished)
+        await exchange.run(self._app, receive, self._observer())
 
 
 class _Exchange:
@@ -55,10 +63,11 @@ class _Exchange:
         self._scope = cast("HTTPScope", {**scope, "request_id": request_id})
         self._send = send
         self._request_id = request_id
-        self._started = perf_counter()
+        self._started = self._answered = perf_counter()
         self._status = 0
 
-    async def run(self, app: ASGIApp, receive: Receive, finished: RequestFinished) -> None:
+    async def run(self, app: ASGIApp, receive: Receive, observer: RequestObserver) -> None:
+        observer.request_began()
         with structlog.contextvars.bound_contextvars(request_id=self._request_id):
             try:
                 await app(self._scope, receive, self.send)
@@ -68,20 +77,44 @@ class _Exchange:
                 structlog.get_logger().error("request_crashed", exc_info=failure)
                 await self._answer_defect()
             finally:
-                route = self._scope.get("path_template") or "(none)"
-                finished(route, self._status or 499, perf_counter() - self._started)
+                observer.request_finished(self._finished())
 
     async def send(self, message: Message) -> None:
         """Pass a message on; the first one gets our headers."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            milliseconds = int((perf_counter() - self._started) * 1000)
+            self._answered = perf_counter()
+            milliseconds = int((self._answered - self._started) * 1000)
             message["headers"] = [
                 *message["headers"],
                 (b"x-request-id", self._request_id.encode()),
                 (b"openai-processing-ms", str(milliseconds).encode()),
             ]
         await self._send(message)
+
+    def _finished(self) -> Finished:
+        """Say what became of the request, from what its handlers left in its state."""
+        state = self._scope.get("state", {})
+        caller: Caller | None = state.get("caller")
+        generation: Generation | None = state.get("generation")
+        failure: GatewayError | None = state.get("failure")
+        return Finished(
+            request_id=self._request_id,
+            method=self._scope["method"],
+            path=self._scope["path"],
+            route=self._scope.get("path_template") or "(none)",
+            status=self._status or CLIENT_LEFT,
+            seconds=perf_counter() - self._started,
+            own_seconds=max(0.0, self._answered - self._started - generation.away) if generation else None,
+            address=str(state.get("address") or ""),
+            code=code_of(failure) if failure else "",
+            limit=failure.room.limit.value if isinstance(failure, LimitReached) else "",
+            project=caller.project_id if caller else "",
+            key=caller.key_id if caller else "",
+            model=generation.order.plan.model if generation else "",
+            cache=generation.cache if generation else "",
+            pictures=generation.order.n if generation else 0,
+        )
 
     async def _answer_defect(self) -> None:
         content = encode_defect(self._scope["path"])

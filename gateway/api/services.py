@@ -13,6 +13,7 @@ from gateway.domain.slots import Park
 from gateway.service.administration import Administration
 from gateway.service.deliver import Deliver
 from gateway.service.generation import Generation
+from gateway.service.ports_requests import RequestObserver
 from gateway.service.tasks import Task
 
 
@@ -77,6 +78,6 @@ class Services:
     currency: str
     readiness: Callable[[], Awaitable[Readiness]]
     render_metrics: Callable[[], bytes]
-    request_finished: Callable[[str, int, float], None]
+    requests: RequestObserver
     shut_down: Callable[[], Awaitable[None]]
     trusted_proxies: Networks = ()

@@ -1,15 +1,18 @@
 """How the lines of the ledger are written: what domain rules cannot know is handed in."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.billing import Tariff, closed, opened
 from gateway.domain.errors import GatewayError
+from gateway.domain.flights import End, Follow, Hit, Lead
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.keys import Caller
 from gateway.domain.upstream import Account
 from gateway.domain.usage import Answer, UsageEvent
+from gateway.service.ports import UsageObserver
 from gateway.service.worst import worst_of
 
 
@@ -29,10 +32,11 @@ class Ends:
 class Books:
     """The lines of jobs.
 
-    `answer_of` gives the status and code that a client gets for a failure, `hash_prompt` a keyed hash of a prompt;
-    `accounts` say what pictures cost.
+    `observer` is told of them, `accounts` say what pictures cost; `answer_of` gives the status and code that a client
+    gets for a failure, `hash_prompt` a keyed hash of a prompt.
     """
 
+    observer: UsageObserver
     answer_of: Callable[[BaseException], Answer]
     hash_prompt: Callable[[str], str]
     accounts: Sequence[Account] = ()
@@ -46,7 +50,7 @@ class Books:
     def close(self, line: UsageEvent, ends: Ends, tariff: Tariff, *, now: datetime) -> UsageEvent:
         """Write the line of a job whose pictures ended so."""
         delivered = any(isinstance(end, Picture) for end in ends.all)
-        return closed(
+        line = closed(
             line,
             ends.made,
             tariff.at(self.accounts, line.upstream_model),
@@ -54,6 +58,13 @@ class Books:
             queue_ms=_milliseconds(ends.waits[0]) if ends.waits else 0,
             answer=Answer() if delivered else self.answer_of(worst_of(ends.all)),
         )
+        self.observer.line_closed(line)
+        return line
+
+    def attach(self, line: UsageEvent, sources: Sequence[Hit | Follow | Lead | End]) -> None:
+        """Tell where the pictures of a job come from that it does not make."""
+        kinds = Counter(map(type, sources))
+        self.observer.attached(line.upstream_model, cached=kinds[Hit] + kinds[End], joined=kinds[Follow])
 
 
 def _milliseconds(seconds: float) -> int:

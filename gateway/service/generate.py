@@ -50,6 +50,7 @@ class GenerateImages:
             raise obstacle or nothing_there from None
         run = Run(job=job, reservation=reservation, promised=promised)
         promised.variants |= reservation.variants
+        self._books.attach(job.line, run.sources())
         tasks = [self._jobs.start(self._picture(run, *source)) for source in enumerate(run.sources())]
         run.tasks += tasks
         if reservation.settled:

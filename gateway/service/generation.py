@@ -34,6 +34,7 @@ class Run:
 
     `sent` are the positions whose upstream call has begun: they end, whatever happens. `receipts` are what was paid.
     `waits` are those for slots, in seconds and in the order of their ends; `turned` is that for the job's turn before.
+    `away`: seconds in which a picture, by position, was waited for: in the queue, upstream, at another job, downloaded.
     `left`: the client has gone. `answerable` is set when what failed is given back, so that a client that hears of it
     can ask again; `given_back` pictures of those that the limits were asked for. `promised`: shared with the children.
     """
@@ -48,6 +49,7 @@ class Run:
     children: "list[Run]" = field(default_factory=list)
     answerable: asyncio.Event = field(default_factory=asyncio.Event)
     given_back: int = 0
+    away: dict[int, float] = field(default_factory=dict)
     promised: Promised = field(default_factory=Promised)
     withdrawn: GatewayError | None = None
     left: bool = False
@@ -160,6 +162,11 @@ class Generation:
         """Give how long the first picture waited for its slot, if one was made for the request."""
         waits = [run.queued[0] for run in (self.run, *self.run.children) if run.waits]
         return int(min(waits) * 1000) if waits else None
+
+    @property
+    def away(self) -> float:
+        """Give the seconds in which nothing but the slowest picture was waited for."""
+        return max((seconds for run in (self.run, *self.run.children) for seconds in run.away.values()), default=0.0)
 
     def left(self) -> None:
         """Say that the client has gone."""

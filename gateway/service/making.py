@@ -1,7 +1,8 @@
 """Where each picture of a job comes from: made upstream, made by another job, or remembered."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -64,8 +65,9 @@ class Making:
         """Make a picture; others that wait for it hear of its end before the job's other pictures are there."""
         progress = _Progress(self._flights, self._errands, run, position)
         try:
-            await self.turns.wait(run)
-            picture = await self._dispatch.make(run.job.order, self._wish(run, position), progress)
+            with self._away(run, position):
+                await self.turns.wait(run)
+                picture = await self._dispatch.make(run.job.order, self._wish(run, position), progress)
         except asyncio.CancelledError:
             if run.withdrawn is None or position in run.sent:
                 raise
@@ -105,7 +107,8 @@ class Making:
         Raises:
             GatewayError: it failed, for all who wanted it.
         """
-        end = await self._end(run, source)
+        with self._away(run, run.sources().index(source)):
+            end = await self._end(run, source)
         if end.failure is not None:
             raise end.failure.error()
         if end.picture is not None:
@@ -151,6 +154,15 @@ class Making:
         if isinstance(end, Picture):
             return run.left and bool(end.unstored) and position in run.receipts
         return isinstance(end, ImageDownloadFailed) and not end.final and position in run.receipts
+
+    @contextmanager
+    def _away(self, run: Run, position: int) -> Generator[None]:
+        """Note how long a picture is waited for."""
+        began = self.turns.clock.monotonic()
+        try:
+            yield
+        finally:
+            run.away[position] = self.turns.clock.monotonic() - began
 
     async def _end(self, run: Run, source: Hit | Follow | End) -> End:
         match source:

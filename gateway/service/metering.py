@@ -52,9 +52,12 @@ class Metering:
     async def _count(self, shard: int) -> None:
         """Measure one shard; without an answer the last count stands."""
         try:
-            self._backlog.note(shard, await self._stream.backlog(shard))
+            waiting = await self._stream.backlog(shard)
         except QuotaUnavailable:
             return
+        self._backlog.note(shard, waiting)
+        if not waiting:
+            self._observer.ledger_reached(shard, None)
 
     async def _drain_shard(self, shard: int) -> int:
         carried = 0
@@ -62,6 +65,7 @@ class Metering:
             async with self._stream.turn(shard) as turn:
                 # Looked at only now: what waited before may be what the last holder of the turn has just written.
                 while turn.ours and (lines := await self._stream.pending(shard)):
+                    self._observer.ledger_reached(shard, lines[0][1].ended)
                     refused = await self._write(lines)
                     await self._stream.put_aside(shard, refused)
                     await self._stream.remove(shard, [position for position, _ in lines if position not in refused])
@@ -69,6 +73,7 @@ class Metering:
         except (QuotaUnavailable, LedgerUnavailable) as failure:
             self._observer.outage(type(failure).__name__, str(failure))
             return carried
+        self._observer.ledger_reached(shard, None)
         self._backlog.note(shard, max(0, self._backlog.of(shard) - carried))
         return carried
 

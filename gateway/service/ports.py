@@ -90,11 +90,24 @@ class MeteringObserver(Protocol):
     def settlement_stuck(self, settlement: Settlement, reason: str) -> None:
         """A settlement was made, and the disk does not let go of it."""
 
+    def ledger_reached(self, shard: int, ended: datetime | None) -> None:
+        """The oldest line of a shard that waits for the ledger is of a job that ended then; None when none waits."""
+
     def outage(self, what: str, reason: str) -> None:
         """A part could not be reached."""
 
     def settlement_lost(self, settlement: Settlement) -> None:
         """The process ends, and nothing took the settlement: the operator has to write its line."""
+
+
+class UsageObserver(Protocol):
+    """What the operator is told of what was given, as the ledger's lines say it. Nothing here may fail or wait."""
+
+    def attached(self, model: str, *, cached: int, joined: int) -> None:
+        """So many pictures of a request are remembered ones, and so many are made for others."""
+
+    def line_closed(self, line: UsageEvent) -> None:
+        """A job has ended."""
 
 
 class QuotaStore(Protocol):

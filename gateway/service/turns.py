@@ -23,7 +23,7 @@ class Turns:
 
     def __init__(self, flights: FlightStore, clock: Clock, observer: Observer, bounds: Bounds) -> None:
         self._flights = flights
-        self._clock = clock
+        self.clock = clock
         self._observer = observer
         self.bounds = bounds
         self._waiting: set[asyncio.Task[bool]] = set()
@@ -51,13 +51,13 @@ class Turns:
             return
         if self._closed:
             raise shutting_down()
-        came = self._clock.monotonic()
+        came = self.clock.monotonic()
         self._observer.queued(1)
         try:
             await self._turn(run)
         finally:
             self._observer.queued(-1)
-            run.turned = self._clock.monotonic() - came
+            run.turned = self.clock.monotonic() - came
 
     async def _turn(self, run: Run) -> None:
         turn = asyncio.create_task(self._flights.turn(run.reservation))
@@ -77,4 +77,4 @@ class Turns:
 
     def _left(self, run: Run) -> float:
         """Give the seconds that the client of a run may still be let wait."""
-        return self.bounds.patience - (self._clock.now() - run.job.came).total_seconds()
+        return self.bounds.patience - (self.clock.now() - run.job.came).total_seconds()

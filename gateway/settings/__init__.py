@@ -19,6 +19,7 @@ from gateway.settings.sections import (
     Images,
     Ledger,
     Log,
+    Metrics,
     Queue,
     Quota,
     Redis,
@@ -51,6 +52,7 @@ class Settings(Section, frozen=True, kw_only=True):
     billing: Billing = Billing()
     ledger: Ledger = Ledger()
     log: Log = Log()
+    metrics: Metrics = Metrics()
 
     def with_redis(self, url: str) -> "Settings":
         """Give the same settings with another Redis."""

@@ -98,3 +98,12 @@ class Log(Section, frozen=True, kw_only=True):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "text"] = "auto"
+    access: bool = True
+    redact: bool = True
+
+
+class Metrics(Section, frozen=True, kw_only=True):
+    """[metrics]."""
+
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    by: Literal["none", "project", "key"] = "none"

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Coroutine, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.adapters import logs
+from gateway.adapters.access import AccessLog
 from gateway.adapters.metrics import Metrics
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.changes import RedisAnnouncer, listen
@@ -43,11 +45,11 @@ from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.accounts import served
 from gateway.wiring.administering import administration_on
+from gateway.wiring.background import every
 from gateway.wiring.generation import Flow, open_flow, planner_of
-from gateway.wiring.quotas import collecting, open_quotas
+from gateway.wiring.observing import observing, readiness_of, watching
+from gateway.wiring.quotas import Quotas, collecting, open_quotas
 from gateway.wiring.upstreams import Upstreams, open_upstreams
-
-PROBE_SECONDS = 1.5  # for each part when a probe asks whether all are well
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def prepared(settings: Settings) -> Generator[Settings]:
     Raises:
         Misconfigured: in one sentence, what the operator has to change.
     """
-    logs.configure(settings.log.level, settings.log.format)
+    logs.configure(settings.log.level, settings.log.format, redacting=settings.log.redact)
     prepare_data_dir(settings.data_dir)
     if settings.redis.url:
         if not settings.store.url:
@@ -109,9 +111,9 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         raise Misconfigured(
             "No upstream key is set: give ZHIPUAI_API_KEY=<id>.<secret> (or ZAI_API_KEY), or try 'glm-gateway demo'.",
         )
-    catalog, peppers, clock, metrics = load_catalog(), read_peppers(settings), SystemClock(), Metrics()
-    observer = MetricsAndLog(metrics, logs.logger())
+    catalog, peppers, clock = load_catalog(), read_peppers(settings), SystemClock()
     async with AsyncExitStack() as stack:
+        metrics, observer = stack.enter_context(observing(settings, clock))
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
         redis = await stack.enter_async_context(_open_redis(settings))
@@ -121,15 +123,15 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer))
         upstreams = await stack.enter_async_context(open_upstreams(settings, catalog, quotas, clock, observer))
         catalog = served(catalog, upstreams.accounts)
-        books = Books(answer_of=answer_of, hash_prompt=peppers.hash_prompt, accounts=upstreams.accounts)
+        books = _books(peppers, upstreams, observer)
         planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
         outage = QuotaOutage(observer.limits_switched, allow=settings.quota.on_outage == "allow")
         await stack.enter_async_context(collecting(quotas, settings, flow.rescue, observer, outage))
         announcer = RedisAnnouncer(redis, partial(observer.outage, "redis"))
-        heard = {CHANGES: authenticate.forget, JOBS: quotas.flights.heard, CANCELS: flow.generate.cancel}
-        heard |= upstreams.heard(quotas)
-        await stack.enter_async_context(_working(listen(redis, heard, authenticate.forget_all)))
+        await stack.enter_async_context(_listening(redis, authenticate, quotas, flow, upstreams))
+        readiness = partial(readiness_of, redis, engine, upstreams, outage, flow.jobs)
+        await stack.enter_async_context(watching(readiness, observer))
         yield Services(
             authenticate=authenticated,
             generate=flow.generate,
@@ -138,9 +140,9 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             administration=administration_on(engine, announcer, peppers.keys),
             catalog=catalog,
             currency=settings.billing.currency,
-            readiness=partial(_readiness, redis, engine, upstreams, outage, flow.jobs),
+            readiness=readiness,
             render_metrics=metrics.render,
-            request_finished=observer.request_finished,
+            requests=observer,
             trusted_proxies=settings.server.trusted_networks(),
             shut_down=partial(_shut_down, flow, upstreams.slots, settings.server.drain_seconds),
         )
@@ -154,16 +156,9 @@ async def _shut_down(flow: Flow, slots: Slots, seconds: float) -> None:
     await flow.jobs.drain(seconds)
 
 
-async def _readiness(
-    redis: RedisClient, engine: AsyncEngine, upstreams: Upstreams, outage: QuotaOutage, jobs: Jobs
-) -> Readiness:
-    """Ask all parts at once. A Redis may answer and take no writes: the collector meets that every second."""
-    answers, known = await asyncio.gather(redis.answers(PROBE_SECONDS), sql.answers(engine, PROBE_SECONDS))
-    well = not outage.away and (answers or outage.allow)
-    parts = {"redis": well, "sql": known, "accepting": not jobs.closing, "store": upstreams.store.usable()}
-    parts["upstreams"] = any(standing.usable for standing in upstreams.slots.standings.values())
-    parked = [(model, park) for model, standing in upstreams.slots.standings.items() for park in standing.parked]
-    return Readiness(parts=parts, limits_off=outage.limits_off, parked=tuple(parked))
+def _books(peppers: Peppers, upstreams: Upstreams, observer: MetricsAndLog) -> Books:
+    hash_prompt, accounts = peppers.hash_prompt, upstreams.accounts
+    return Books(observer=observer, answer_of=answer_of, hash_prompt=hash_prompt, accounts=accounts)
 
 
 def _deliver(settings: Settings, peppers: Peppers, upstreams: Upstreams, clock: SystemClock) -> Deliver:
@@ -178,6 +173,15 @@ def _mapping_rules(settings: Settings, peppers: Peppers) -> MappingRules:
         allow_unwatermarked=settings.images.allow_unwatermarked,
         upstream_urls=settings.store.urls == "upstream",
     )
+
+
+def _listening(
+    redis: RedisClient, authenticate: Authenticate, quotas: Quotas, flow: Flow, upstreams: Upstreams
+) -> AbstractAsyncContextManager[None]:
+    """Hear what other processes announce: changes of keys, ends of jobs, cancellations, free slots and parks."""
+    heard = {CHANGES: authenticate.forget, JOBS: quotas.flights.heard, CANCELS: flow.generate.cancel}
+    heard |= upstreams.heard(quotas)
+    return _working(listen(redis, heard, authenticate.forget_all))
 
 
 @asynccontextmanager

@@ -70,6 +70,7 @@ async def open_quotas(
     deadline = settings.redis.reserve_deadline or (FAILOVER_DEADLINE if topology.fails_over else DEADLINE)
     store = _quota_store(settings, scripts, owner, topology, deadline)
     observer.follow_unconfirmed(lambda: store.unconfirmed)
+    observer.follow_reserved(lambda: len(store.holdings))
     ledger, spool = SqlLedger(engine), DiskSpool(settings.data_dir / "spool")
     stream = RedisUsageStream(scripts, owner, set_aside=observer.line_set_aside)
     outbox = Outbox(store, ledger, stream, spool, clock)
@@ -77,15 +78,7 @@ async def open_quotas(
     errands = Jobs(observer.crashed)
     with suppress(*EXPECTED):
         await refill.begin()
-    url, lease = settings.redis.url.reveal(), settings.quota.lease
-    slots = RedisSlots(
-        scripts,
-        owner,
-        lease=lease,
-        longest=settings.queue.max_length,
-        longest_call=settings.longest_call,
-        deadline=deadline,
-    )
+    url, lease, slots = settings.redis.url.reveal(), settings.quota.lease, _slots(settings, scripts, owner, deadline)
     with Heartbeat(url, owner, lambda: _places(store, slots), observer.crashed, lease=lease):
         backlog = Backlog(settings.ledger.max_backlog, observer)
         settlements = Settlements(store, spool, backlog, observer, outbox, refill)
@@ -105,6 +98,17 @@ async def open_quotas(
                 slots=slots,
             )
             await errands.drain(GIVE_BACK_SECONDS)
+
+
+def _slots(settings: Settings, scripts: Scripts, owner: str, deadline: float) -> RedisSlots:
+    return RedisSlots(
+        scripts,
+        owner,
+        lease=settings.quota.lease,
+        longest=settings.queue.max_length,
+        longest_call=settings.longest_call,
+        deadline=deadline,
+    )
 
 
 def _quota_store(settings: Settings, scripts: Scripts, owner: str, topology: Topology, deadline: float) -> RedisQuotas:
@@ -138,7 +142,7 @@ async def collecting(
     async def collect() -> None:
         with _noted(outage):
             await quotas.refill.restore()
-            await collector.collect()
+            observer.reservations_expired(await collector.collect())
 
     async with every(COLLECT_SECONDS, collect, observer):
         yield

@@ -108,6 +108,10 @@ FROM_ENVIRONMENT = {
     "ledger.max_backlog": ("7", 7),
     "log.level": ("debug", "debug"),
     "log.format": ("json", "json"),
+    "log.access": ("false", False),
+    "log.redact": ("false", False),
+    "metrics.port": ("9090", 9090),
+    "metrics.by": ("project", "project"),
 }
 
 

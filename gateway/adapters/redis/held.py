@@ -23,6 +23,10 @@ class Holdings:
     def __init__(self) -> None:
         self._held: dict[str, Held] = {}
 
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._held)
+
     def take(self, claim: Claim, first: int) -> None:
         """Remember what was reserved, until it is dropped."""
         self._held[claim.request_id] = Held(claim, first)

