@@ -2,8 +2,7 @@
 
 import asyncio
 import os
-import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +13,6 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.adapters import logs
-from gateway.adapters.access import AccessLog
-from gateway.adapters.metrics import Metrics
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.changes import RedisAnnouncer, listen
 from gateway.adapters.redis.client import RedisClient
@@ -27,7 +24,7 @@ from gateway.adapters.sql.installation import agree_on_secret
 from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.system import SystemClock, own_secret
 from gateway.api.errors import answer_of
-from gateway.api.services import Authenticated, Readiness, Services
+from gateway.api.services import Authenticated, Services
 from gateway.domain.addresses import Address
 from gateway.domain.errors import Misconfigured
 from gateway.domain.keys import Caller, derive
@@ -35,7 +32,7 @@ from gateway.domain.mapping import MappingRules
 from gateway.service.authenticate import Authenticate
 from gateway.service.books import Books
 from gateway.service.deliver import Deliver
-from gateway.service.jobs import Jobs, end
+from gateway.service.jobs import end
 from gateway.service.last_uses import LastUses
 from gateway.service.links import PictureLinks
 from gateway.service.outage import QuotaOutage
@@ -45,7 +42,6 @@ from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.accounts import served
 from gateway.wiring.administering import administration_on
-from gateway.wiring.background import every
 from gateway.wiring.generation import Flow, open_flow, planner_of
 from gateway.wiring.observing import observing, readiness_of, watching
 from gateway.wiring.quotas import Quotas, collecting, open_quotas
