@@ -1,6 +1,6 @@
 """What alerts need of the database and of the way to their receivers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -8,6 +8,10 @@ from typing import Protocol
 from gateway.domain.limits import Limit
 from gateway.domain.projects import Project
 from gateway.domain.webhooks import Delivery, Webhook
+
+# A project's id and that of one of its secrets -> the secret, `whsec_...`: one of each of the installation's secrets,
+# the newest first.
+SecretsOf = Callable[[str, str], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
