@@ -12,6 +12,7 @@ from gateway.domain.image import ImagePlan, PaidPicture
 from gateway.domain.limits import Room
 from gateway.domain.slots import Park, Tended
 from gateway.domain.upstream import Account, Fault
+from gateway.domain.webhooks import Delivery
 from gateway.service.ports import Settlement
 
 OUTAGE_SECONDS = 10.0  # between two lines of the log about the same part: background work comes by twice a second
@@ -135,6 +136,15 @@ class MetricsAndLog:
         """Show that requests are served without limits, or with them again."""
         self._metrics.limits_off.set(off)
         self._log.warning("limits_off" if off else "limits_on")
+
+    def alert_tried(self, delivery: Delivery) -> None:
+        """Count a post to a webhook, and log one that was not taken; what it said is nobody's."""
+        taken = delivery.state == "delivered"
+        self._metrics.alerts.labels("delivered" if taken else "failed").inc()
+        if not taken:
+            event = {"project": delivery.project_id, "id": delivery.id, "tries": delivery.tries}
+            given_up = delivery.state == "failed"
+            self._log.warning("alert_not_taken", **event, reason=delivery.last_error, given_up=given_up)
 
     def request_finished(self, route: str, status: int, seconds: float) -> None:
         """Count an answered request and its time."""

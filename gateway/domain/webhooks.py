@@ -1,5 +1,6 @@
 """Where a project's alerts are posted, and what becomes of each of them. Pure."""
 
+import base64
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -69,6 +70,11 @@ class Delivery:
     last_tried_at: datetime | None = None
     next_try_at: datetime | None = None
     delivered_at: datetime | None = None
+
+
+def secret_text(secret: bytes) -> str:
+    """Write a secret as receivers are given it."""
+    return "whsec_" + base64.b64encode(secret).decode()
 
 
 def wait_before(number: int, chance: float) -> timedelta:

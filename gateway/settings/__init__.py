@@ -24,6 +24,7 @@ from gateway.settings.sections import (
     Redis,
     Server,
     Upstream,
+    Webhooks,
 )
 from gateway.settings.store import Cache, Store, check_store
 from gateway.settings.upstreams import BIGMODEL, UpstreamAccount, check_upstreams, with_keys
@@ -50,6 +51,7 @@ class Settings(Section, frozen=True, kw_only=True):
     quota: Quota = Quota()
     billing: Billing = Billing()
     ledger: Ledger = Ledger()
+    webhooks: Webhooks = Webhooks()
     log: Log = Log()
 
     def with_redis(self, url: str) -> "Settings":

@@ -24,6 +24,7 @@ ADMIN = {"headers": {"Authorization": f"Bearer {ADMIN_KEY}"}}
 PROJECTS = "/v1/organization/projects"
 PROJECT = f"{PROJECTS}/{{project_id}}"
 ACCOUNTS = f"{PROJECT}/service_accounts"
+WEBHOOK = f"{PROJECT}/webhook"
 ADMIN_KEYS = "/v1/organization/admin_api_keys"
 OPERATIONS = [
     ("POST", GENERATIONS),
@@ -51,6 +52,11 @@ OPERATIONS = [
     ("GET", f"{ACCOUNTS}/{{account_id}}"),
     ("POST", f"{ACCOUNTS}/{{account_id}}"),
     ("DELETE", f"{ACCOUNTS}/{{account_id}}"),
+    ("POST", WEBHOOK),
+    ("GET", WEBHOOK),
+    ("DELETE", WEBHOOK),
+    ("GET", f"{WEBHOOK}/deliveries"),
+    ("POST", f"{WEBHOOK}/deliveries/{{delivery_id}}/redeliver"),
     ("POST", ADMIN_KEYS),
     ("GET", ADMIN_KEYS),
     ("GET", f"{ADMIN_KEYS}/{{key_id}}"),
