@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from standardwebhooks import Webhook
 
+from gateway.domain.projects import DEFAULT_ID
 from tests import servers
 
 NO_CONTENT = 204
@@ -75,8 +76,14 @@ def receiving(port=0, answers=()):
             thread.join()
 
 
-def deliveries(gateway, project):
-    """The history of a project's webhook, oldest first."""
-    shown = servers.glm_gateway("webhooks", "history", project, "--json", env=gateway.env)
-    assert shown.returncode == 0, shown.stderr
-    return json.loads(shown.stdout)
+def ask_webhook(gateway, method="GET", path="", body=None, project=DEFAULT_ID):
+    """Ask the administration API for a project's webhook; commands would take a process each."""
+    url = f"{gateway.url}/v1/organization/projects/{project}/webhook{path}"
+    headers = {"Authorization": f"Bearer {servers.ADMIN_KEY}"}
+    status, _, content = servers.http(method, url, body=body, headers=headers)
+    return status, json.loads(content)
+
+
+def deliveries(gateway):
+    """The history of the default project's webhook, oldest first."""
+    return ask_webhook(gateway, path="/deliveries?limit=100")[1]["data"]

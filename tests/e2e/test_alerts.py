@@ -1,6 +1,5 @@
 """Alerts as a receiver meets them: each threshold once, signed, and in the end, whatever happens in between."""
 
-import json
 import signal
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -9,29 +8,32 @@ import pytest
 
 from tests import servers
 from tests.fleet import fleet
-from tests.receivers import deliveries, receiving
+from tests.receivers import ask_webhook, deliveries, receiving
 
 SETTINGS = {"GLM_GATEWAY_WEBHOOKS__ALLOW_PRIVATE_HOSTS": "true"}
-SECONDS = 90.0  # a try takes at most 15, one whose process died comes again after 30
+pytestmark = pytest.mark.timeout(300)
+SECONDS = 120.0  # a try takes at most 15, one whose process died comes again after 30
 
 
-def command(gateway, *words):
-    done = servers.glm_gateway(*words, env=gateway.env)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def watched(gateway, url, *limits):
+    """Give the project of the gateway's key limits and a webhook; its secret is given."""
+    if limits:
+        done = servers.glm_gateway("projects", "limits", "default", *limits, env=gateway.env)
+        assert done.returncode == 0, done.stderr
+    status, webhook = ask_webhook(gateway, "POST", body={"url": url})
+    assert status == 200, webhook
+    return webhook["secret"]
 
 
-def a_project(gateway, url, *limits):
-    """A project with a webhook: its key, and the webhook's secret."""
-    command(gateway, "projects", "create", "--name", "design", *limits)
-    key = command(gateway, "keys", "create", "--project", "design", "--name", "alerts")
-    return key, command(gateway, "webhooks", "set", "design", "--url", url)
-
-
-def use(gateway, key, pictures):
+def use(gateway, pictures):
     body = {"prompt": "a fox", "n": pictures, "size": "512x512", "response_format": "url"}
-    status, _, content = gateway.post(body, key=key)
+    status, _, content = gateway.post(body)
     assert status == 200, content
+
+
+def post_a_test(gateway):
+    done = servers.glm_gateway("webhooks", "test", "default", env=gateway.env)
+    assert done.returncode == 0, done.stderr
 
 
 def told(receiver, secret):
@@ -41,7 +43,7 @@ def told(receiver, secret):
 
 def until_delivered(gateway, count):
     def delivered():
-        states = [one["state"] for one in deliveries(gateway, "design")]
+        states = [one["state"] for one in deliveries(gateway)]
         return states.count("delivered") == count
 
     servers.wait_until(delivered, SECONDS, what=f"{count} deliveries")
@@ -68,10 +70,10 @@ def test_two_gateways_and_a_restart_tell_each_threshold_once(tmp_path, simulator
     with database_of(kind, tmp_path) as database, fleet(tmp_path, simulator, 2, **SETTINGS, **database) as running:
         first, second = running.gateways
         limits = ("--images-per-month", "10", "--spend-per-month", "2.00")
-        key, secret = a_project(first, receiver.url + "/alerts", *limits)
-        use(first, key, 5)
+        secret = watched(first, receiver.url + "/alerts", *limits)
+        use(first, 5)
         until_delivered(first, 1)
-        use(second, key, 3)
+        use(second, 3)
         until_delivered(first, 2)
         assert told(receiver, secret) == [("images_per_month", 50), ("images_per_month", 80)]
         for gateway in running.gateways:
@@ -79,7 +81,7 @@ def test_two_gateways_and_a_restart_tell_each_threshold_once(tmp_path, simulator
         for gateway in running.gateways:
             gateway.process.start()
             servers.wait_until(lambda url=gateway.url: servers.answers(f"{url}/readyz"), what="the restart")
-        use(second, key, 2)
+        use(second, 2)
         until_delivered(first, 4)
         every = [("images_per_month", 50), ("images_per_month", 80), ("images_per_month", 100), ("spend_per_month", 50)]
         assert told(receiver, secret) == sorted(every)
@@ -88,7 +90,7 @@ def test_two_gateways_and_a_restart_tell_each_threshold_once(tmp_path, simulator
         event = next(one for one in receiver.verified(secret) if one["type"] == "spend.threshold_reached")
     assert event["data"] | {"project_id": "", "period_ends": ""} == {
         "project_id": "",
-        "project": "design",
+        "project": "default",
         "limit": "spend_per_month",
         "value": "2.00",
         "used": "1.00",
@@ -102,10 +104,10 @@ def test_two_gateways_and_a_restart_tell_each_threshold_once(tmp_path, simulator
 def test_a_receiver_that_was_down_is_told_when_it_is_back(tmp_path, simulator):
     port = servers.free_port()
     with servers.gateway(tmp_path, simulator, **SETTINGS) as gateway:
-        key, secret = a_project(gateway, f"http://127.0.0.1:{port}/", "--images-per-day", "2")
-        use(gateway, key, 1)
-        servers.wait_until(lambda: any(one["tries"] for one in deliveries(gateway, "design")), what="a first try")
-        [one] = deliveries(gateway, "design")
+        secret = watched(gateway, f"http://127.0.0.1:{port}/", "--images-per-day", "2")
+        use(gateway, 1)
+        servers.wait_until(lambda: any(one["tries"] for one in deliveries(gateway)), what="a first try")
+        [one] = deliveries(gateway)
         assert (one["state"], one["last_status"]) == ("pending", None)
         with receiving(port, answers=[500]) as receiver:
             until_delivered(gateway, 1)
@@ -119,8 +121,8 @@ def test_a_receiver_that_was_down_is_told_when_it_is_back(tmp_path, simulator):
 def test_a_gateway_that_is_killed_while_it_posts_posts_again(tmp_path, simulator, receiver):
     receiver.answers = [None]
     with servers.gateway(tmp_path, simulator, **SETTINGS) as gateway:
-        key, secret = a_project(gateway, receiver.url, "--images-per-day", "2")
-        use(gateway, key, 1)
+        secret = watched(gateway, receiver.url, "--images-per-day", "2")
+        use(gateway, 1)
         servers.wait_until(lambda: receiver.posts, what="the post")
         gateway.process.stop(signal.SIGKILL)
         gateway.process.start()
@@ -133,14 +135,15 @@ def test_a_gateway_that_is_killed_while_it_posts_posts_again(tmp_path, simulator
 def test_a_receiver_that_wants_nothing_more_gets_nothing_until_it_is_set_again(tmp_path, simulator, receiver):
     receiver.answers = [410]
     with servers.gateway(tmp_path, simulator, **SETTINGS) as gateway:
-        _, secret = a_project(gateway, receiver.url)
-        command(gateway, "webhooks", "test", "design")
-        servers.wait_until(lambda: deliveries(gateway, "design")[0]["state"] == "failed", SECONDS, what="the end")
-        assert json.loads(command(gateway, "webhooks", "show", "design", "--json"))["disabled_at"] is not None
-        refused = servers.glm_gateway("webhooks", "test", "design", env=gateway.env)
+        secret = watched(gateway, receiver.url)
+        post_a_test(gateway)
+        servers.wait_until(lambda: deliveries(gateway)[0]["state"] == "failed", SECONDS, what="the end")
+        assert ask_webhook(gateway)[1]["disabled_at"] is not None
+        refused = servers.glm_gateway("webhooks", "test", "default", env=gateway.env)
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
-        assert command(gateway, "webhooks", "set", "design", "--thresholds", "90") == ""
-        command(gateway, "webhooks", "test", "design")
+        status, enabled = ask_webhook(gateway, "POST", body={"thresholds": [90]})
+        assert (status, enabled["disabled_at"], enabled["secret"]) == (200, None, None)
+        post_a_test(gateway)
         until_delivered(gateway, 1)
         assert [event["type"] for event in receiver.verified(secret)] == ["webhook.test"] * 2
 
@@ -155,7 +158,7 @@ def test_without_the_setting_nothing_is_posted_inside(tmp_path, simulator, recei
         port = receiver.url.rpartition(":")[2]
         url = f"https://localhost:{port}/"
         assert servers.glm_gateway(*words, url, env={**gateway.env, **SETTINGS}).returncode == 0
-        command(gateway, "webhooks", "test", "default")
-        servers.wait_until(lambda: deliveries(gateway, "default")[0]["last_error"], SECONDS, what="the refusal")
-        assert "allow_private_hosts" in deliveries(gateway, "default")[0]["last_error"]
+        post_a_test(gateway)
+        servers.wait_until(lambda: deliveries(gateway)[0]["last_error"], SECONDS, what="the refusal")
+        assert "allow_private_hosts" in deliveries(gateway)[0]["last_error"]
     assert receiver.posts == []
