@@ -57,9 +57,7 @@ class Metrics:
         self.limits_off = Gauge(
             "glm_gateway_limits_off", "1 while requests are served without limits, else 0.", registry=registry
         )
-        self.alerts = Counter(
-            "glm_gateway_alert_posts", "Posts of alerts to webhooks by end.", ["outcome"], registry=registry
-        )
+        self.alerts = Counter("glm_gateway_alert_posts", "Posts of alerts by end.", ["outcome"], registry=registry)
         build = Gauge("glm_gateway_build_info", "Always 1.", ["version"], registry=registry)
         build.labels(__version__).set(1)
 

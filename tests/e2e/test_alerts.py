@@ -49,6 +49,11 @@ def until_delivered(gateway, count):
     servers.wait_until(delivered, SECONDS, what=f"{count} deliveries")
 
 
+def start(gateway):
+    gateway.process.start()
+    servers.wait_until(lambda: servers.answers(f"{gateway.url}/readyz"), 60, what="the restart")
+
+
 @pytest.fixture
 def receiver():
     with receiving() as running:
@@ -79,8 +84,7 @@ def test_two_gateways_and_a_restart_tell_each_threshold_once(tmp_path, simulator
         for gateway in running.gateways:
             assert gateway.process.stop() == 0
         for gateway in running.gateways:
-            gateway.process.start()
-            servers.wait_until(lambda url=gateway.url: servers.answers(f"{url}/readyz"), what="the restart")
+            start(gateway)
         use(second, 2)
         until_delivered(first, 4)
         every = [("images_per_month", 50), ("images_per_month", 80), ("images_per_month", 100), ("spend_per_month", 50)]
@@ -125,7 +129,7 @@ def test_a_gateway_that_is_killed_while_it_posts_posts_again(tmp_path, simulator
         use(gateway, 1)
         servers.wait_until(lambda: receiver.posts, what="the post")
         gateway.process.stop(signal.SIGKILL)
-        gateway.process.start()
+        start(gateway)
         until_delivered(gateway, 1)
         assert len(set(receiver.ids())) == 1
         assert len(receiver.posts) == 2
