@@ -15,7 +15,10 @@ from gateway.service.ports import Clock
 from gateway.service.ports_alerts import AlertOutbox, Told, WebhookStore
 from gateway.service.ports_reports import UsageReports
 
-REST = 20  # times as long as a look took nobody looks again, so that long sums do not keep the database busy
+REST, LONGEST_REST = (
+    20,
+    300.0,
+)  # times as long as a look took nobody looks again, so that long sums do not keep the database busy
 ID_LENGTH = 24
 
 
@@ -54,11 +57,15 @@ class WatchThresholds:
         if watched:
             await self._look_at(watched)
         ended = self._clock.monotonic()
-        self._rests_until = ended + REST * (ended - began)
+        self._rests_until = ended + min(REST * (ended - began), LONGEST_REST)
 
     async def _look_at(self, watched: Sequence[tuple[Webhook, Project]]) -> None:
         now, ids = self._clock.now(), [project.id for _, project in watched]
-        periods = periods_at(now, self._facts.zone)
+        periods = [
+            (limit, period)
+            for limit, period in periods_at(now, self._facts.zone)
+            if any(project.limits.value(limit) for _, project in watched)
+        ]
         used = {period: await self._used(ids, period) for period in dict.fromkeys(period for _, period in periods)}
         told = _by_place(await self._facts.outbox.told(ids, [period.name for period in used]))
         found = [

@@ -129,6 +129,40 @@ async def test_after_a_long_look_there_is_a_rest():
     assert len(await desk.looked()) == 3
 
 
+async def test_no_rest_is_longer_than_five_minutes():
+    desk = Desk(images_per_month=10)
+    desk.watches = [desk.watch()]
+    real = desk.webhooks.watched
+
+    async def slow():
+        desk.clock.seconds += 60
+        return await real()
+
+    desk.webhooks.watched = slow
+    await desk.looked()
+    desk.use(10)
+    desk.clock.seconds += 300
+    assert len(await desk.looked()) == 3
+
+
+async def test_what_nobody_limits_is_not_summed():
+    desk = Desk(images_per_day=10, requests_per_minute=10)
+    asked = []
+    real = desk.reports.sums
+
+    async def sums(question):
+        asked.append(question.end - question.start)
+        return await real(question)
+
+    desk.reports.sums = sums
+    await desk.looked()
+    assert set(asked) == {timedelta(days=1)}
+    await desk.projects.change("proj_design", {"images_per_day": None})
+    asked.clear()
+    await desk.looked()
+    assert asked == []
+
+
 async def test_after_an_outage_a_look_finds_what_was_missed():
     desk = Desk(images_per_month=10)
     desk.use(10)
