@@ -24,6 +24,7 @@ from gateway.api import (
     organization_models,
     organization_rate_limits,
     organization_spend_limits,
+    organization_webhooks,
     usage,
 )
 from gateway.api.debugging import logging_requests
@@ -60,6 +61,7 @@ ROUTES = (
     *organization_rate_limits.ROUTES,
     *organization_spend_limits.ROUTES,
     *organization_models.ROUTES,
+    *organization_webhooks.ROUTES,
     *usage.ROUTES,
     ops.healthz,
     ops.readyz,

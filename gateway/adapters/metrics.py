@@ -59,6 +59,7 @@ class Metrics:
             "glm_gateway_outages", "Rounds of background work that a part did not answer.", ["part"], registry=registry
         )
         self.crashes = Counter("glm_gateway_crashes", "Defects met in background work.", registry=registry)
+        self.alerts = Counter("glm_gateway_alert_posts", "Posts of alerts by end.", ["outcome"], registry=registry)
         build = Gauge("glm_gateway_build_info", "Always 1.", ["version"], registry=registry)
         build.labels(__version__).set(1)
 

@@ -14,6 +14,7 @@ from gateway.domain.quota import MICROS
 from gateway.domain.slots import Park, Tended
 from gateway.domain.upstream import Account, Fault
 from gateway.domain.usage import UsageEvent
+from gateway.domain.webhooks import Delivery
 from gateway.service.ports import Settlement
 from gateway.service.ports_requests import Finished
 
@@ -191,3 +192,12 @@ class MetricsAndLog:
         """Show which parts are well."""
         for part, well in parts.items():
             self._metrics.part_up.labels(part).set(well)
+
+    def alert_tried(self, delivery: Delivery) -> None:
+        """Count a post to a webhook, and log one that was not taken; what it said is nobody's."""
+        taken = delivery.state == "delivered"
+        self._metrics.alerts.labels("delivered" if taken else "failed").inc()
+        if not taken:
+            event = {"project": delivery.project_id, "id": delivery.id, "tries": delivery.tries}
+            given_up = delivery.state == "failed"
+            self._log.warning("alert_not_taken", **event, reason=delivery.last_error, given_up=given_up)

@@ -14,6 +14,7 @@ from gateway.cli.serve import serve
 from gateway.cli.simulate import simulate
 from gateway.cli.upstreams import upstreams
 from gateway.cli.usage import usage
+from gateway.cli.webhooks import webhooks
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,5 +23,5 @@ def main() -> None:
     """An OpenAI-compatible gateway to Zhipu's GLM-Image."""
 
 
-for _command in (serve, demo, projects, keys, admin_keys, usage, upstreams, jobs, cache, migrate, simulate):
+for _command in (serve, demo, projects, keys, admin_keys, webhooks, usage, upstreams, jobs, cache, migrate, simulate):
     main.add_command(_command)

@@ -66,6 +66,17 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+def is_public_host(host: str) -> bool:
+    """Tell whether a host is a name or an address of the Internet; where a name leads, its resolver has to see.
+
+    Numbers like 127.1 or 2130706433 are addresses to the system, and no resolver is asked for them.
+    """
+    try:
+        return ip_address(host.partition("%")[0]).is_global
+    except ValueError:
+        return not host.replace(".", "").isdigit()
+
+
 def _network(word: str, param: str) -> Network:
     try:
         return _unmapped(ip_network(word))

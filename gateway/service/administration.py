@@ -6,6 +6,7 @@ from gateway.service.admin_keys import AdministerAdminKeys, AuthenticateAdmin
 from gateway.service.administer import AdministerKeys
 from gateway.service.administer_projects import AdministerProjects
 from gateway.service.report import PageUsage
+from gateway.service.webhooks import AdministerWebhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,3 +18,4 @@ class Administration:
     admin_keys: AdministerAdminKeys
     authenticate: AuthenticateAdmin
     usage: PageUsage
+    webhooks: AdministerWebhooks

@@ -25,6 +25,7 @@ from gateway.settings.sections import (
     Redis,
     Server,
     Upstream,
+    Webhooks,
 )
 from gateway.settings.store import Cache, Store, check_store
 from gateway.settings.upstreams import BIGMODEL, UpstreamAccount, check_upstreams, with_keys
@@ -51,6 +52,7 @@ class Settings(Section, frozen=True, kw_only=True):
     quota: Quota = Quota()
     billing: Billing = Billing()
     ledger: Ledger = Ledger()
+    webhooks: Webhooks = Webhooks()
     log: Log = Log()
     metrics: Metrics = Metrics()
 

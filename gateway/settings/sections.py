@@ -93,6 +93,12 @@ class Ledger(Section, frozen=True, kw_only=True):
     max_backlog: Count = 100_000
 
 
+class Webhooks(Section, frozen=True, kw_only=True):
+    """[webhooks]."""
+
+    allow_private_hosts: bool = False
+
+
 class Log(Section, frozen=True, kw_only=True):
     """[log]."""
 

@@ -29,6 +29,7 @@ from gateway.domain.addresses import Address
 from gateway.domain.errors import Misconfigured
 from gateway.domain.keys import Caller, derive
 from gateway.domain.mapping import MappingRules
+from gateway.domain.webhooks import secret_text
 from gateway.service.authenticate import Authenticate
 from gateway.service.books import Books
 from gateway.service.deliver import Deliver
@@ -38,10 +39,12 @@ from gateway.service.links import PictureLinks
 from gateway.service.outage import QuotaOutage
 from gateway.service.slots import Slots
 from gateway.service.tasks import Tasks
+from gateway.service.webhooks import WebhookRules
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.accounts import served
 from gateway.wiring.administering import administration_on
+from gateway.wiring.alerting import alerting
 from gateway.wiring.generation import Flow, open_flow, planner_of
 from gateway.wiring.observing import observing, readiness_of, watching
 from gateway.wiring.quotas import Quotas, collecting, open_quotas
@@ -68,6 +71,11 @@ class Peppers:
     def picture_urls(self) -> tuple[bytes, ...]:
         """For the signatures of pictures' URLs."""
         return tuple(derive(master, "picture-url") for master in self.masters)
+
+    def webhook_secrets(self, project_id: str, secret_id: str) -> tuple[str, ...]:
+        """Give a webhook's secret, one of each of the installation's: nothing of them is stored."""
+        label = f"webhook\0{project_id}\0{secret_id}"
+        return tuple(secret_text(derive(master, label)) for master in self.masters)
 
     def hash_user(self, user: str) -> str:
         """Give 32 hex digits that stand for an end user upstream."""
@@ -124,6 +132,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
         outage = QuotaOutage(observer.limits_switched, allow=settings.quota.on_outage == "allow")
         await stack.enter_async_context(collecting(quotas, settings, flow.rescue, observer, outage))
+        await stack.enter_async_context(alerting(settings, engine, peppers.webhook_secrets, observer))
         announcer = RedisAnnouncer(redis, partial(observer.outage, "redis"))
         await stack.enter_async_context(_listening(redis, authenticate, quotas, flow, upstreams))
         readiness = partial(readiness_of, redis, engine, upstreams, outage, flow.jobs)
@@ -133,7 +142,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             generate=flow.generate,
             tasks=Tasks(quotas.records),
             deliver=_deliver(settings, peppers, upstreams, clock),
-            administration=administration_on(engine, announcer, peppers.keys),
+            administration=administration_on(engine, announcer, peppers.keys, webhook_rules(settings, peppers)),
             catalog=catalog,
             currency=settings.billing.currency,
             readiness=readiness,
@@ -160,6 +169,11 @@ def _books(peppers: Peppers, upstreams: Upstreams, observer: MetricsAndLog) -> B
 def _deliver(settings: Settings, peppers: Peppers, upstreams: Upstreams, clock: SystemClock) -> Deliver:
     links = PictureLinks(peppers.picture_urls, settings.store.url_life, clock, settings.server.public_url)
     return Deliver(upstreams.store, links)
+
+
+def webhook_rules(settings: Settings, peppers: Peppers) -> WebhookRules:
+    """Say how secrets of webhooks come about, and where events may go."""
+    return WebhookRules(secrets_of=peppers.webhook_secrets, allow_private=settings.webhooks.allow_private_hosts)
 
 
 def _mapping_rules(settings: Settings, peppers: Peppers) -> MappingRules:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.adapters.sql.admin_keys import SqlAdminKeys
+from gateway.adapters.sql.alert_outbox import SqlAlertOutbox
 from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.projects import SqlProjects
 from gateway.adapters.sql.reports import SqlReports
+from gateway.adapters.sql.webhooks import SqlWebhooks
 from gateway.adapters.system import SystemClock, random_text
 from gateway.service.admin_keys import AdministerAdminKeys, AuthenticateAdmin
 from gateway.service.administer import AdministerKeys, KeyForge
@@ -15,17 +17,22 @@ from gateway.service.administer_projects import AdministerProjects
 from gateway.service.administration import Administration
 from gateway.service.ports_keys import Announcer
 from gateway.service.report import PageUsage
+from gateway.service.webhooks import AdministerWebhooks, WebhookRules, WebhookStores
 
 
-def administration_on(engine: AsyncEngine, announcer: Announcer, peppers: Sequence[bytes]) -> Administration:
+def administration_on(
+    engine: AsyncEngine, announcer: Announcer, peppers: Sequence[bytes], rules: WebhookRules
+) -> Administration:
     """Build the use cases on an open database; `peppers` are for the digests of keys, the newest first."""
     clock, forge = SystemClock(), KeyForge(peppers[0], random_text)
     projects = AdministerProjects(SqlProjects(engine), announcer, clock, random_text)
     admin_keys = SqlAdminKeys(engine)
+    stores = WebhookStores(webhooks=SqlWebhooks(engine), outbox=SqlAlertOutbox(engine))
     return Administration(
         projects=projects,
         keys=AdministerKeys(SqlKeys(engine), projects, announcer, forge, clock),
         admin_keys=AdministerAdminKeys(admin_keys, forge, peppers, clock),
         authenticate=AuthenticateAdmin(admin_keys, peppers, clock),
         usage=PageUsage(SqlReports(engine), clock),
+        webhooks=AdministerWebhooks(stores, projects, rules, clock, random_text),
     )

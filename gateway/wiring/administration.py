@@ -24,7 +24,7 @@ from gateway.service.ports_keys import Announcer
 from gateway.service.ports_slots import SlotsUnavailable
 from gateway.settings import Settings, environment
 from gateway.settings.models import load_catalog
-from gateway.wiring import open_database, prepare_data_dir, read_peppers
+from gateway.wiring import open_database, prepare_data_dir, read_peppers, webhook_rules
 from gateway.wiring.accounts import accounts_of
 from gateway.wiring.administering import administration_on
 from gateway.wiring.upstreams import endpoints_of
@@ -42,7 +42,7 @@ async def open_administration(settings: Settings, warn: Callable[[str], None]) -
     peppers = read_peppers(settings)
     async with open_database(settings) as engine, _open_announcer(settings, warn) as announcer:
         await agree_on_secret(engine, peppers.checks)
-        yield administration_on(engine, announcer, peppers.keys)
+        yield administration_on(engine, announcer, peppers.keys, webhook_rules(settings, peppers))
 
 
 class NobodyListens:

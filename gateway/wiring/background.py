@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.scripts import StoreUnavailable
+from gateway.domain.errors import DatabaseUnavailable
 from gateway.service.jobs import end
 from gateway.service.ports import LedgerUnavailable, QuotaUnavailable
 from gateway.service.ports_slots import SlotsUnavailable
 
-EXPECTED = (StoreUnavailable, QuotaUnavailable, SlotsUnavailable, LedgerUnavailable, OSError)
+EXPECTED = (StoreUnavailable, QuotaUnavailable, SlotsUnavailable, LedgerUnavailable, DatabaseUnavailable, OSError)
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ ADMIN = {"headers": {"Authorization": f"Bearer {ADMIN_KEY}"}}
 PROJECTS = "/v1/organization/projects"
 PROJECT = f"{PROJECTS}/{{project_id}}"
 ACCOUNTS = f"{PROJECT}/service_accounts"
+WEBHOOK = f"{PROJECT}/webhook"
 ADMIN_KEYS = "/v1/organization/admin_api_keys"
 OPERATIONS = [
     ("POST", GENERATIONS),
@@ -62,6 +63,11 @@ OPERATIONS = [
     ("POST", f"{ACCOUNTS}/{{account_id}}"),
     ("DELETE", f"{ACCOUNTS}/{{account_id}}"),
     ("POST", f"{ACCOUNTS}/{{account_id}}/api_keys"),
+    ("POST", WEBHOOK),
+    ("GET", WEBHOOK),
+    ("DELETE", WEBHOOK),
+    ("GET", f"{WEBHOOK}/deliveries"),
+    ("POST", f"{WEBHOOK}/deliveries/{{delivery_id}}/redeliver"),
     ("POST", ADMIN_KEYS),
     ("GET", ADMIN_KEYS),
     ("GET", f"{ADMIN_KEYS}/{{key_id}}"),
@@ -188,6 +194,9 @@ def test_the_document_describes_the_body_of_a_generation(document):
         (f"GET {PROJECT}", "", ADMIN, 404),
         (f"GET {PROJECT}/api_keys", "", {"headers": {}}, 401),
         (f"DELETE {PROJECT}/api_keys/{{key_id}}", "", ADMIN, 404),
+        (f"GET {WEBHOOK}", "", ADMIN, 404),
+        (f"POST {WEBHOOK}", "", {**ADMIN, "body": {"thresholds": [0]}}, 400),
+        (f"GET {WEBHOOK}/deliveries", "", {}, 403),
         ("GET /healthz", "", {"headers": {}}, 200),
         ("GET /readyz", "", {"headers": {}}, 200),
         ("GET /metrics", "", {"headers": {}}, 200),

@@ -65,9 +65,9 @@ def test_a_line_that_postgresql_refuses_holds_up_no_other(stand):
     node.ask("XADD", Names(shard_of(DEFAULT_ID)).of("events"), "*", "event", poison)
     assert generate(stand)[0] == 200
     servers.wait_until(lambda: len(lines_of(stand)) == 2, what="the ledger")
+    servers.wait_until(lambda: "ledger_line_set_aside" in stand.process.output(), what="the refused line")
     metrics = stand.get("/metrics")[2].decode()
     assert 'glm_gateway_ledger_lines_set_aside_total{why="refused"} 1.0' in metrics
-    assert "ledger_line_set_aside" in stand.process.output()
     assert "poison" not in {line["event_id"] for line in lines_of(stand)}
 
 

@@ -5,6 +5,7 @@ import redis
 
 from tests import servers
 from tests.fleet import SECRET, fleet
+from tests.receivers import ask_webhook
 
 
 def found_in(places, needles):
@@ -43,6 +44,7 @@ def test_no_secret_is_shown_anywhere(tmp_path, simulator):
         path = f"{gateway.url}/v1/organization/projects"
         admin_keys = (servers.ADMIN_KEY, f"{servers.ADMIN_KEY}x")
         answers += [servers.http("GET", path, headers={"Authorization": f"Bearer {key}"}) for key in admin_keys]
+        webhook = ask_webhook(gateway, "POST", body={"url": "https://hooks.invalid/"})[1]["secret"]
         simulator.fault("wrong_key")
         answers.append(gateway.post({"prompt": "a fox"}, key=secret))
         simulator.reset()
@@ -51,6 +53,7 @@ def test_no_secret_is_shown_anywhere(tmp_path, simulator):
         needles = [secret.encode(), secret[19:51].encode(), servers.UPSTREAM_KEY.encode(), SECRET.encode()]
         needles.append(servers.UPSTREAM_KEY.partition(".")[2].encode())
         needles.append(servers.ADMIN_KEY.encode())
+        needles.append(webhook.removeprefix("whsec_").encode())
         places = everything(running)
         places["the answers"] = b"\n".join(f"{headers}".encode() + content for _, headers, content in answers)
         places["keys show"] = listed.encode()

@@ -92,6 +92,7 @@ FROM_ENVIRONMENT = {
     "cache.max_entries": ("9", 9),
     "cache.distinct_user_agents": ("one/,two/", ("one/", "two/")),
     "images.allow_unwatermarked": ("1", True),
+    "webhooks.allow_private_hosts": ("true", True),
     "store.url": ("s3://bucket/prefix", "s3://bucket/prefix"),
     "store.urls": ("upstream", "upstream"),
     "store.url_life": ("3600", 3600.0),

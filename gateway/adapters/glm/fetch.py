@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -12,6 +11,7 @@ import httpx
 
 from gateway.adapters.glm.drafts import Draft, Drafts
 from gateway.adapters.glm.inspection import Damaged, inspect
+from gateway.domain.addresses import is_public_host
 from gateway.domain.image import ImageRef
 from gateway.service.picture_ports import Download, FetchFailed
 
@@ -126,7 +126,7 @@ def allowed_url(url: str, rules: FetchRules) -> httpx.URL:
         return parsed
     if scheme != "https":
         raise FetchFailed(f"scheme {scheme!r} is not https", final=True)
-    if _is_private_literal(host) or not _has_suffix(host, rules.host_suffixes):
+    if not is_public_host(host) or not _has_suffix(host, rules.host_suffixes):
         raise FetchFailed(f"host {host!r} is not among upstream.image_hosts", final=True)
     return parsed
 
@@ -154,10 +154,3 @@ def _joined(url: httpx.URL, location: str) -> str:
 
 def _has_suffix(host: str, suffixes: tuple[str, ...]) -> bool:
     return any(host == suffix or host.endswith("." + suffix) for suffix in suffixes)
-
-
-def _is_private_literal(host: str) -> bool:
-    try:
-        return not ip_address(host).is_global
-    except ValueError:
-        return False

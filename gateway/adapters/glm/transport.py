@@ -5,6 +5,7 @@ was cut after the request had been sent as a connect failure; here that differen
 paid twice, so the errors are mapped by us: ConnectError and ConnectTimeout mean that nothing was sent.
 """
 
+import errno
 import socket
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
@@ -103,7 +104,7 @@ class PublicResolver(aiohttp.ThreadedResolver):
         """Resolve a name; OSError when one of its addresses is not public."""
         found = await super().resolve(host, port, family)
         if host not in self._except_hosts and not all(ip_address(result["host"]).is_global for result in found):
-            raise OSError(f"{host} resolves to an address that is not public")
+            raise OSError(errno.EHOSTUNREACH, f"{host} resolves to an address that is not public")
         return found
 
 

@@ -28,6 +28,12 @@ def project_of(row: sa.RowMapping) -> Project:
     return _project(_named(row))
 
 
+def project_beside(row: sa.RowMapping) -> Project:
+    """Read the project out of a row that has PROJECT_COLUMNS."""
+    named = {name: value for name, value in _named(row).items() if name.startswith(_OF_PROJECT)}
+    return _project({name.removeprefix(_OF_PROJECT): value for name, value in named.items()})
+
+
 def key_of(row: sa.RowMapping) -> StoredKey:
     """Read a row of keys together with PROJECT_COLUMNS."""
     values = _named(row)

@@ -52,6 +52,23 @@ class Words(sa.types.TypeDecorator[tuple[str, ...]]):
         return tuple(value or ())
 
 
+class Percents(sa.types.TypeDecorator[tuple[int, ...]]):
+    """A list of whole percents, as JSON."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[int, ...] | None, dialect: sa.Dialect) -> list[int]:
+        """Write a list."""
+        del dialect
+        return list(value or ())
+
+    def process_result_value(self, value: list[int] | None, dialect: sa.Dialect) -> tuple[int, ...]:
+        """Read a tuple."""
+        del dialect
+        return tuple(value or ())
+
+
 class CidrList(sa.types.TypeDecorator[Networks]):
     """A list of networks, as JSON."""
 
@@ -140,6 +157,46 @@ admin_keys = sa.Table(
     sa.Column("expires_at", UtcTime),
     sa.Column("revoked_at", UtcTime),
     sa.Column("last_used_at", UtcTime),
+)
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("project_id", sa.String(32), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("thresholds", Percents, nullable=False),
+    sa.Column("secret_id", sa.String(32), nullable=False),
+    sa.Column("previous_secret_id", sa.String(32)),
+    sa.Column("previous_until", UtcTime),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("disabled_at", UtcTime),
+)
+
+# The outbox of alerts and their history. A test has no threshold; null is like no other null, so tests are never equal.
+webhook_deliveries = sa.Table(
+    "webhook_deliveries",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("project_id", sa.String(32), nullable=False),
+    sa.Column("type", sa.String(64), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("limit", sa.String(32)),
+    sa.Column("period", sa.String(16)),
+    sa.Column("period_ends", UtcTime),
+    sa.Column("threshold", sa.Integer),
+    sa.Column("amount", sa.BigInteger),
+    sa.Column("used", sa.BigInteger),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("tries_left", sa.Integer, nullable=False),
+    sa.Column("last_status", sa.Integer),
+    sa.Column("last_error", sa.Text),
+    sa.Column("last_tried_at", UtcTime),
+    sa.Column("next_try_at", UtcTime),
+    sa.Column("delivered_at", UtcTime),
+    sa.UniqueConstraint("project_id", "limit", "period", "threshold", "amount"),
+    sa.Index(None, "next_try_at"),
 )
 
 # A row per job, with the fields of domain.usage.UsageEvent. No foreign keys: rows outlive keys and projects.
