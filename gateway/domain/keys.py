@@ -20,6 +20,7 @@ ID_LENGTH = 12  # 71 bits: two keys do not meet
 RANDOM_LENGTH = 32  # 190 bits
 CHECKSUM_LENGTH = 6  # a CRC-32 in base 62
 
+Access = Literal["active", "inactive"]  # whether a key has access to its project
 CacheScope = Literal["key", "project", "shared", "off"]
 KeyState = Literal["active", "revoked", "archived", "expired", "disabled"]
 

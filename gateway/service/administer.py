@@ -1,15 +1,20 @@
 """Keys as the operator handles them: create, list, limit, rename, rotate, disable, revoke."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from gateway.domain.audit import AuditEvent, key_event
 from gateway.domain.errors import InvalidValue, NotFound
-from gateway.domain.keys import ID_LENGTH, PREFIX, RANDOM_LENGTH, StoredKey, compose, digest
+from gateway.domain.keys import ID_LENGTH, PREFIX, RANDOM_LENGTH, Access, StoredKey, compose, digest
+from gateway.domain.paging import Page, Place
 from gateway.domain.projects import DEFAULT_NAME, Project
 from gateway.domain.terms import Changes, parse_name, with_changes
 from gateway.service.administer_projects import AdministerProjects
+from gateway.service.audit import Audit
+from gateway.service.paging import found
 from gateway.service.ports import Clock
 from gateway.service.ports_keys import Announcer, KeyStore
 
@@ -32,16 +37,33 @@ class KeyForge:
 
 
 class AdministerKeys:
-    """The operator's use cases of keys. A secret is given once, by what made it, and never again."""
+    """The operator's use cases of keys. A secret is given once, by what made it, and never again.
+
+    The audit log has them as `api_key`.
+    """
 
     def __init__(
-        self, keys: KeyStore, projects: AdministerProjects, announcer: Announcer, forge: KeyForge, clock: Clock
+        self,
+        keys: KeyStore,
+        projects: AdministerProjects,
+        announcer: Announcer,
+        forge: KeyForge,
+        clock: Clock,
+        audit: Audit,
     ) -> None:
+        self._audit = audit
+        self._kind = "api_key"
         self._keys = keys
         self._projects = projects
         self._announcer = announcer
         self._forge = forge
         self._clock = clock
+
+    def as_accounts(self) -> "AdministerKeys":
+        """Give the same use cases, of which the audit log speaks as changes of a `service_account`."""
+        accounts = copy(self)
+        accounts._kind = "service_account"  # noqa: SLF001 - it is our own
+        return accounts
 
     async def create(
         self, name: str, *, project: str = DEFAULT_NAME, terms: Changes | None = None
@@ -52,20 +74,21 @@ class AdministerKeys:
             InvalidRequest: the name cannot be had, or there is no such project, or it is archived.
         """
         parse_name("key", name)
-        owner = await self._open_project(project)
         key_id = self._forge.new_id()
         secret, secret_digest = self._forge.new_secret(key_id)
-        bare = StoredKey(
-            id=key_id,
-            project=owner,
-            name=name,
-            prefix=f"{PREFIX}{key_id[:4]}",
-            last_four=secret[-4:],
-            digest=secret_digest,
-            created_at=self._clock.now(),
-        )
-        key = with_changes(bare, self._dated(terms or {}))
-        await self._keys.add(key)
+        async with self._audit.changing() as note:
+            bare = StoredKey(
+                id=key_id,
+                project=await self._open_project(project),
+                name=name,
+                prefix=f"{PREFIX}{key_id[:4]}",
+                last_four=secret[-4:],
+                digest=secret_digest,
+                created_at=self._clock.now(),
+            )
+            key = with_changes(bare, self._dated(terms or {}))
+            await self._keys.add(key)
+            await note(self._event(None, key))
         # A gateway may have looked for this id in vain: it remembers that too.
         await self._announcer.announce(key_id)
         return key, secret
@@ -73,6 +96,15 @@ class AdministerKeys:
     async def list(self, project: str | None = None) -> list[StoredKey]:
         """Give all keys or those of a project, oldest first."""
         return await self._keys.list((await self._projects.find(project)).id if project else None)
+
+    async def page(self, project: str, place: Place, access: Access | None = None) -> Page[StoredKey]:
+        """Give a page of a project's keys that are not revoked, oldest first.
+
+        Raises:
+            InvalidValue: there is no such project, or it has no key to begin after.
+        """
+        owner = await self._projects.find(project)
+        return found(await self._keys.page(owner.id, place, access), place)
 
     async def find(self, key_id: str) -> StoredKey:
         """Give a key; InvalidValue when there is none."""
@@ -83,11 +115,7 @@ class AdministerKeys:
 
     async def change(self, key_id: str, terms: Changes) -> StoredKey:
         """Change what is named and nothing else; running gateways know it within a second."""
-        await self.find(key_id)
-        if terms:
-            await self._keys.change(key_id, self._dated(terms))
-            await self._announcer.announce(key_id)
-        return await self.find(key_id)
+        return await self._change(key_id, lambda _: self._dated(terms))
 
     async def rotate(self, key_id: str, overlap: timedelta) -> tuple[StoredKey, str]:
         """Make a new secret; the old one opens for `overlap` longer, and one that is older still no more.
@@ -97,14 +125,18 @@ class AdministerKeys:
         """
         secret, secret_digest = self._forge.new_secret(key_id)
         old_until = self._clock.now() + overlap if overlap else None
-        if not await self._keys.replace_secret(key_id, secret_digest, secret[-4:], old_until):
-            await self._find_unrevoked(key_id)
+        async with self._audit.changing() as note:
+            before = _unrevoked(await self.find(key_id))
+            await self._keys.replace_secret(key_id, secret_digest, secret[-4:], old_until)
+            after = await self.find(key_id)
+            event = self._event(before, after)
+            await note(replace(event, after={**event.after, "secret": "rotated"}))
         await self._announcer.announce(key_id)
-        return await self.find(key_id), secret
+        return after, secret
 
     async def rename(self, key_id: str, name: str) -> StoredKey:
         """Give a key another name; InvalidValue or NameTaken for one that cannot be had."""
-        return await self.change(key_id, {"name": parse_name("key", name)})
+        return await self._change(key_id, lambda _: {"name": parse_name("key", name)})
 
     async def disable(self, key_id: str) -> StoredKey:
         """Refuse a key until it is enabled; doing so twice keeps the first time.
@@ -112,25 +144,33 @@ class AdministerKeys:
         Raises:
             InvalidValue: there is no such key, or it is revoked.
         """
-        key = await self._find_unrevoked(key_id)
-        return await self.change(key_id, {"disabled_at": key.disabled_at or self._clock.now()})
+        now = self._clock.now()
+        return await self._change(key_id, lambda key: {"disabled_at": _unrevoked(key).disabled_at or now})
 
     async def enable(self, key_id: str) -> StoredKey:
         """Let a disabled key open again; raises as disabling does."""
-        await self._find_unrevoked(key_id)
-        return await self.change(key_id, {"disabled_at": None})
+        return await self._change(key_id, _enabled)
 
     async def revoke(self, key_id: str) -> None:
         """Make a key unusable for good; every replica refuses it within a second. InvalidValue when there is none."""
-        if not await self._keys.revoke(key_id, self._clock.now()):
-            raise _no_such_key(key_id)
-        await self._announcer.announce(key_id)
+        now = self._clock.now()
+        await self._change(key_id, lambda key: {"revoked_at": key.revoked_at or now})
 
-    async def _find_unrevoked(self, key_id: str) -> StoredKey:
-        key = await self.find(key_id)
-        if key.revoked_at is not None:
-            raise InvalidValue(f"The key {key.id!r} is revoked; make a new one.", param="id")
-        return key
+    async def _change(self, key_id: str, terms_of: Callable[[StoredKey], Changes]) -> StoredKey:
+        """Change what a key, as it is now, calls for; tell gateways when that is stored."""
+        async with self._audit.changing() as note:
+            before = await self.find(key_id)
+            terms = terms_of(before)
+            if not terms:
+                return before
+            await self._keys.change(key_id, terms)
+            after = await self.find(key_id)
+            await note(self._event(before, after))
+        await self._announcer.announce(key_id)
+        return after
+
+    def _event(self, before: StoredKey | None, after: StoredKey) -> AuditEvent:
+        return key_event(self._kind, before, after)
 
     async def _open_project(self, id_or_name: str) -> Project:
         project = await self._projects.find(id_or_name)
@@ -145,6 +185,17 @@ class AdministerKeys:
             lifetime = dated.pop("expires_in")
             dated["expires_at"] = self._clock.now() + lifetime if lifetime else None
         return dated
+
+
+def _enabled(key: StoredKey) -> Changes:
+    _unrevoked(key)
+    return {"disabled_at": None}
+
+
+def _unrevoked(key: StoredKey) -> StoredKey:
+    if key.revoked_at is not None:
+        raise InvalidValue(f"The key {key.id!r} is revoked; make a new one.", param="id")
+    return key
 
 
 def _no_such_key(key_id: str) -> NotFound:
