@@ -20,6 +20,7 @@ from gateway.api import (
     organization,
     organization_accounts,
     organization_admin_keys,
+    organization_audit,
     usage,
 )
 from gateway.api.middleware import Edge
@@ -50,6 +51,7 @@ ROUTES = (
     *organization.ROUTES,
     *organization_accounts.ROUTES,
     *organization_admin_keys.ROUTES,
+    *organization_audit.ROUTES,
     *usage.ROUTES,
     ops.healthz,
     ops.readyz,

@@ -16,9 +16,10 @@ from gateway.api.organization import (
     key_named,
     project_named,
 )
-from gateway.api.organization_schema import Lifetime, ListOf, page_of, seconds, seconds_or_none
+from gateway.api.organization_schema import Lifetime, ListOf, ends_of, printable, seconds, seconds_or_none
 from gateway.domain.errors import UnsupportedParameter
 from gateway.domain.keys import StoredKey
+from gateway.domain.paging import Place
 
 ACCOUNTS = f"{PROJECT}/service_accounts"
 ACCOUNT = f"{ACCOUNTS}/{{account_id:str}}"
@@ -89,7 +90,7 @@ async def create_account(request: AdminRequest, project_id: str, data: NewServic
         )
     project = await project_named(request, project_id)
     lifetime = timedelta(seconds=data.expires_in_seconds) if data.expires_in_seconds else None
-    keys = administration_of(request).keys
+    keys = administration_of(request).accounts
     key, secret = await keys.create(data.name, project=project.id, terms={"expires_in": lifetime})
     created_at, expires_at = seconds(key.created_at), seconds_or_none(key.expires_at)
     made = NewApiKey(id=key.id, name=key.name, value=secret, created_at=created_at, expires_at=expires_at)
@@ -102,9 +103,8 @@ async def list_accounts(
 ) -> ServiceAccountList:
     """List a project's accounts, oldest first."""
     project = await project_named(request, project_id)
-    keys = await administration_of(request).keys.list(project.id)
-    data, place = page_of(keys, lambda key: key.revoked_at is None, after, limit)
-    return ServiceAccountList(data=[_account(key) for key in data], **place)
+    page = await administration_of(request).accounts.page(project.id, Place(limit=limit, after=printable(after)))
+    return ServiceAccountList(data=[_account(key) for key in page.items], **ends_of(page))
 
 
 @get(ACCOUNT, guards=[require_admin_key], responses=REFUSALS)
@@ -122,7 +122,7 @@ async def update_account(
         raise UnsupportedParameter("Accounts are members: only admin keys administer.", param="role")
     key = await key_named(request, project_id, account_id)
     if data.name is not None:
-        key = await administration_of(request).keys.rename(key.id, data.name)
+        key = await administration_of(request).accounts.rename(key.id, data.name)
     return _account(key)
 
 
@@ -130,7 +130,7 @@ async def update_account(
 async def delete_account(request: AdminRequest, project_id: str, account_id: str) -> DeletedServiceAccount:
     """Revoke an account's key."""
     key = await key_named(request, project_id, account_id)
-    await administration_of(request).keys.revoke(key.id)
+    await administration_of(request).accounts.revoke(key.id)
     return DeletedServiceAccount(id=key.id)
 
 

@@ -66,10 +66,14 @@ class AdministerAdminKeys:
 
     async def find(self, key_id: str) -> AdminKey:
         """Give a key; NotFound when there is none."""
-        key = await self._keys.get(key_id)
+        key = await self.look_up(key_id)
         if key is None:
             raise _no_such_key(key_id)
         return key
+
+    async def look_up(self, key_id: str) -> AdminKey | None:
+        """Give a key; None when there is none."""
+        return await self._keys.get(key_id)
 
     async def revoke(self, key_id: str) -> None:
         """Make a key unusable at once and for good; NotFound when there is none."""

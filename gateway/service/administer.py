@@ -108,10 +108,14 @@ class AdministerKeys:
 
     async def find(self, key_id: str) -> StoredKey:
         """Give a key; InvalidValue when there is none."""
-        key = await self._keys.get(key_id)
+        key = await self.look_up(key_id)
         if key is None:
             raise _no_such_key(key_id)
         return key
+
+    async def look_up(self, key_id: str) -> StoredKey | None:
+        """Give a key; None when there is none."""
+        return await self._keys.get(key_id)
 
     async def change(self, key_id: str, terms: Changes) -> StoredKey:
         """Change what is named and nothing else; running gateways know it within a second."""
