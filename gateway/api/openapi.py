@@ -11,10 +11,10 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from gateway import __version__
-from gateway.api.lists import described
+from gateway.api.lists import described, described_whole
 from gateway.api.native_errors import BASE
 from gateway.api.native_schema import native_body
-from gateway.api.organization_audit import AUDIT_LOGS, FILTERS
+from gateway.api.organization_audit import AUDIT_LOGS, BOUNDS, FILTERS
 from gateway.api.schema import generation_body
 from gateway.api.usage import COST_FILTERS, USAGE_FILTERS
 
@@ -24,11 +24,11 @@ BODIES = {
     f"{BASE}/images/generations": native_body,
     f"{BASE}/async/images/generations": native_body,
 }
-# The lists that routes read by themselves from their queries.
-LISTS = {
-    "/v1/organization/usage/images": ("group_by", *USAGE_FILTERS),
-    "/v1/organization/costs": ("group_by", *COST_FILTERS),
-    AUDIT_LOGS: tuple(FILTERS),
+# What routes read by themselves from their queries.
+QUERIES = {
+    "/v1/organization/usage/images": [*map(described, ("group_by", *USAGE_FILTERS))],
+    "/v1/organization/costs": [*map(described, ("group_by", *COST_FILTERS))],
+    AUDIT_LOGS: [*map(described, FILTERS), *map(described_whole, BOUNDS)],
 }
 
 
@@ -60,7 +60,7 @@ def _document(routes: Sequence[HTTPRouteHandler]) -> bytes:
     for path, body in BODIES.items():
         if (operation := (document.paths or {})[path].post) is not None:
             operation.request_body = body()
-    for path, names in LISTS.items():
+    for path, parameters in QUERIES.items():
         if (operation := (document.paths or {})[path].get) is not None:
-            operation.parameters = [*(operation.parameters or []), *map(described, names)]
+            operation.parameters = [*(operation.parameters or []), *parameters]
     return msgspec.json.encode(document.to_schema())

@@ -3,13 +3,12 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import get
-from litestar.params import Parameter
 
 from gateway.api.auth import require_admin_key
-from gateway.api.lists import listed
+from gateway.api.lists import listed, whole
 from gateway.api.organization import REFUSALS, AdminRequest, PageSize, administration_of
 from gateway.api.organization_schema import ListOf, seconds
 from gateway.domain.audit import Actor, AuditEntry, AuditEvent, AuditQuestion
@@ -17,6 +16,7 @@ from gateway.domain.errors import InvalidValue, UnsupportedParameter
 
 AUDIT_LOGS = "/v1/organization/audit_logs"
 FILTERS = {"project_ids": "project_id", "event_types": "type", "actor_ids": "actor_id", "resource_ids": "resource_id"}
+BOUNDS = tuple(f"effective_at[{bound}]" for bound in ("gt", "gte", "lt", "lte"))  # Unix seconds
 LAST_SECOND = 253_402_300_798  # the last but one of the year 9999, so that there is one after it
 OPENAI_LIMITS = {"requests_per_minute": "max_requests_per_1_minute", "images_per_minute": "max_images_per_1_minute"}
 
@@ -33,21 +33,13 @@ class AuditLogList(ListOf, kw_only=True):
     data: list[dict[str, Any]]
 
 
-def _moment(bound: str) -> Any:  # noqa: ANN401 - a form for Annotated
-    return Parameter(query=f"effective_at[{bound}]", description="Unix seconds.")
-
-
 @get(AUDIT_LOGS, guards=[require_admin_key], responses=REFUSALS)
-async def list_audit_logs(  # noqa: PLR0913 - OpenAI's parameters
+async def list_audit_logs(
     request: AdminRequest,
     *,
     limit: PageSize = 20,
     after: str | None = None,
     before: str | None = None,
-    later_than: Annotated[int | None, _moment("gt")] = None,
-    since: Annotated[int | None, _moment("gte")] = None,
-    earlier_than: Annotated[int | None, _moment("lt")] = None,
-    until: Annotated[int | None, _moment("lte")] = None,
     tenant_only: bool = False,
 ) -> AuditLogList:
     """List the changes of projects, keys, limits and what else operators change, the newest first."""
@@ -58,8 +50,8 @@ async def list_audit_logs(  # noqa: PLR0913 - OpenAI's parameters
         limit=limit,
         after=_number(after, "after"),
         before=_number(before, "before"),
-        start=_latest(since, None if later_than is None else later_than + 1),
-        end=_earliest(earlier_than, None if until is None else until + 1),
+        start=_latest(_bound(request, "gte"), _bound(request, "gt", 1)),
+        end=_earliest(_bound(request, "lt"), _bound(request, "lte", 1)),
         only={column: values for name, column in FILTERS.items() if (values := listed(request, name))},
     )
     page = await administration_of(request).audit.page(question)
@@ -75,6 +67,11 @@ def _number(place: str | None, param: str) -> int | None:
     if match is None:
         raise InvalidValue(f"{param!r} is {place[:100]!r}, which is no id of the audit log.", param=param)
     return int(match[1])
+
+
+def _bound(request: AdminRequest, bound: str, seconds_later: int = 0) -> int | None:
+    at = whole(request, f"effective_at[{bound}]")
+    return None if at is None else at + seconds_later
 
 
 def _latest(*bounds: int | None) -> datetime | None:

@@ -16,8 +16,8 @@ from gateway.domain.terms import LIMIT_FIELDS, money_text
 ActorKind = Literal["admin_key", "cli", "system"]
 Facts = Mapping[str, Any]  # what JSON can say
 
-# Digests never leave their table, and when a key was last used is no change of it.
-_HIDDEN = frozenset({"id", "project", "digest", "previous_digest", "last_used_at"})
+# Digests never leave their table, the line has its own time, and when a key was last used is no change of it.
+_HIDDEN = frozenset({"id", "project", "digest", "previous_digest", "created_at", "last_used_at"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +109,9 @@ def project_event(before: Project | None, after: Project) -> AuditEvent:
 def admin_key_event(before: AdminKey | None, after: AdminKey) -> AuditEvent:
     """Say what happened to an admin key: to OpenAI a key like others, but one of no project."""
     old, new = _differing(before, after)
-    verb = "created" if before is None else "deleted"
-    return AuditEvent(type=f"api_key.{verb}", resource_id=after.id, before=old, after={**new, "owner": "organization"})
+    if before is None:
+        return AuditEvent(type="api_key.created", resource_id=after.id, after={**new, "owner": "organization"})
+    return AuditEvent(type="api_key.deleted", resource_id=after.id, before=old, after=new)
 
 
 def has_changes(event: AuditEvent) -> bool:

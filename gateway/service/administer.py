@@ -1,9 +1,9 @@
 """Keys as the operator handles them: create, list, limit, rename, rotate, disable, revoke."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from copy import copy
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.domain.audit import AuditEvent, key_event
@@ -119,7 +119,9 @@ class AdministerKeys:
 
     async def change(self, key_id: str, terms: Changes) -> StoredKey:
         """Change what is named and nothing else; running gateways know it within a second."""
-        return await self._change(key_id, lambda _: self._dated(terms))
+        if not terms:
+            return await self.find(key_id)
+        return await self._noted(key_id, lambda _: self._keys.change(key_id, self._dated(terms)))
 
     async def rotate(self, key_id: str, overlap: timedelta) -> tuple[StoredKey, str]:
         """Make a new secret; the old one opens for `overlap` longer, and one that is older still no more.
@@ -140,7 +142,7 @@ class AdministerKeys:
 
     async def rename(self, key_id: str, name: str) -> StoredKey:
         """Give a key another name; InvalidValue or NameTaken for one that cannot be had."""
-        return await self._change(key_id, lambda _: {"name": parse_name("key", name)})
+        return await self.change(key_id, {"name": parse_name("key", name)})
 
     async def disable(self, key_id: str) -> StoredKey:
         """Refuse a key until it is enabled; doing so twice keeps the first time.
@@ -149,25 +151,25 @@ class AdministerKeys:
             InvalidValue: there is no such key, or it is revoked.
         """
         now = self._clock.now()
-        return await self._change(key_id, lambda key: {"disabled_at": _unrevoked(key).disabled_at or now})
+        return await self._noted(key_id, lambda key: self._set_disabled(key, key.disabled_at or now))
 
     async def enable(self, key_id: str) -> StoredKey:
         """Let a disabled key open again; raises as disabling does."""
-        return await self._change(key_id, _enabled)
+        return await self._noted(key_id, lambda key: self._set_disabled(key, None))
 
     async def revoke(self, key_id: str) -> None:
         """Make a key unusable for good; every replica refuses it within a second. InvalidValue when there is none."""
         now = self._clock.now()
-        await self._change(key_id, lambda key: {"revoked_at": key.revoked_at or now})
+        await self._noted(key_id, lambda _: self._keys.revoke(key_id, now))
 
-    async def _change(self, key_id: str, terms_of: Callable[[StoredKey], Changes]) -> StoredKey:
-        """Change what a key, as it is now, calls for; tell gateways when that is stored."""
+    async def _set_disabled(self, key: StoredKey, at: datetime | None) -> None:
+        await self._keys.change(_unrevoked(key).id, {"disabled_at": at})
+
+    async def _noted(self, key_id: str, act: Callable[[StoredKey], Awaitable[object]]) -> StoredKey:
+        """Change a key in view of how it is, together with its line of the audit log; then tell gateways."""
         async with self._audit.changing() as note:
             before = await self.find(key_id)
-            terms = terms_of(before)
-            if not terms:
-                return before
-            await self._keys.change(key_id, terms)
+            await act(before)
             after = await self.find(key_id)
             await note(self._event(before, after))
         await self._announcer.announce(key_id)
@@ -189,11 +191,6 @@ class AdministerKeys:
             lifetime = dated.pop("expires_in")
             dated["expires_at"] = self._clock.now() + lifetime if lifetime else None
         return dated
-
-
-def _enabled(key: StoredKey) -> Changes:
-    _unrevoked(key)
-    return {"disabled_at": None}
 
 
 def _unrevoked(key: StoredKey) -> StoredKey:

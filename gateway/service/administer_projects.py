@@ -1,6 +1,6 @@
 """Projects as the operator handles them: create, list, limit, rename, archive."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from gateway.domain.audit import project_event
 from gateway.domain.errors import InvalidValue, NotFound
@@ -61,39 +61,31 @@ class AdministerProjects:
 
     async def change(self, id_or_name: str, terms: Changes) -> Project:
         """Change what is named and nothing else; running gateways know it within a second."""
-        return await self._change(id_or_name, lambda _: terms)
+        if not terms:
+            return await self.find(id_or_name)
+        return await self._noted(id_or_name, lambda project: self._projects.change(project.id, terms))
 
     async def rename(self, id_or_name: str, name: str) -> Project:
         """Give a project another name; InvalidValue or NameTaken for one that cannot be had."""
-
-        def renamed(project: Project) -> Changes:
-            _require_other_than_default(project, "renamed")
-            _check_name(name)
-            return {"name": name}
-
-        return await self._change(id_or_name, renamed)
+        _require_other_than_default(await self.find(id_or_name), "renamed")
+        _check_name(name)
+        return await self.change(id_or_name, {"name": name})
 
     async def archive(self, id_or_name: str) -> Project:
         """Refuse all keys of a project until it is unarchived; what they did stays in the ledger."""
-
-        def archived(project: Project) -> Changes:
-            _require_other_than_default(project, "archived")
-            return {"archived_at": project.archived_at or self._clock.now()}
-
-        return await self._change(id_or_name, archived)
+        _require_other_than_default(await self.find(id_or_name), "archived")
+        now = self._clock.now()
+        return await self._noted(id_or_name, lambda project: self._projects.archive(project.id, now))
 
     async def unarchive(self, id_or_name: str) -> Project:
         """Let the keys of a project open again, as far as nothing else keeps them from it."""
-        return await self._change(id_or_name, lambda _: {"archived_at": None})
+        return await self.change(id_or_name, {"archived_at": None})
 
-    async def _change(self, id_or_name: str, terms_of: Callable[[Project], Changes]) -> Project:
-        """Change what a project, as it is now, calls for; tell gateways when that is stored."""
+    async def _noted(self, id_or_name: str, act: Callable[[Project], Awaitable[object]]) -> Project:
+        """Change a project together with its line of the audit log; then tell gateways."""
         async with self._audit.changing() as note:
             before = await self.find(id_or_name)
-            terms = terms_of(before)
-            if not terms:
-                return before
-            await self._projects.change(before.id, terms)
+            await act(before)
             after = await self.find(before.id)
             await note(project_event(before, after))
         await self._announcer.announce(after.id)

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
 from typing import Protocol
 
 from gateway.domain.audit import Actor, AuditEntry, AuditEvent, AuditQuestion, has_changes
 from gateway.domain.paging import Page
+from gateway.domain.reports import parse_since
 from gateway.service.ports import Clock
 
 PAGE = 100  # lines that are read at once
@@ -62,8 +62,9 @@ class Audit:
         """Give a page of the log, the newest line first."""
         return await self._log.page(question)
 
-    async def since(self, start: datetime) -> list[AuditEntry]:
-        """Give all lines since a moment, the oldest first."""
+    async def since(self, word: str) -> list[AuditEntry]:
+        """Give all lines of a time like `7d`, or since a date, the oldest first; InvalidValue when it is neither."""
+        start = parse_since(word, self._clock.now())
         found: list[AuditEntry] = []
         more = True
         while more:

@@ -25,6 +25,7 @@ PROJECTS = "/v1/organization/projects"
 PROJECT = f"{PROJECTS}/{{project_id}}"
 ACCOUNTS = f"{PROJECT}/service_accounts"
 ADMIN_KEYS = "/v1/organization/admin_api_keys"
+AUDIT_LOGS = "/v1/organization/audit_logs"
 OPERATIONS = [
     ("POST", GENERATIONS),
     ("POST", "/v1/images/edits"),
@@ -55,6 +56,7 @@ OPERATIONS = [
     ("GET", ADMIN_KEYS),
     ("GET", f"{ADMIN_KEYS}/{{key_id}}"),
     ("DELETE", f"{ADMIN_KEYS}/{{key_id}}"),
+    ("GET", AUDIT_LOGS),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
@@ -153,6 +155,20 @@ def test_the_document_describes_the_body_of_a_generation(document):
 
 
 @pytest.mark.parametrize(
+    ("path", "lists"),
+    [
+        (AUDIT_LOGS, {"project_ids[]", "event_types[]", "actor_ids[]", "resource_ids[]"}),
+        ("/v1/organization/costs", {"group_by[]", "project_ids[]", "api_key_ids[]", "line_items[]"}),
+        ("/v1/organization/usage/images", {"group_by[]", "models[]", "sizes[]", "sources[]", "user_ids[]"}),
+    ],
+)
+def test_the_document_describes_the_lists_of_a_query(document, path, lists):
+    described = {one["name"]: one["schema"] for one in document["paths"][path]["get"]["parameters"]}
+    assert lists <= set(described)
+    assert all(described[name] == {"type": "array", "items": {"type": "string"}} for name in lists)
+
+
+@pytest.mark.parametrize(
     ("operation", "name", "sent", "status"),
     [
         (f"POST {GENERATIONS}", "", {"body": {"prompt": "a fox"}}, 200),
@@ -177,6 +193,8 @@ def test_the_document_describes_the_body_of_a_generation(document):
         (f"GET {PROJECT}", "", ADMIN, 404),
         (f"GET {PROJECT}/api_keys", "", {"headers": {}}, 401),
         (f"DELETE {PROJECT}/api_keys/{{key_id}}", "", ADMIN, 404),
+        (f"GET {AUDIT_LOGS}", "", ADMIN, 200),
+        (f"GET {AUDIT_LOGS}", "", {}, 403),
         ("GET /healthz", "", {"headers": {}}, 200),
         ("GET /readyz", "", {"headers": {}}, 200),
         ("GET /metrics", "", {"headers": {}}, 200),
