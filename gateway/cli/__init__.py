@@ -4,6 +4,7 @@ import rich_click as click
 
 from gateway import __version__
 from gateway.cli.admin_keys import admin_keys
+from gateway.cli.audit import audit
 from gateway.cli.cache import cache
 from gateway.cli.demo import demo
 from gateway.cli.jobs import jobs
@@ -23,5 +24,6 @@ def main() -> None:
     """An OpenAI-compatible gateway to Zhipu's GLM-Image."""
 
 
-for _command in (serve, demo, projects, keys, admin_keys, webhooks, usage, upstreams, jobs, cache, migrate, simulate):
+_COMMANDS = (serve, demo, projects, keys, admin_keys, webhooks, audit, usage, upstreams, jobs, cache, migrate, simulate)
+for _command in _COMMANDS:
     main.add_command(_command)

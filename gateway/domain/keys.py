@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -20,6 +20,7 @@ ID_LENGTH = 12  # 71 bits: two keys do not meet
 RANDOM_LENGTH = 32  # 190 bits
 CHECKSUM_LENGTH = 6  # a CRC-32 in base 62
 
+Access = Literal["active", "inactive"]  # whether a key has access to its project
 CacheScope = Literal["key", "project", "shared", "off"]
 KeyState = Literal["active", "revoked", "archived", "expired", "disabled"]
 
@@ -112,12 +113,6 @@ class Caller:
                 "GET /v1/models lists those that it may use.",
                 param="model",
             )
-
-
-def accounts_of(keys: Sequence[StoredKey]) -> list[StoredKey]:
-    """Give the first keys of the service accounts that have a key that is not revoked; `keys` are a project's."""
-    living = {key.account_id for key in keys if key.revoked_at is None}
-    return [key for key in keys if key.id in living]
 
 
 def caller_of(key: StoredKey) -> Caller:

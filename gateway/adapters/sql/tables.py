@@ -199,6 +199,30 @@ webhook_deliveries = sa.Table(
     sa.Index(None, "next_try_at"),
 )
 
+# A row per change, with the fields of domain.audit; triggers refuse to change or delete any. No foreign keys, as below.
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    # SQLite numbers only what is an INTEGER by name, and AUTOINCREMENT keeps it from giving a number twice.
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("time", UtcTime, nullable=False),
+    sa.Column("type", sa.String(64), nullable=False),
+    sa.Column("actor_kind", sa.String(16), nullable=False),
+    sa.Column("actor_id", sa.Text, nullable=False),
+    sa.Column("actor_name", sa.Text, nullable=False),
+    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("user_agent", sa.Text, nullable=False),
+    sa.Column("request_id", sa.String(64), nullable=False),
+    sa.Column("resource_id", sa.Text, nullable=False),
+    sa.Column("project_id", sa.String(32), nullable=False),
+    sa.Column("project_name", sa.String(100), nullable=False),
+    sa.Column("before", sa.JSON, nullable=False),
+    sa.Column("after", sa.JSON, nullable=False),
+    sa.Index(None, "time"),
+    sa.Index(None, "resource_id"),
+    sqlite_autoincrement=True,
+)
+
 # A row per job, with the fields of domain.usage.UsageEvent. No foreign keys: rows outlive keys and projects.
 usage_events = sa.Table(
     "usage_events",
