@@ -198,6 +198,7 @@ class TestKeys:
         assert await keys.page_accounts("proj_design", Place(limit=1, after="nobody")) is None
         assert [key.name for key in await keys.of_account("proj_design", "a" * 12)] == ["a", "b"]
         assert list(await keys.of_account("proj_default", "a" * 12)) == []
+        assert list(await keys.of_account("proj_design", "b" * 12)) == []
 
     @pytest.mark.parametrize("fields", [{}, FULL])
     async def test_what_is_stored_comes_back_with_its_project(self, projects, keys, fields):

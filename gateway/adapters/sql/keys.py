@@ -72,7 +72,7 @@ class SqlKeys:
 
     async def of_account(self, project_id: str, account_id: str) -> Sequence[StoredKey]:
         """Give all keys of a service account, the first one first."""
-        its = sa.or_(keys.c.id == account_id, keys.c.account == account_id)
+        its = sa.func.coalesce(keys.c.account, keys.c.id) == account_id
         query = _WITH_PROJECT.where(keys.c.project_id == project_id, its)
         async with reading(self._engine) as connection:
             rows = await connection.execute(query.order_by(keys.c.account.is_not(None), keys.c.created_at, keys.c.id))
