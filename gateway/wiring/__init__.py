@@ -124,6 +124,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         books = Books(answer_of=answer_of, hash_prompt=peppers.hash_prompt, accounts=upstreams.accounts)
         planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
+        observer.show_jobs(lambda: flow.generate.running)
         outage = QuotaOutage(observer.limits_switched, allow=settings.quota.on_outage == "allow")
         await stack.enter_async_context(collecting(quotas, settings, flow.rescue, observer, outage))
         announcer = RedisAnnouncer(redis, partial(observer.outage, "redis"))
