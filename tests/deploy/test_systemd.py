@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,15 +37,15 @@ def test_the_service_is_shut_in(unit):
 
 
 def test_the_gateway_takes_its_settings(tmp_path):
-    text = UNIT.read_text("utf-8")
-    for line in re.findall(r"^LoadCredential=(\w+):", text, re.MULTILINE):
-        known = {"admin_key": "sk-admin-0123456789abcdef", "secret_key": "s" * 64}
-        (tmp_path / line).write_text(known.get(line, "id.secret"), "utf-8")
-    words = " ".join(re.findall(r"^Environment=(.*)$", text, re.MULTILINE))
-    for short, long in (("%i", "8001"), ("%S", str(tmp_path)), ("%d", str(tmp_path))):
-        words = words.replace(short, long)
-    settings = load(dict(word.split("=", 1) for word in words.split()))
-    assert (settings.server.port, settings.data_dir) == (8001, tmp_path / "glm-gateway")
+    """The files lie elsewhere here; what stands in comments is used as well."""
+    text = (UNIT.parent / "environment").read_text("utf-8").replace("/etc/glm-gateway", str(tmp_path))
+    secrets = {"zhipuai_api_key": "id.secret", "secret_key": "s" * 64, "admin_key": "sk-admin-0123456789abcdef"}
+    secrets |= {"redis_url": "redis://redis", "database_url": "postgresql://gateway@postgres/gateway"}
+    for name, content in secrets.items():
+        (tmp_path / name).write_text(content, "utf-8")
+    settings = load(dict(re.findall(r"^(?:# )?([A-Z_]+)=(\S+)$", text, re.MULTILINE)))
+    assert settings.data_dir == Path("/var/lib") / "glm-gateway"
+    assert settings.database.url.reveal() == secrets["database_url"]
     assert settings.upstreams[0].api_key.reveal() == "id.secret"
 
 
