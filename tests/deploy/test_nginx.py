@@ -31,7 +31,6 @@ def configured(request, tmp_path, gateway):
         "127.0.0.1:8000": backend,
         "127.0.0.1:8001": f"127.0.0.1:{free_port()}",  # a replica that is away
         "/tmp/": f"{tmp_path}/",  # noqa: S108 - what the container has
-        "/dev/stderr": f"{tmp_path}/error.log",
         "listen 8080": f"listen 127.0.0.1:{port}",
         "listen 443": f"listen 127.0.0.1:{port}",
         "/etc/glm-gateway/nginx/": f"{tmp_path}/",
