@@ -142,7 +142,9 @@ def _fill(root):
     (root / "bin").symlink_to("usr/bin")
     for name in PROGRAMS:
         shutil.copy(os.path.realpath(shutil.which(name)), root / "usr/bin" / name)
-    shutil.copytree("/usr/share/zoneinfo", root / "usr/share/zoneinfo", symlinks=True)
+    for share in ("zoneinfo", "python-wheels"):  # Debian keeps the wheels of ensurepip apart
+        if (Path("/usr/share") / share).is_dir():
+            shutil.copytree(Path("/usr/share") / share, root / "usr/share" / share, symlinks=True)
     for binary in (interpreter, *(library / "lib-dynload").glob("*.so"), *(root / "usr/bin").iterdir()):
         _copy_libraries(binary, root)
     [libc] = root.rglob("libc.so.6")

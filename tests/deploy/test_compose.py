@@ -1,13 +1,19 @@
 """deploy/compose.yaml: what Compose itself says of it, and what its servers do with the options it gives them."""
 
 import subprocess
+import sys
+from pathlib import Path
 
+import obstore
 import pytest
 import redis
 import yaml
+from obstore.exceptions import BaseError, PermissionDeniedError
+from obstore.store import S3Store
 
 from gateway.settings import load
 from tests.deploy.tools import DEPLOY, run, succeed, tool
+from tests.s3_server import free_ports
 from tests.servers import environment, free_port, server_binary, wait_until
 
 SECRETS = {
@@ -109,3 +115,42 @@ def answers(client):
         return client.ping()
     except redis.ConnectionError:
         return False
+
+
+def test_pictures_find_a_bucket_that_opens_to_the_gateways_alone(services, tmp_path):
+    """The very options, given to a real server; its ports and its folder are others here."""
+    names = ("master", "volume", "filer", "s3")
+    numbers = free_ports(2 * len(names))
+    ports = dict(zip([word for name in names for word in (f"{name}.port", f"{name}.port.grpc")], numbers, strict=True))
+    options = [option.replace("=/data", f"={tmp_path}") for option in services["s3"]["command"]]
+    options += [f"-{name}={port}" for name, port in (ports | {"s3.port.iceberg": 0, "s3.port.lance": 0}).items()]
+    identity = services["s3"]["environment"]
+    assert identity.items() <= services["gateway"]["environment"].items()
+    command = [Path(sys.executable).parent / "weed", *options, "-ip=127.0.0.1", "-master.volumeSizeLimitMB=64"]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment(**identity), stdout=log, stderr=log)
+    try:
+        wait_until(lambda: put(ports["s3.port"], identity) is None, 90, "the bucket")
+        wrong = identity | {"AWS_SECRET_ACCESS_KEY": "another"}
+        assert isinstance(put(ports["s3.port"], wrong), PermissionDeniedError)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def put(port, identity):
+    """Store one object in the bucket of the gateways; give what went wrong."""
+    bucket = S3Store(
+        "pictures",
+        endpoint=f"http://127.0.0.1:{port}",
+        region="us-east-1",
+        access_key_id=identity["AWS_ACCESS_KEY_ID"],
+        secret_access_key=identity["AWS_SECRET_ACCESS_KEY"],
+        client_options={"allow_http": True, "timeout": "5s"},
+        retry_config={"max_retries": 0},
+    )
+    try:
+        obstore.put(bucket, "picture", b"bytes")
+    except BaseError as failure:
+        return failure
+    return None
