@@ -14,16 +14,8 @@ from tests.servers import ROOT
 
 BASE, IMAGE = "localhost/base:tests", "localhost/glm-gateway:tests"
 # What wheels load besides (PEP 513, PEP 600), which every base for them has.
-LIBRARIES = (
-    "libpthread.so.0",
-    "libdl.so.2",
-    "librt.so.1",
-    "libutil.so.1",
-    "libresolv.so.2",
-    "libm.so.6",
-    "libgcc_s.so.1",
-)
-LIBRARIES += ("libstdc++.so.6", "libnss_files.so.2", "libnss_dns.so.2")
+LIBRARIES = ("libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libresolv.so.2", "libm.so.6")
+LIBRARIES += ("libgcc_s.so.1", "libstdc++.so.6", "libnss_files.so.2", "libnss_dns.so.2")
 PROGRAMS = ("sh", "rm", "install", "env")  # what the Dockerfile runs besides Python
 USER = 10001
 STEP_SECONDS = 300  # some 30 on an idle machine
@@ -125,32 +117,37 @@ def container(root, config, data, environment, *command, log):
 
 def _fill(root):
     """Copy the interpreter, a few programs, and the libraries that all of these load."""
-    prefix, version = Path(sys.base_prefix), f"python{sys.version_info.major}.{sys.version_info.minor}"
-    local = root / "usr/local"
-    library = local / "lib" / version
-    leave = shutil.ignore_patterns("site-packages", "dist-packages", "test", "tests", "idlelib", "__pycache__", "*.a")
-    shutil.copytree(sysconfig.get_path("stdlib"), library, ignore=leave, symlinks=False)
-    (library / "site-packages").mkdir()
-    (local / "bin").mkdir()
-    interpreter = Path(os.path.realpath(prefix / "bin" / version))
-    shutil.copy(interpreter, local / "bin" / version)
-    for name in ("python", "python3"):
-        (local / "bin" / name).symlink_to(version)
     for name in ("proc", "dev", "sys", "tmp", "etc", "run", "var/lib", "usr/bin"):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
     (root / "bin").symlink_to("usr/bin")
+    binaries = _copy_python(root)
     for name in PROGRAMS:
-        shutil.copy(os.path.realpath(shutil.which(name)), root / "usr/bin" / name)
-    for share in ("zoneinfo", "python-wheels"):  # Debian keeps the wheels of ensurepip apart
-        if (Path("/usr/share") / share).is_dir():
-            shutil.copytree(Path("/usr/share") / share, root / "usr/share" / share, symlinks=True)
-    for binary in (interpreter, *(library / "lib-dynload").glob("*.so"), *(root / "usr/bin").iterdir()):
+        binaries.append(root / "usr/bin" / name)
+        shutil.copy(os.path.realpath(shutil.which(name)), binaries[-1])
+    for binary in binaries:
         _copy_libraries(binary, root)
     [libc] = root.rglob("libc.so.6")
     for name in LIBRARIES:
         if (Path("/") / libc.relative_to(root).with_name(name)).exists():
             shutil.copy(Path("/") / libc.relative_to(root).with_name(name), libc.with_name(name))
+
+
+def _copy_python(root):
+    """Copy the interpreter that runs the tests to where python:slim has its own; give what loads libraries."""
+    version, local = f"python{sys.version_info.major}.{sys.version_info.minor}", root / "usr/local"
+    leave = shutil.ignore_patterns("site-packages", "dist-packages", "test", "tests", "idlelib", "__pycache__", "*.a")
+    shutil.copytree(sysconfig.get_path("stdlib"), local / "lib" / version, ignore=leave)
+    (local / "lib" / version / "site-packages").mkdir()
+    (local / "bin").mkdir()
+    shutil.copy(os.path.realpath(Path(sys.base_prefix) / "bin" / version), local / "bin" / version)
+    for name in ("python", "python3"):
+        (local / "bin" / name).symlink_to(version)
+    for share in ("zoneinfo", "python-wheels"):  # Debian keeps the wheels of ensurepip apart
+        if (Path("/usr/share") / share).is_dir():
+            shutil.copytree(Path("/usr/share") / share, root / "usr/share" / share, symlinks=True)
+    interpreter = Path(os.path.realpath(Path(sys.base_prefix) / "bin" / version))  # it finds its own beside itself
+    return [interpreter, *(local / "lib" / version / "lib-dynload").glob("*.so")]
 
 
 def _copy_libraries(binary, root):
