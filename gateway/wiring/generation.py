@@ -46,9 +46,11 @@ async def open_flow(
     turns = Turns(flights, clock, observer, bounds)
     making = Making(upstreams.dispatch, upstreams.keeping, flights, errands, leaving, turns)
     told = (flights, quotas.reservations, books, errands)
+    generate = GenerateImages(planner, quotas.reservations, making, books, jobs, clock)
+    observer.show_jobs(lambda: generate.running)
     try:
         yield Flow(
-            generate=GenerateImages(planner, quotas.reservations, making, books, jobs, clock),
+            generate=generate,
             jobs=jobs,
             turns=turns,
             rescue=Rescue(upstreams.keeping, *told, clock, resuming=upstreams.resuming),
