@@ -17,10 +17,11 @@ from tests.chaos.account import busy, check_counters, check_lines, lines_of
 from tests.chaos.clients import Crowd, sdk
 from tests.fleet import fleet_on
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 log = logging.getLogger(__name__)
 SEED = os.environ.get("GLM_TEST_SEED") or secrets.token_hex(4)
 LATENCY = 0.7
+SLOTS = 30  # fewer than the gateways believe: 1302 where many come at once after an outage, or calls outlive theirs
 # Longer than the stop below: who is away for less comes back as the owner of its jobs (design.md section 6, "Leases").
 LEASE = 15
 STOPPED = 10.0
@@ -35,7 +36,6 @@ FAULTS = {
     "once 500": ({"kind": "error", "code": "500", "times": 1}, 40),
     "always 500": ({"kind": "error", "code": "500"}, 5),
     "1305": ({"kind": "overloaded", "times": 1}, 20),
-    "1302": ({"kind": "concurrency", "times": 1}, 6),
     "1301": ({"kind": "moderation", "role": "assistant"}, 20),
     "cut": ({"kind": "cut", "times": 1}, 20),
     "cut before": ({"kind": "cut", "after": False, "times": 1}, 10),
@@ -92,28 +92,32 @@ def stand(request, tmp_path):
         if request.param == "postgresql":
             database = stack.enter_context(postgres_servers.postgres_alone(tmp_path))
             more = {"DATABASE_URL": database.url}
-        upstream = stack.enter_context(servers.simulator(tmp_path, latency=LATENCY))
+        upstream = stack.enter_context(servers.simulator(tmp_path, latency=LATENCY, concurrency=SLOTS))
+        size = PLANS[database is not None].gateways
         durable = {"appendonly": "yes", "appendfsync": "always"}
         url, node = stack.enter_context(redis_servers.redis_alone(tmp_path / "redis", **durable))
-        fleet = stack.enter_context(fleet_on(url, node, tmp_path, upstream, 3, **SETTINGS, **more))
+        fleet = stack.enter_context(fleet_on(url, node, tmp_path, upstream, size, **SETTINGS, **more))
         yield Stand(fleet, upstream, database)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many prompts within how many seconds, and how many gateways are killed meanwhile."""
+    """How many gateways, prompts within how many seconds, and gateways that are killed meanwhile."""
 
+    gateways: int
     prompts: int
     seconds: float
     kills: int
 
 
-PLANS = {True: Plan(prompts=500, seconds=27.0, kills=6), False: Plan(prompts=150, seconds=8.0, kills=3)}
+PLANS = {
+    True: Plan(gateways=3, prompts=500, seconds=27.0, kills=6),
+    False: Plan(gateways=2, prompts=150, seconds=8.0, kills=3),
+}
 
 
 async def test_the_ledger_adds_up_whatever_was_killed(stand):
     plan, dice = PLANS[stand.postgres is not None], random.Random(SEED)  # noqa: S311 - no secret
-    log.warning("GLM_TEST_SEED=%s", SEED)
     print(f"GLM_TEST_SEED={SEED}")  # noqa: T201 - shown when the test fails
     key_id, secret = stand.fleet.key()
     prompts = switch_faults(stand.upstream, dice, plan.prompts)
@@ -125,11 +129,11 @@ async def test_the_ledger_adds_up_whatever_was_killed(stand):
                 events.create_task(event)
     await recovered(stand)
     lines = await lines_of(stand.fleet.env["DATABASE_URL"], key_id)
-    log.warning("%d of %d served, else %s", len(crowd.served), plan.prompts, crowd.failures)
+    log.info("%d of %d served, else %s", len(crowd.served), plan.prompts, crowd.failures)
     said = check_lines(lines, stand.upstream.images(), crowd.served)
     assert said["abandoned"] >= 1
     assert crowd.failures <= REFUSALS
-    assert len(crowd.served) >= plan.prompts / 2
+    assert len(crowd.served) >= plan.prompts / 4  # the account would hold without any
     check_counters(stand.fleet, key_id, lines)
     assert not any("Traceback" in gateway.process.output() for gateway in stand.fleet.gateways)
 
@@ -165,12 +169,12 @@ async def killed_gateway(stand, moment, share, away):
         number = await chosen(stand, share)
         process = stand.fleet.gateways[number].process
         process.stop(signal.SIGKILL)
-    log.warning("gateway %d killed", number)
+    log.info("gateway %d killed", number)
     await asyncio.sleep(away)
     while process.popen.poll() is not None:
         process.start()
         await when(lambda: _healthy(stand.fleet.gateways[number]) or process.popen.poll() is not None)
-    log.warning("gateway %d back", number)
+    log.info("gateway %d back", number)
 
 
 async def stopped_gateway(stand, moment, share):
@@ -180,7 +184,7 @@ async def stopped_gateway(stand, moment, share):
         process = stand.fleet.gateways[number].process
         stand.stopped.add(number)
         process.popen.send_signal(signal.SIGSTOP)
-    log.warning("gateway %d stopped", number)
+    log.info("gateway %d stopped", number)
     await asyncio.sleep(STOPPED)
     process.popen.send_signal(signal.SIGCONT)
     stand.stopped.discard(number)
@@ -206,7 +210,7 @@ async def when(condition):
 async def killed_redis(stand, moment, away):
     await asyncio.sleep(moment)
     stand.fleet.redis.kill()
-    log.warning("Redis killed")
+    log.info("Redis killed")
     await asyncio.sleep(away)
     stand.fleet.redis.start()
 
@@ -214,7 +218,7 @@ async def killed_redis(stand, moment, away):
 async def crashed_sql(stand, moment):
     await asyncio.sleep(moment)
     await to_thread.run_sync(stand.postgres.stop, signal.SIGQUIT)
-    log.warning("SQL down")
+    log.info("SQL down")
     await asyncio.sleep(SQL_DOWN)
     await to_thread.run_sync(stand.postgres.start)
 

@@ -16,7 +16,7 @@ from tests import postgres_servers, redis_servers, servers
 from tests.chaos.account import busy, check_counters, check_lines, lines_of
 from tests.fleet import fleet_on
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 log = logging.getLogger(__name__)
 AWAY = 60.0
 CALLERS = 8
@@ -24,7 +24,7 @@ LATENCY = 0.3
 BOUND = 100
 # What begins between two looks at the backlog, twice a second, and until the first settlements of these.
 OVERSHOOT = CALLERS * 6
-WARM = 300  # answers after which the process has what it needs
+WARM = 100  # answers after which the process has what it needs
 GROWTH = 50 * 2**20
 ANSWER_SECONDS = 20.0  # who asks first after a key was forgotten waits for SQL for 5 s, and 2 to hang up
 RECOVERY = 60.0
