@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import HTTPError
@@ -65,7 +66,7 @@ def wait_until(condition, seconds=START_SECONDS, what="the condition"):
 def answers(url):
     try:
         return http("GET", url, timeout=2)[0] == 200
-    except OSError:
+    except (OSError, HTTPException):  # the latter when it is killed in the middle of its answer
         return False
 
 
