@@ -9,7 +9,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tests import servers
+from tests import postgres_servers, servers
 from tests.redis_servers import redis_alone
 from tests.servers import ADMIN_KEY, glm_gateway, http
 
@@ -32,7 +32,7 @@ def place(request, tmp_path_factory, shared_simulator):
         env = {"GLM_GATEWAY_SERVER__TRUSTED_PROXIES": "127.0.0.1", "GLM_GATEWAY_CACHE__SCOPE": "project"}
         if request.param == "postgresql":
             redis, _ = stack.enter_context(redis_alone(folder / "redis"))
-            database = stack.enter_context(servers.postgres_server(folder))
+            database = stack.enter_context(postgres_servers.postgres_server(folder))
             env |= {"DATABASE_URL": database, "REDIS_URL": redis, "GLM_GATEWAY_SECRET_KEY": "a" * 64}
         yield stack.enter_context(servers.gateway(folder, shared_simulator, **env))
 

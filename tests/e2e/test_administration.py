@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli import main
-from tests import servers
+from tests import postgres_servers, servers
 from tests.servers import ADMIN_KEY, environment, glm_gateway, http, wait_until
 
 FELT_SECONDS = 1.0
@@ -63,7 +63,7 @@ def operator(request, tmp_path):
     with ExitStack() as stack:
         env = environment(GLM_GATEWAY_DATA_DIR=str(tmp_path / "data"))
         if request.param == "postgresql":
-            url = stack.enter_context(servers.postgres_server(tmp_path))
+            url = stack.enter_context(postgres_servers.postgres_server(tmp_path))
             env |= {"DATABASE_URL": url, "GLM_GATEWAY_SECRET_KEY": "a secret"}
         yield Operator(env)
 

@@ -12,7 +12,7 @@ from gateway.adapters.sql.installation import agree_on_secret, is_first_to_open
 from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.tables import metadata
 from gateway.domain.errors import Misconfigured
-from tests import servers
+from tests import postgres_servers
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,7 @@ async def engine(request, tmp_path):
         yield opened
         await opened.dispose()
         return
-    with servers.postgres_server(tmp_path) as url:
+    with postgres_servers.postgres_server(tmp_path) as url:
         opened = open_engine(url)
         yield opened
         await opened.dispose()

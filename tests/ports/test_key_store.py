@@ -19,7 +19,7 @@ from gateway.domain.errors import DatabaseUnavailable, NameTaken
 from gateway.domain.paging import Place
 from gateway.domain.projects import DEFAULT_ID
 from gateway.domain.quota import Limits
-from tests import servers
+from tests import postgres_servers
 from tests.fakes_administration import DEFAULT, NOW, FakeKeys, FakeProjects, a_key, a_project, a_secret
 
 pytestmark = pytest.mark.anyio
@@ -304,7 +304,7 @@ class TestKeys:
 
 
 async def test_a_server_that_is_gone_is_said_to_be_so(tmp_path):
-    with servers.postgres_server(tmp_path) as url:
+    with postgres_servers.postgres_server(tmp_path) as url:
         engine = open_engine(url)
         await migrate(engine)
         assert await SqlKeys(engine).list() == []
