@@ -10,6 +10,7 @@ from gateway.cli.jobs import jobs
 from gateway.cli.keys import keys
 from gateway.cli.migrate import migrate
 from gateway.cli.projects import projects
+from gateway.cli.reconcile import reconcile
 from gateway.cli.serve import serve
 from gateway.cli.simulate import simulate
 from gateway.cli.upstreams import upstreams
@@ -22,5 +23,5 @@ def main() -> None:
     """An OpenAI-compatible gateway to Zhipu's GLM-Image."""
 
 
-for _command in (serve, demo, projects, keys, admin_keys, usage, upstreams, jobs, cache, migrate, simulate):
+for _command in (serve, demo, projects, keys, admin_keys, usage, reconcile, upstreams, jobs, cache, migrate, simulate):
     main.add_command(_command)
