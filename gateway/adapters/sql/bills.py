@@ -19,10 +19,10 @@ _SINCE = date(1970, 1, 1)
 def statement(start: datetime, end: datetime, dialect: str) -> sa.Select[Any]:
     """Write the question in a database's words; lines that cost nothing are left out."""
     began = moment_in_seconds(dialect) + sa.literal(_AHEAD)
-    day = _whole(began, _DAY)
+    day = began // _DAY
     # A second more than the line says: what is cut off below a second could hide that it ended on the next day.
-    ended = began + _whole(_LINE.latency_ms, 1000) + sa.literal(1)
-    crosses = sa.case((_whole(ended, _DAY) > day, 1), else_=0)
+    ended = began + _LINE.latency_ms // 1000 + sa.literal(1)
+    crosses = sa.case((ended // _DAY > day, 1), else_=0)
     alike = [day, crosses, _LINE.upstream_model, _LINE.upstream_account, _LINE.account_costs]
     alike += [_LINE.cost_uncertain, _LINE.cost_currency]
     sums = (_LINE.pictures_requested, _LINE.pictures_paid, _LINE.cost)
@@ -51,8 +51,3 @@ def paid_sum(row: sa.Row[Any]) -> PaidSum:
         cost=cost,
         currency=currency,
     )
-
-
-def _whole(seconds: sa.ColumnElement[Any], unit: int) -> sa.ColumnElement[Any]:
-    """Divide without rest: both databases do so with whole numbers."""
-    return seconds.op("/")(sa.literal(unit))
