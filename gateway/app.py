@@ -42,6 +42,7 @@ BEIJING = timezone(timedelta(hours=8))
 EXPOSED = [
     *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", "x-should-retry", "etag"),
     *("content-range", "x-glm-size", "x-glm-changed", "x-ratelimit-limit-requests", "x-ratelimit-limit-images"),
+    "x-glm-cost",
     *("x-ratelimit-remaining-requests", "x-ratelimit-remaining-images", "x-ratelimit-reset-requests"),
     "x-ratelimit-reset-images",
 ]

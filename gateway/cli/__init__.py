@@ -11,6 +11,7 @@ from gateway.cli.jobs import jobs
 from gateway.cli.keys import keys
 from gateway.cli.migrate import migrate
 from gateway.cli.projects import projects
+from gateway.cli.reconcile import reconcile
 from gateway.cli.serve import serve
 from gateway.cli.simulate import simulate
 from gateway.cli.upstreams import upstreams
@@ -24,6 +25,9 @@ def main() -> None:
     """An OpenAI-compatible gateway to Zhipu's GLM-Image."""
 
 
-_COMMANDS = (serve, demo, projects, keys, admin_keys, webhooks, audit, usage, upstreams, jobs, cache, migrate, simulate)
+_COMMANDS = (
+    *(serve, demo, projects, keys, admin_keys, webhooks, audit, usage, reconcile, upstreams, jobs, cache, migrate),
+    simulate,
+)
 for _command in _COMMANDS:
     main.add_command(_command)

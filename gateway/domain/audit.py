@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from gateway.domain.keys import StoredKey
 from gateway.domain.limits import Limit
 from gateway.domain.projects import Project
 from gateway.domain.quota import Limits
+from gateway.domain.reconciliation import CountDifference
 from gateway.domain.terms import LIMIT_FIELDS, money_text
 from gateway.domain.webhooks import Webhook
 
@@ -132,6 +134,17 @@ def webhook_event(project: Project, before: Webhook | None, after: Webhook | Non
     )
 
 
+def repair_event(differences: Sequence[CountDifference]) -> AuditEvent:
+    """Say which counters of the quota store were set to what the ledger says; spend in millionths."""
+    names = {f"{one.subject} {one.window.value}": one for one in differences}
+    return AuditEvent(
+        type="counters.repaired",
+        resource_id="quota_store",
+        before={name: one.counted for name, one in names.items()},
+        after={name: one.ledger for name, one in names.items()},
+    )
+
+
 def has_changes(event: AuditEvent) -> bool:
     """Tell whether anything is different now."""
     return event.before != event.after
@@ -174,6 +187,8 @@ def _plain(name: str, value: object) -> object:
             return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
         case IPv4Network() | IPv6Network():
             return str(value)
+        case Decimal():
+            return f"{value.normalize():f}"
         case tuple():
             return [_plain(name, one) for one in value]
         case _:

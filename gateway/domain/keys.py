@@ -7,11 +7,12 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
 from gateway.domain.addresses import Networks
 from gateway.domain.errors import ModelNotAllowed
-from gateway.domain.projects import UNLIMITED, Project
+from gateway.domain.projects import NO_MARKUP, UNLIMITED, Project
 from gateway.domain.quota import Limits
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -87,7 +88,8 @@ class StoredKey:
 class Caller:
     """Who is calling: the key that was presented, its project, and what both may do.
 
-    `models` are the names that key and project both allow; None allows all. `project_weight` as in Project.
+    `models` are the names that key and project both allow; None allows all. `project_weight` and `markup`
+    are the project's.
     """
 
     project_id: str
@@ -100,6 +102,7 @@ class Caller:
     cache_scope: CacheScope | None = None
     unwatermarked_allowed: bool = False
     project_weight: int = 1
+    markup: Decimal = NO_MARKUP
 
     def allows(self, model: str) -> bool:
         """Tell whether a model of the catalog may be used."""
@@ -129,6 +132,7 @@ def caller_of(key: StoredKey) -> Caller:
         cache_scope=key.cache_scope,
         unwatermarked_allowed=key.unwatermarked_allowed,
         project_weight=key.project.weight,
+        markup=key.project.markup,
     )
 
 

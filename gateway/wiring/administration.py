@@ -44,9 +44,13 @@ async def open_administration(settings: Settings, warn: Callable[[str], None]) -
     peppers = read_peppers(settings)
     async with open_database(settings) as engine, _open_announcer(settings, warn) as announcer:
         await agree_on_secret(engine, peppers.checks)
-        user = operator()
-        actor = Actor(kind="cli", id=f"cli:{user}", name=user)
-        yield administration_on(engine, announcer, peppers.keys, webhook_rules(settings, peppers), actor)
+        yield administration_on(engine, announcer, peppers.keys, webhook_rules(settings, peppers), commanding())
+
+
+def commanding() -> Actor:
+    """Say who gives a command: the user of the operating system."""
+    user = operator()
+    return Actor(kind="cli", id=f"cli:{user}", name=user)
 
 
 class NobodyListens:

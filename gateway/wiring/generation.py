@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.adapters.observer import MetricsAndLog
-from gateway.domain.billing import Tariff
 from gateway.domain.catalog import Catalog
 from gateway.domain.job import CacheRules
 from gateway.domain.mapping import MappingRules
@@ -62,11 +61,10 @@ async def open_flow(
 
 def planner_of(settings: Settings, catalog: Catalog, rules: MappingRules, books: Books) -> Planner:
     """Build the planner of an installation."""
-    tariffs = {model.name: Tariff.of(model.price, settings.billing.currency) for model in catalog.models.values()}
     caching = CacheRules(
         scope=settings.cache.scope,
         lifetime=settings.cache.lifetime,
         max_entries=settings.cache.max_entries,
         distinct_user_agents=settings.cache.distinct_user_agents,
     )
-    return Planner(catalog, rules, tariffs, caching, books)
+    return Planner(catalog, settings.billing.currency, rules, caching, books)

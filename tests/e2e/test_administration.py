@@ -130,6 +130,10 @@ class TestCommands:
         assert made["weight"] == 1
         assert operator.json("projects", "limits", "设计", "--weight", "7")["weight"] == 7
         assert operator.json("projects", "limits", "设计", "--weight", "none")["weight"] == 1
+        assert made["markup"] == "1"
+        assert operator.json("projects", "limits", "设计", "--markup", "1.250")["markup"] == "1.25"
+        assert operator.json("projects", "limits", "设计", "--markup", "100")["markup"] == "100"
+        assert operator.json("projects", "limits", "设计", "--markup", "none")["markup"] == "1"
         assert [project["name"] for project in operator.json("projects", "list")] == ["default", "设计"]
         operator.ok("projects", "archive", "设计")
         assert operator.json("projects", "show", "设计")["archived_at"]
@@ -239,6 +243,9 @@ class TestCommands:
             ("projects", "limits", "design", "--weight", "0"): "from 1 to 100",
             ("projects", "limits", "design", "--weight", "101"): "from 1 to 100",
             ("projects", "limits", "design", "--weight", "1.5"): "from 1 to 100",
+            ("projects", "limits", "design", "--markup", "100.1"): "from 0 to 100",
+            ("projects", "limits", "design", "--markup", "-1"): "from 0 to 100",
+            ("projects", "limits", "design", "--markup", "1.2345678"): "at most 6 decimals",
             ("projects", "archive", "default"): "cannot be archived",
             ("keys", "create", "--name", "x", "--metadata", "team"): "name=value",
             ("keys", "create", "--name", "x", "--metadata", "=design"): "64",

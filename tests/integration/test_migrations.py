@@ -80,7 +80,7 @@ async def test_keys_of_before_projects_go_on_in_the_default_one(engine):
     await migrate(engine)
     keys = await SqlKeys(engine).list()
     assert [key.name for key in keys] == ["twice", "twice 2", "twice", "x" * 100, "x" * 98 + " 5"]
-    assert {(key.project.name, key.project.weight) for key in keys} == {("default", 1)}
+    assert {(key.project.name, key.project.weight, key.project.markup) for key in keys} == {("default", 1, 1)}
     assert {(key.models, key.ips, key.unwatermarked_allowed, key.created_at) for key in keys} == {
         ((), (), False, BEFORE)
     }

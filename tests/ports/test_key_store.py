@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from ipaddress import ip_network
 
 import pytest
@@ -94,7 +95,7 @@ class TestProjects:
         assert project.created_at.utcoffset() == timedelta(0)
 
     async def test_what_is_stored_comes_back(self, projects):
-        project = a_project(limits=ALL_LIMITS, models=("glm-image",), archived_at=NOW, weight=7)
+        project = a_project(limits=ALL_LIMITS, models=("glm-image",), archived_at=NOW, weight=7, markup=Decimal("1.25"))
         await projects.add(project)
         assert await projects.find(project.id) == project
         assert await projects.find(project.name) == project
@@ -126,9 +127,12 @@ class TestProjects:
 
     async def test_a_change_changes_what_is_named(self, projects):
         await projects.add(a_project(limits=ALL_LIMITS))
-        assert await projects.change("proj_design", {"images_per_day": None, "models": ("cogview-4",), "weight": 3})
+        assert await projects.change(
+            "proj_design",
+            {"images_per_day": None, "models": ("cogview-4",), "weight": 3, "markup": Decimal("0.000001")},
+        )
         assert await projects.find("design") == a_project(
-            limits=replace(ALL_LIMITS, images_per_day=None), models=("cogview-4",), weight=3
+            limits=replace(ALL_LIMITS, images_per_day=None), models=("cogview-4",), weight=3, markup=Decimal("0.000001")
         )
         assert not await projects.change("nobody", {"images_per_day": 1})
 
