@@ -11,7 +11,7 @@ from litestar.openapi.spec import OpenAPIType, Parameter, Schema
 
 from gateway.domain.errors import InvalidValue
 
-_WHOLE = re.compile("-?[0-9]{1,30}")
+_WHOLE = re.compile("-?[0-9]{1,40}")
 
 
 def listed(request: Request[Any, Any, Any], name: str) -> list[str]:
