@@ -106,6 +106,7 @@ FROM_ENVIRONMENT = {
     "quota.lease": ("12.5", 12.5),
     "billing.currency": ("USD", "USD"),
     "ledger.max_backlog": ("7", 7),
+    "ledger.retention": ("4e6", 4e6),
     "log.level": ("debug", "debug"),
     "log.format": ("json", "json"),
 }
