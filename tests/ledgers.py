@@ -58,5 +58,6 @@ QUESTIONS = [
     {"by": (Group.HOUR, Group.DAY), "only": {Group.PROJECT: ["proj_a"], Group.KEY: ["one", "two"]}},
     {"by": (Group.SIZE,), "only": {Group.MODEL: ["glm-image"], Group.SIZE: ["", "1024x1024"]}},
     {"only": {Group.KEY: []}},
+    {"by": (Group.DAY, Group.MODEL), "costs": False},
     {"by": (Group.USER, Group.SOURCE), "start": NOW + timedelta(hours=30), "end": NOW + timedelta(hours=40)},
 ]

@@ -1,7 +1,8 @@
 """Sums of the ledger by groups: exact, in whole millionths, on both databases."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from operator import add
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,9 @@ from gateway.domain.reports import LATEST, SECONDS, Group, Question, Sums
 from gateway.domain.rollups import Grain, Span, Stale, spans_of
 
 _TO_THE_SECOND = 19  # characters of SQLite's times
+_COST, _COST_CURRENCY = "cost", "cost_currency"
+_NO_COST, _NONE = sa.literal_column("0", sa.Integer), sa.literal_column("''", sa.String)
+_AMOUNTS = -len(AMOUNTS)  # where a row's amounts begin
 _FIRST, _NO_END = datetime.fromtimestamp(0, UTC), datetime.fromtimestamp(LATEST, UTC)
 
 
@@ -37,22 +41,18 @@ class SqlReports:
         async with summing(self._engine) as fresh:
             # What is stale and what is summed have to be of one instant.
             connection = await fresh.execution_options(**self._snapshot)
-            async for names, amounts in _rows(connection, question):
-                known = added.get(names)
-                together = zip(known, amounts, strict=True) if known else None
-                added[names] = tuple(map(sum, together)) if together else amounts
-        return [_sums(question, *row) for row in added.items()]
+            for query in await _statements(connection, question):
+                for row in await connection.execute(query):
+                    names, amounts = row[:_AMOUNTS], row[_AMOUNTS:]
+                    known = added.get(names)
+                    added[names] = tuple(map(add, known, amounts)) if known else amounts
+        return [_sums(question, names, amounts) for names, amounts in added.items()]
 
 
-async def _rows(
-    connection: AsyncConnection, question: Question
-) -> AsyncGenerator[tuple[tuple[Any, ...], tuple[int, ...]]]:
-    """Ask for each part of the answer, and give the groups with their amounts."""
+async def _statements(connection: AsyncConnection, question: Question) -> list[sa.Select[Any]]:
     span = max(question.start, _FIRST), question.end or _NO_END
     stale = await stale_within(connection, span)
-    for query in statements(question, span, stale, connection.dialect.name):
-        for row in await connection.execute(query):
-            yield tuple(row[: -len(AMOUNTS)]), tuple(row[-len(AMOUNTS) :])
+    return list(statements(question, span, stale, connection.dialect.name))
 
 
 def statements(question: Question, span: Span, stale: Stale, dialect: str) -> Iterator[sa.Select[Any]]:
@@ -73,11 +73,15 @@ def _coarsest(question: Question, wanted: set[Group]) -> Grain:
 
 def _statement(question: Question, source: Source, span: Span, dialect: str) -> sa.Select[Any]:
     groups = [_column(group, source, dialect) for group in question.by]
-    groups += [source.table.c[name] for name in CURRENCIES]
+    groups += [source.table.c[name] if question.costs or name != _COST_CURRENCY else _NONE for name in CURRENCIES]
     wanted = [source.columns[group].in_(values) for group, values in question.only.items()]
     # Grouped by position: an expression with parameters would be another one for PostgreSQL each time it stands there.
     positions: list[sa.ColumnElement[Any]] = [sa.literal_column(str(number)) for number in range(1, len(groups) + 1)]
-    query = sa.select(*groups, *map(total, source.amounts)).where(source.within(span), *wanted)
+    amounts = [
+        total(amount) if question.costs or name != _COST else _NO_COST
+        for name, amount in zip(AMOUNTS, source.amounts, strict=True)
+    ]
+    query = sa.select(*groups, *amounts).where(source.within(span), *wanted)
     return query.group_by(*positions)
 
 
