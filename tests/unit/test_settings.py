@@ -278,6 +278,7 @@ def test_no_time_is_endless_negative_or_no_number(tmp_path, name, text):
         ("queue.max_jobs", "0"),
         ("cache.max_entries", "0"),
         ("ledger.max_backlog", "0"),
+        ("ledger.retention", "3023999"),
         ("quota.lease", "0.9"),
         ("redis.wait_replicas", "-2"),
         ("server.port", "65536"),
