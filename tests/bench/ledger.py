@@ -161,4 +161,4 @@ def main(lines):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])) if sys.argv[1:] else main(LINES))
+    sys.exit(main(int(sys.argv[1]) if sys.argv[1:] else LINES))

@@ -1,7 +1,8 @@
 """Sums of the ledger by groups: exact, in whole millionths, on both databases."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from operator import add
 from typing import Any
 
@@ -13,7 +14,7 @@ from gateway.adapters.sql.stale import stale_within
 from gateway.adapters.sql.sums import CURRENCIES, Source, sources_of, total
 from gateway.adapters.sql.tables import AMOUNTS
 from gateway.domain.reports import LATEST, SECONDS, Group, Question, Sums
-from gateway.domain.rollups import Grain, Span, Stale, spans_of
+from gateway.domain.rollups import LENGTHS, Grain, Span, Stale, spans_of
 
 _TO_THE_SECOND = 19  # characters of SQLite's times
 _COST, _COST_CURRENCY = "cost", "cost_currency"
@@ -46,7 +47,8 @@ class SqlReports:
                     names, amounts = row[:_AMOUNTS], row[_AMOUNTS:]
                     known = added.get(names)
                     added[names] = tuple(map(add, known, amounts)) if known else amounts
-        return [_sums(question, names, amounts) for names, amounts in added.items()]
+        beginning = cache(_beginning)
+        return [_sums(question, names, amounts, beginning) for names, amounts in added.items()]
 
 
 async def _statements(connection: AsyncConnection, question: Question) -> list[sa.Select[Any]]:
@@ -86,30 +88,30 @@ def _statement(question: Question, source: Source, span: Span, dialect: str) -> 
 
 
 def _column(group: Group, source: Source, dialect: str) -> sa.ColumnElement[Any]:
-    """Give what rows are told apart by; for a period its number since 1970."""
+    """Give what rows are told apart by; for a period its beginning, or its number since 1970."""
     if group not in SECONDS:
         return source.columns[group]
     if dialect == "postgresql":
-        return sa.cast(sa.func.floor(sa.extract("epoch", source.time) / SECONDS[group]), sa.BigInteger)
+        return sa.func.date_bin(LENGTHS[group], source.time, _FIRST)
     # SQLite rounds to milliseconds, so that the end of a day would belong to the next one.
     whole = sa.func.substr(sa.type_coerce(source.time, sa.String), 1, _TO_THE_SECOND)
     return sa.cast(sa.func.strftime("%s", whole), sa.Integer).op("/")(sa.literal(SECONDS[group]))
 
 
-def _sums(question: Question, names: tuple[Any, ...], amounts: tuple[int, ...]) -> Sums:
+def _sums(
+    question: Question,
+    names: tuple[Any, ...],
+    amounts: tuple[int, ...],
+    beginning: Callable[[Group, datetime | int], datetime],
+) -> Sums:
+    group = dict(zip(question.by, names, strict=False))
+    for name in group.keys() & SECONDS.keys():
+        group[name] = beginning(name, group[name])
     requests, delivered, paid, uncertain, cost, price = amounts
-    return Sums(
-        group={group: _value(group, value) for group, value in zip(question.by, names, strict=False)},
-        requests=requests,
-        delivered=delivered,
-        paid=paid,
-        uncertain=uncertain,
-        cost=cost,
-        cost_currency=names[-2],
-        price=price,
-        currency=names[-1],
-    )
+    cost_currency, currency = names[-2:]
+    return Sums(group, requests, delivered, paid, uncertain, cost, cost_currency, price, currency)
 
 
-def _value(group: Group, value: Any) -> str | datetime:  # noqa: ANN401 - a text, or the number of a period
-    return datetime.fromtimestamp(value * SECONDS[group], UTC) if group in SECONDS else value
+def _beginning(group: Group, at: datetime | int) -> datetime:
+    """Give the beginning of a period, which SQLite numbers."""
+    return at if isinstance(at, datetime) else datetime.fromtimestamp(at * SECONDS[group], UTC)

@@ -68,9 +68,9 @@ def _kept(table: sa.Table) -> Source:
 
 
 LINES, ARCHIVE = Source(usage_events, _amounts_of_lines()), _kept(usage_archive)
-# By what they tell apart; the first that has all that is asked for is read.
-HOURS = (_kept(usage_hours), _kept(usage_hours_by_size))
-DAYS = (_kept(usage_days), _kept(usage_days_by_size))
+# The first that tells apart all that is asked for is read: the one with fewer rows stands first.
+HOURS = (_kept(usage_hours_by_size), _kept(usage_hours))
+DAYS = (_kept(usage_days_by_size), _kept(usage_days))
 
 
 def total(amount: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:

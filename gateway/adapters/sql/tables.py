@@ -191,8 +191,7 @@ def _sums_of_lines(name: str, *words: str, unique: bool = True) -> sa.Table:
         *(_like(word, primary_key=unique) for word in (*words, *_CURRENCIES)),
         *(sa.Column(amount, sa.BigInteger, nullable=False) for amount in AMOUNTS),
         *([] if unique else [sa.Index(None, "time")]),
-        sa.Index(None, "project_id", "time"),
-        sa.Index(None, "key_id", "time"),
+        *(sa.Index(None, word, "time") for word in ("project_id", "key_id") if word in words),
     )
 
 
@@ -200,14 +199,14 @@ def _like(word: str, *, primary_key: bool) -> sa.Column[Any]:
     return sa.Column(word, usage_events.c[word].type, nullable=False, primary_key=primary_key)
 
 
-_ALL = ("project_id", "key_id", "upstream_model", "source")
-# Two sets each: both words at once would leave hardly less rows than lines.
-usage_hours = _sums_of_lines("usage_hours", *_ALL, "outcome")
+_ALL = ("project_id", "upstream_model", "source")
+# Two sets each: keys, outcomes and sizes at once would leave hardly less rows than lines.
+usage_hours = _sums_of_lines("usage_hours", *_ALL, "key_id", "outcome")
 usage_hours_by_size = _sums_of_lines("usage_hours_by_size", *_ALL, "size")
-usage_days = _sums_of_lines("usage_days", *_ALL, "outcome")
+usage_days = _sums_of_lines("usage_days", *_ALL, "key_id", "outcome")
 usage_days_by_size = _sums_of_lines("usage_days_by_size", *_ALL, "size")
 # What lines came to that are not kept any more, by hour; a group may have several rows, which add up.
-usage_archive = _sums_of_lines("usage_archive", *_ALL, "outcome", "size", "end_user_hash", unique=False)
+usage_archive = _sums_of_lines("usage_archive", *_ALL, "key_id", "outcome", "size", "end_user_hash", unique=False)
 
 # The hours and days (`period`) whose sums have to be made anew. Locked: shared by who writes lines of an hour, alone by
 # who sums it up.

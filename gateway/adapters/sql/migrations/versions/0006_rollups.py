@@ -22,9 +22,9 @@ WORDS: dict[str, sa.types.TypeEngine[str]] = {
 AMOUNTS = ("requests", "delivered", "paid", "uncertain", "cost", "price")
 NOT_IN = {
     "usage_hours": {"size", "end_user_hash"},
-    "usage_hours_by_size": {"outcome", "end_user_hash"},
+    "usage_hours_by_size": {"key_id", "outcome", "end_user_hash"},
     "usage_days": {"size", "end_user_hash"},
-    "usage_days_by_size": {"outcome", "end_user_hash"},
+    "usage_days_by_size": {"key_id", "outcome", "end_user_hash"},
     "usage_archive": set[str](),
 }
 HOURS_OF_LINES = {
@@ -56,7 +56,7 @@ def create_sums(name: str, words: list[str]) -> None:
         *(sa.Column(amount, sa.BigInteger(), nullable=False) for amount in AMOUNTS),
         *primary_key,
     )
-    for column in ("project_id", "key_id"):
+    for column in {"project_id", "key_id"} & set(words):
         op.create_index(f"ix_{name}_{column}_time", name, [column, "time"])
 
 
