@@ -36,7 +36,8 @@ _PAGE = re.compile(r"page_([0-9]{1,12})")
 class Question:
     """Which lines are summed: from `start` until before `end` (None: no end), with one of the values of each `only`.
 
-    Without `costs` the answer has none, and tells groups apart by the currency of prices alone.
+    Without `costs` the answer says nothing of what upstreams take: `paid`, `uncertain` and `cost` are 0, and groups are
+    told apart by the currency of prices alone.
     """
 
     start: datetime

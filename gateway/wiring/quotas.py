@@ -92,8 +92,7 @@ async def open_quotas(
     with Heartbeat(url, owner, lambda: _places(store, slots), observer.crashed, lease=lease):
         backlog = Backlog(settings.ledger.max_backlog, observer)
         settlements = Settlements(store, spool, backlog, observer, outbox, refill)
-        metering = Metering(stream, ledger, backlog, observer)
-        rollups = Rollups(SqlRollups(engine), clock, timedelta(seconds=settings.ledger.retention))
+        metering, rollups = Metering(stream, ledger, backlog, observer), _rollups(settings, engine, clock)
         async with settling(settlements, metering, rollups, outbox, observer):
             on_outage = settings.quota.on_outage
             reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
@@ -110,6 +109,10 @@ async def open_quotas(
                 slots=slots,
             )
             await errands.drain(GIVE_BACK_SECONDS)
+
+
+def _rollups(settings: Settings, engine: AsyncEngine, clock: Clock) -> Rollups:
+    return Rollups(SqlRollups(engine), clock, timedelta(seconds=settings.ledger.retention))
 
 
 def _quota_store(settings: Settings, scripts: Scripts, owner: str, topology: Topology, deadline: float) -> RedisQuotas:

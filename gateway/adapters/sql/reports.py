@@ -17,8 +17,8 @@ from gateway.domain.reports import LATEST, SECONDS, Group, Question, Sums
 from gateway.domain.rollups import LENGTHS, Grain, Span, Stale, spans_of
 
 _TO_THE_SECOND = 19  # characters of SQLite's times
-_COST, _COST_CURRENCY = "cost", "cost_currency"
-_NO_COST, _NONE = sa.literal_column("0", sa.Integer), sa.literal_column("''", sa.String)
+_OF_COSTS, _COST_CURRENCY = ("paid", "uncertain", "cost"), "cost_currency"
+_ZERO, _NONE = sa.literal_column("0", sa.Integer), sa.literal_column("''", sa.String)
 _AMOUNTS = -len(AMOUNTS)  # where a row's amounts begin
 _FIRST, _NO_END = datetime.fromtimestamp(0, UTC), datetime.fromtimestamp(LATEST, UTC)
 
@@ -80,7 +80,7 @@ def _statement(question: Question, source: Source, span: Span, dialect: str) -> 
     # Grouped by position: an expression with parameters would be another one for PostgreSQL each time it stands there.
     positions: list[sa.ColumnElement[Any]] = [sa.literal_column(str(number)) for number in range(1, len(groups) + 1)]
     amounts = [
-        total(amount) if question.costs or name != _COST else _NO_COST
+        total(amount) if question.costs or name not in _OF_COSTS else _ZERO
         for name, amount in zip(AMOUNTS, source.amounts, strict=True)
     ]
     query = sa.select(*groups, *amounts).where(source.within(span), *wanted)
