@@ -81,14 +81,7 @@ async def open_quotas(
     with suppress(*EXPECTED):
         await refill.begin()
     url, lease = settings.redis.url.reveal(), settings.quota.lease
-    slots = RedisSlots(
-        scripts,
-        owner,
-        lease=lease,
-        longest=settings.queue.max_length,
-        longest_call=settings.longest_call,
-        deadline=deadline,
-    )
+    slots = _slots(settings, scripts, owner, deadline)
     with Heartbeat(url, owner, lambda: _places(store, slots), observer.crashed, lease=lease):
         backlog = Backlog(settings.ledger.max_backlog, observer)
         settlements = Settlements(store, spool, backlog, observer, outbox, refill)
@@ -109,6 +102,17 @@ async def open_quotas(
                 slots=slots,
             )
             await errands.drain(GIVE_BACK_SECONDS)
+
+
+def _slots(settings: Settings, scripts: Scripts, owner: str, deadline: float) -> RedisSlots:
+    return RedisSlots(
+        scripts,
+        owner,
+        lease=settings.quota.lease,
+        longest=settings.queue.max_length,
+        longest_call=settings.longest_call,
+        deadline=deadline,
+    )
 
 
 def _rollups(settings: Settings, engine: AsyncEngine, clock: Clock) -> Rollups:
