@@ -15,6 +15,11 @@ run: ## Start the gateway with a simulated GLM-Image, make a key and a first pic
 test: setup ## Run every test
 	@$(BIN)/python -m pytest -n 2 --dist loadscope
 
+.PHONY: bench
+bench: ## Measure reports over ten million lines on PostgreSQL; 200 ms is the limit
+	@.ci/setup dev
+	@$(BIN)/python -m tests.bench.ledger
+
 .PHONY: lint
 lint: ## Check style, types, imports and spelling
 	@.ci/setup dev

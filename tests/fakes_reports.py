@@ -1,6 +1,7 @@
 """The reports port in memory: the same sums, said in Python."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 from gateway.domain.reports import SECONDS, Group, Sums, period
 from gateway.domain.usage import Outcome
@@ -48,5 +49,10 @@ class FakeReports:
             ended = question.end is not None and line.time >= question.end
             if line.time >= question.start and not ended and wanted:
                 names = tuple(value(line, group) for group in question.by)
-                groups[names, line.cost_currency, line.currency].append(line)
+                counted = (
+                    line
+                    if question.costs
+                    else replace(line, pictures_paid=0, pictures_requested=0, cost=0, cost_currency="")
+                )
+                groups[names, counted.cost_currency, counted.currency].append(counted)
         return [summed(dict(zip(question.by, names, strict=True)), lines) for (names, *_), lines in groups.items()]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from gateway.domain.errors import InvalidValue
 from gateway.domain.terms import parse_lifetime
@@ -33,16 +34,20 @@ _PAGE = re.compile(r"page_([0-9]{1,12})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Which lines are summed: from `start` until before `end` (None: no end), with one of the values of each `only`."""
+    """Which lines are summed: from `start` until before `end` (None: no end), with one of the values of each `only`.
+
+    Without `costs` the answer says nothing of what upstreams take: `paid`, `uncertain` and `cost` are 0, and groups are
+    told apart by the currency of prices alone.
+    """
 
     start: datetime
     end: datetime | None = None
     by: tuple[Group, ...] = ()
     only: Mapping[Group, Sequence[str]] = field(default_factory=dict)
+    costs: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sums:
+class Sums(NamedTuple):  # a report may have tens of thousands, and a frozen dataclass takes four times as long to make
     """What the lines of one group come to; money in millionths, never of two currencies in one sum.
 
     `group` has a value for each group that was asked by: an id or word, for a period its beginning. `paid` and

@@ -1,8 +1,8 @@
 """What was used and what it comes to: the ledger, summed for who operates the gateway."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.domain.reports import SECONDS, Group, Question, Sums, end_of, page_of_buckets, parse_since
@@ -37,16 +37,16 @@ class ReportUsage:
         """
         # Without an end: lines have the store's time, which may be ahead of this machine's.
         rows = await self._reports.sums(Question(start=parse_since(since, self._clock.now()), by=by))
-        return UsageReport(rows=sorted(rows, key=_place(by)), names=await self._names(by))
+        return UsageReport(rows=sorted(rows, key=_place), names=await self._names(by))
 
     async def _names(self, by: Sequence[Group]) -> dict[str, str]:
         names = {one.id: one.name for one in (await self._projects.list() if Group.PROJECT in by else ())}
         return names | {one.id: one.name for one in (await self._keys.list() if Group.KEY in by else ())}
 
 
-def _place(by: Sequence[Group]) -> Callable[[Sums], tuple[str, ...]]:
-    """Order by the groups as they were asked for; times of one zone are in the order of their texts."""
-    return lambda row: (*(str(row.group[group]) for group in by), row.currency, row.cost_currency)
+def _place(row: Sums) -> tuple[str | datetime, ...]:
+    """Order by the groups as they were asked for."""
+    return (*row.group.values(), row.currency, row.cost_currency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,34 +97,13 @@ class PageUsage:
         page = page_of_buckets(asked.start, end, asked.width, asked.limit, asked.page)
         first, last = page.bounds[0][0], page.bounds[-1][1]
         by = (asked.width, *asked.by)
-        question = Question(start=_moment(first), end=_moment(last), by=by, only=asked.only)
+        question = Question(start=_moment(first), end=_moment(last), by=by, only=asked.only, costs=False)
         found = defaultdict[object, list[Sums]](list)
-        for sums in sorted(_in_one_price(await self._reports.sums(question)), key=_place(by)):
+        for sums in sorted(await self._reports.sums(question), key=_place):
             found[sums.group[asked.width]].append(sums)
         seconds = SECONDS[asked.width]
         buckets = [Bucket(start=at, end=to, sums=found[_moment(at - at % seconds)]) for at, to in page.bounds]
         return UsagePage(buckets=buckets, following=page.following)
-
-
-def _in_one_price(rows: Iterable[Sums]) -> list[Sums]:
-    """Add up what differs in the currency of its cost only: costs are not told here, and are left at 0."""
-    added: dict[object, Sums] = {}
-    for row in rows:
-        place = (tuple(row.group.values()), row.currency)
-        so_far = added.get(place)
-        added[place] = _added(so_far, row) if so_far else replace(row, cost=0, cost_currency="")
-    return list(added.values())
-
-
-def _added(one: Sums, other: Sums) -> Sums:
-    return replace(
-        one,
-        requests=one.requests + other.requests,
-        delivered=one.delivered + other.delivered,
-        paid=one.paid + other.paid,
-        uncertain=one.uncertain + other.uncertain,
-        price=one.price + other.price,
-    )
 
 
 def _moment(at: int) -> datetime:

@@ -91,6 +91,8 @@ class Ledger(Section, frozen=True, kw_only=True):
     """[ledger]."""
 
     max_backlog: Count = 100_000
+    # Quotas of a month are refilled from its lines, and a late settlement asks whether its line is there.
+    retention: Annotated[float, Meta(ge=35 * DAY, le=36_500 * DAY)] = 400 * DAY
 
 
 class Webhooks(Section, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,7 @@ from gateway.adapters.redis.tasks import RedisJobRecords
 from gateway.adapters.spool import DiskSpool
 from gateway.adapters.sql.installation import is_first_to_open
 from gateway.adapters.sql.ledger import SqlLedger
+from gateway.adapters.sql.rollups import SqlRollups
 from gateway.service.backlog import Backlog
 from gateway.service.jobs import Jobs
 from gateway.service.metering import Metering
@@ -34,6 +36,7 @@ from gateway.service.ports import Clock, LedgerUnavailable, QuotaUnavailable
 from gateway.service.refill import Refill
 from gateway.service.rescue import Rescue
 from gateway.service.reserve import Reservations
+from gateway.service.rollups import Rollups
 from gateway.service.settlements import Settlements
 from gateway.settings import Settings
 from gateway.wiring.background import EXPECTED, every
@@ -82,7 +85,8 @@ async def open_quotas(
     with Heartbeat(url, owner, lambda: _places(store, slots), observer.crashed, lease=lease):
         backlog = Backlog(settings.ledger.max_backlog, observer)
         settlements = Settlements(store, spool, backlog, observer, outbox, refill)
-        async with settling(settlements, Metering(stream, ledger, backlog, observer), outbox, observer):
+        metering, rollups = Metering(stream, ledger, backlog, observer), _rollups(settings, engine, clock)
+        async with settling(settlements, metering, rollups, outbox, observer):
             on_outage = settings.quota.on_outage
             reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
             reservations.watch_shadows(observer.shadowed)
@@ -109,6 +113,10 @@ def _slots(settings: Settings, scripts: Scripts, owner: str, deadline: float) ->
         longest_call=settings.longest_call,
         deadline=deadline,
     )
+
+
+def _rollups(settings: Settings, engine: AsyncEngine, clock: Clock) -> Rollups:
+    return Rollups(SqlRollups(engine), clock, timedelta(seconds=settings.ledger.retention))
 
 
 def _quota_store(settings: Settings, scripts: Scripts, owner: str, topology: Topology, deadline: float) -> RedisQuotas:

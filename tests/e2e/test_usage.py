@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from gateway.adapters.sql.engine import migrate, open_engine
@@ -132,3 +133,35 @@ def test_what_a_gateway_made_is_in_its_usage(gateway):
     assert [row[name] for name in ("outcome", *AMOUNTS, "price", "currency")] == [
         *("delivered", 1, 2, 2, 0, "0.20", "CNY")
     ]
+
+
+def test_a_gateway_sums_up_what_is_over_and_keeps_sums_of_what_is_old(tmp_path, simulator):
+    """What the command says stays the same, and the lines of more than 400 days ago are gone."""
+    with postgres_servers.postgres_server(tmp_path) as url:
+        env = {"DATABASE_URL": url, "GLM_GATEWAY_SECRET_KEY": "a secret"}
+        words = ("--since", "2020-01-01", "--group-by", "hour,outcome,user")
+
+        async def prepare():
+            old = [a_line(f"old {n}", time=NOW - timedelta(days=401, hours=n), price=100_000) for n in range(3)]
+            new = [a_line(f"new {n}", time=NOW - timedelta(hours=3 * n + 2), price=100_000) for n in range(3)]
+            engine = open_engine(url)
+            await migrate(engine)
+            await SqlLedger(engine).write(old + new)
+            await engine.dispose()
+
+        async def counted():
+            engine = open_engine(url)
+            async with engine.connect() as connection:
+                numbers = [
+                    await connection.scalar(sa.text(f"SELECT count(*) FROM {table}"))  # noqa: S608 - our own words
+                    for table in ("usage_events", "usage_archive", "usage_stale WHERE period = 'hour'")
+                ]
+            await engine.dispose()
+            return numbers
+
+        asyncio.run(prepare())
+        with servers.gateway(tmp_path, simulator, **env) as gateway:
+            before = as_json(gateway.env, *words)
+            wait_until(lambda: asyncio.run(counted()) == [3, 3, 0], seconds=60, what="roll-ups and the archive")
+            assert as_json(gateway.env, *words) == before
+            assert len(before) == 6

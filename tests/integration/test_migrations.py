@@ -1,7 +1,8 @@
 """The migrations make what tables.py says, and can be undone; what was there before stays usable."""
 
 import asyncio
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -10,9 +11,12 @@ from alembic import command
 from gateway.adapters.sql.engine import alembic_config, migrate, open_engine
 from gateway.adapters.sql.installation import agree_on_secret, is_first_to_open
 from gateway.adapters.sql.keys import SqlKeys
-from gateway.adapters.sql.tables import metadata
+from gateway.adapters.sql.rollups import SqlRollups
+from gateway.adapters.sql.tables import metadata, usage_events
 from gateway.domain.errors import Misconfigured
+from gateway.domain.rollups import Stale
 from tests import postgres_servers
+from tests.builders import a_line
 
 pytestmark = pytest.mark.anyio
 
@@ -57,8 +61,9 @@ async def test_each_step_down_and_up_again(engine):
             left.append(tables(connection))
         return left
 
-    later = {"admin_keys", "audit_log", "webhooks", "webhook_deliveries"}
-    assert await on(engine, down) == [set(metadata.tables) - later, {"keys"}, set()]
+    since = {"admin_keys", "audit_log", "usage_stale", "usage_archive", "webhooks", "webhook_deliveries"}
+    since |= {f"usage_{period}{words}" for period in ("hours", "days") for words in ("", "_by_size")}
+    assert await on(engine, down) == [set(metadata.tables) - since, {"keys"}, set()]
     await migrate(engine)
     await migrate(engine)  # nothing is left to do
     await on(engine, lambda connection: command.check(alembic_config(connection)))
@@ -109,3 +114,15 @@ async def test_one_process_ever_is_the_first_to_open_the_store(engine):
     first = await asyncio.gather(*(is_first_to_open(engine) for _ in range(8)))
     assert sorted(first) == [False] * 7 + [True]
     assert not await is_first_to_open(engine)
+
+
+async def test_lines_of_before_roll_ups_are_summed_up_by_the_hour(engine):
+    """What a roll-up of an hour does not know of is marked."""
+    await on(engine, lambda connection: command.upgrade(alembic_config(connection), "0005"))
+    hours = [BEFORE + timedelta(hours=number) for number in (0, 5)]
+    times = [hours[0], hours[0] + timedelta(minutes=59, microseconds=1), hours[1] + timedelta(minutes=1)]
+    rows = [asdict(a_line(str(number), time=time)) for number, time in enumerate(times)]
+    async with engine.begin() as connection:
+        await connection.execute(sa.insert(usage_events), rows)
+    await migrate(engine)
+    assert await SqlRollups(engine).stale() == Stale(frozenset(hours))

@@ -1,39 +1,24 @@
 """The ledger: one suite for the fake and for SQL on SQLite and PostgreSQL."""
 
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 
 from gateway.adapters.sql import ledger as ledger_module
-from gateway.adapters.sql.engine import migrate, open_engine
+from gateway.adapters.sql.engine import open_engine
 from gateway.adapters.sql.ledger import SqlLedger
-from gateway.adapters.sql.tables import usage_events
 from gateway.domain.usage import Outcome, Used
 from gateway.service.ports import LedgerUnavailable, LinesRefused
 from tests import servers
 from tests.builders import NOW, a_line
 from tests.fakes_quota import FakeLedger
+from tests.ledgers import empty_ledger
 
 pytestmark = pytest.mark.anyio
 
 DELIVERED = {"pictures_delivered": 2, "price": 200_000}
 TOO_LARGE = 2**70  # no database's integer holds it
-
-
-@asynccontextmanager
-async def sql_ledger(url):
-    """An empty ledger."""
-    engine = open_engine(url)
-    try:
-        await migrate(engine)
-        async with engine.begin() as connection:
-            await connection.execute(sa.delete(usage_events))
-        yield SqlLedger(engine)
-    finally:
-        await engine.dispose()
 
 
 @pytest.fixture(params=["fake", "sqlite", "postgresql"])
@@ -42,8 +27,8 @@ async def ledger(request, tmp_path):
         yield FakeLedger()
         return
     url = f"sqlite:///{tmp_path}/gateway.db" if request.param == "sqlite" else request.getfixturevalue("postgres")
-    async with sql_ledger(url) as opened:
-        yield opened
+    async with empty_ledger(url) as engine:
+        yield SqlLedger(engine)
 
 
 async def test_lines_that_were_written_are_known(ledger):
@@ -111,7 +96,8 @@ async def test_a_tally_sums_two_periods(ledger):
 async def test_a_tally_is_of_one_instant(request, tmp_path, monkeypatch, kind):
     """A line that is committed while it is made is in all of it or in nothing."""
     url = f"sqlite:///{tmp_path}/gateway.db" if kind == "sqlite" else request.getfixturevalue("postgres")
-    async with sql_ledger(url) as ledger:
+    async with empty_ledger(url) as engine:
+        ledger = SqlLedger(engine)
         await ledger.write([a_line("before", **DELIVERED)])
         ended_since = ledger_module._ended_since
 
@@ -146,7 +132,8 @@ async def test_a_line_that_cannot_be_held_is_named_and_holds_up_no_other(ledger)
 
 
 async def test_text_that_postgresql_cannot_hold_is_refused_there(postgres):
-    async with sql_ledger(postgres) as ledger:
+    async with empty_ledger(postgres) as engine:
+        ledger = SqlLedger(engine)
         for text in ("a\0b", "\ud800"):
             with pytest.raises(LinesRefused) as failure:
                 await ledger.write([a_line("good"), a_line("bad", requested_model=text)])

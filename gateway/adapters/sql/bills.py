@@ -5,7 +5,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.adapters.sql.reports import moment_in_seconds
 from gateway.adapters.sql.tables import usage_events
 from gateway.domain.bill import PaidSum
 from gateway.domain.upstream import CHINA
@@ -14,11 +13,12 @@ _LINE = usage_events.c
 _DAY = 86_400  # seconds
 _AHEAD = int((CHINA.utcoffset(None) or timedelta()).total_seconds())
 _SINCE = date(1970, 1, 1)
+_TO_THE_SECOND = len("2026-01-01 00:00:00")
 
 
 def statement(start: datetime, end: datetime, dialect: str) -> sa.Select[Any]:
     """Write the question in a database's words; lines that cost nothing are left out."""
-    began = moment_in_seconds(dialect) + sa.literal(_AHEAD)
+    began = _moment_in_seconds(dialect) + sa.literal(_AHEAD)
     day = began // _DAY
     # A second more than the line says: what is cut off below a second could hide that it ended on the next day.
     ended = began + _LINE.latency_ms // 1000 + sa.literal(1)
@@ -51,3 +51,12 @@ def paid_sum(row: sa.Row[Any]) -> PaidSum:
         cost=cost,
         currency=currency,
     )
+
+
+def _moment_in_seconds(dialect: str) -> sa.ColumnElement[int]:
+    """Give a line's time in whole seconds since 1970."""
+    if dialect == "postgresql":
+        return sa.cast(sa.func.floor(sa.extract("epoch", _LINE.time)), sa.BigInteger)
+    # SQLite rounds to milliseconds, so that the end of a day would belong to the next one.
+    whole = sa.func.substr(sa.type_coerce(_LINE.time, sa.String), 1, _TO_THE_SECOND)
+    return sa.cast(sa.func.strftime("%s", whole), sa.Integer)

@@ -1,8 +1,8 @@
 """Opens the database and brings its schema up to date."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.domain.errors import DatabaseUnavailable, Misconfigured
+from gateway.service.ports import LedgerUnavailable
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 SECONDS = 5.0  # a database that has not answered by then counts as away; one that stands still never answers
@@ -113,6 +114,20 @@ async def summing(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
     async with reaching(SUM_SECONDS), asyncio.timeout(SECONDS) as first, engine.connect() as connection:
         first.reschedule(None)
         yield connection
+
+
+@contextmanager
+def ledger_reached() -> Generator[None]:
+    """Say in the ledger's words that the database is away."""
+    try:
+        yield
+    except DatabaseUnavailable as failure:
+        raise LedgerUnavailable(reason_of(failure.__cause__ or failure)) from failure
+
+
+def snapshot_of(engine: AsyncEngine) -> dict[str, str]:
+    """Give the options of a connection whose transaction sees one instant; SQLite's do by themselves."""
+    return {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
 
 
 def refuses_data(failure: Exception) -> bool:

@@ -1,7 +1,7 @@
 """The ledger: one row per job, written in batches, changed only by better knowledge of the same job."""
 
-from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -11,14 +11,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.adapters.sql import bills
-from gateway.adapters.sql.engine import READING, reaching, reason_of, refuses_data, summing
+from gateway.adapters.sql.engine import READING, ledger_reached, reaching, reason_of, refuses_data, snapshot_of, summing
+from gateway.adapters.sql.stale import mark
+from gateway.adapters.sql.sums import total
 from gateway.adapters.sql.tables import usage_events
 from gateway.domain.bill import PaidSum
-from gateway.domain.errors import DatabaseUnavailable
 from gateway.domain.reconciliation import Charge, LedgerCounts
+from gateway.domain.reports import Group, period
 from gateway.domain.upstream import CHINA
 from gateway.domain.usage import RANKS, Outcome, Tally, UsageEvent, Used
-from gateway.service.ports import LedgerUnavailable, LinesRefused
+from gateway.service.ports import LinesRefused
 
 DAY = timedelta(days=1)
 BATCH = 1000  # ids in one question
@@ -34,9 +36,7 @@ class SqlLedger:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._reading = engine.execution_options(**{READING: True})
-        # SQLite's transactions see one instant by themselves.
-        postgres = engine.dialect.name == "postgresql"
-        self._snapshot = {"isolation_level": "REPEATABLE READ"} if postgres else dict[str, str]()
+        self._snapshot = snapshot_of(engine)
 
     async def write(self, events: Sequence[UsageEvent]) -> None:
         """Add or improve lines; writing the same events again changes nothing.
@@ -104,7 +104,7 @@ class SqlLedger:
     @asynccontextmanager
     async def _summing(self) -> AsyncGenerator[AsyncConnection]:
         """Give a connection for a question that may take its time once the database answers."""
-        with _translating():
+        with ledger_reached():
             async with summing(self._reading) as connection:
                 yield connection
 
@@ -113,8 +113,9 @@ class SqlLedger:
         if not rows:
             return {}
         try:
-            with _translating():
+            with ledger_reached():
                 async with reaching(), self._engine.begin() as connection:
+                    await mark(connection, Group.HOUR, await _hours_of(connection, rows))
                     await connection.execute(self._upsert(), rows)
         except Exception as failure:
             if not refuses_data(failure):
@@ -136,7 +137,7 @@ class SqlLedger:
 async def _used_since(connection: AsyncConnection, start: datetime) -> list[Used]:
     table = usage_events.c
     query = (
-        sa.select(table.project_id, table.key_id, _sum(table.pictures_delivered), _sum(table.price))
+        sa.select(table.project_id, table.key_id, total(table.pictures_delivered), total(table.price))
         .where(table.time >= start, table.pictures_delivered > 0)
         .group_by(table.project_id, table.key_id)
     )
@@ -162,17 +163,13 @@ async def _ended_since(connection: AsyncConnection, start: datetime) -> list[tup
     return [(row[0], row[1]) for row in rows if row[2] + timedelta(milliseconds=row[3]) >= start]
 
 
-@contextmanager
-def _translating() -> Generator[None]:
-    try:
-        yield
-    except DatabaseUnavailable as failure:
-        raise LedgerUnavailable(reason_of(failure.__cause__ or failure)) from failure
-
-
-def _sum(column: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    """Sum as an integer: PostgreSQL's sum of bigint is a numeric, which comes as a Decimal."""
-    return sa.cast(sa.func.sum(column), sa.BigInteger)
+async def _hours_of(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> set[datetime]:
+    """Give the hours that rows will change: better knowledge may have another time than the line that it replaces."""
+    table, names = usage_events.c, [row["event_id"] for row in rows]
+    times = [row["time"] for row in rows]
+    for start in range(0, len(names), BATCH):
+        times += await connection.scalars(sa.select(table.time).where(table.event_id.in_(names[start : start + BATCH])))
+    return {period(Group.HOUR, time) for time in times}
 
 
 def _rank(outcome: Any) -> sa.ColumnElement[int]:  # noqa: ANN401 - a column, or excluded's

@@ -1,28 +1,26 @@
-"""Sums of the ledger's lines by groups: exact, in whole millionths, on both databases."""
+"""Sums of the ledger by groups: exact, in whole millionths, on both databases."""
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
+from operator import add
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.adapters.sql.engine import READING, summing
-from gateway.adapters.sql.tables import usage_events
-from gateway.domain.reports import SECONDS, Group, Question, Sums
-from gateway.domain.usage import RANKS, Outcome
+from gateway.adapters.sql.engine import READING, snapshot_of, summing
+from gateway.adapters.sql.stale import stale_within
+from gateway.adapters.sql.sums import CURRENCIES, Source, sources_of, total
+from gateway.adapters.sql.tables import AMOUNTS
+from gateway.domain.reports import LATEST, SECONDS, Group, Question, Sums
+from gateway.domain.rollups import LENGTHS, Grain, Span, Stale, spans_of
 
-_LINE = usage_events.c
-_COLUMNS: dict[Group, sa.ColumnElement[str]] = {
-    Group.PROJECT: _LINE.project_id,
-    Group.KEY: _LINE.key_id,
-    Group.MODEL: _LINE.upstream_model,
-    Group.SIZE: _LINE.size,
-    Group.SOURCE: _LINE.source,
-    Group.OUTCOME: _LINE.outcome,
-    Group.USER: _LINE.end_user_hash,
-}
-_UNCERTAIN = [outcome.value for outcome, rank in RANKS.items() if rank < RANKS[Outcome.DELIVERED]]
 _TO_THE_SECOND = 19  # characters of SQLite's times
+_OF_COSTS, _COST_CURRENCY = ("paid", "uncertain", "cost"), "cost_currency"
+_ZERO, _NONE = sa.literal_column("0", sa.Integer), sa.literal_column("''", sa.String)
+_AMOUNTS = -len(AMOUNTS)  # where a row's amounts begin
+_FIRST, _NO_END = datetime.fromtimestamp(0, UTC), datetime.fromtimestamp(LATEST, UTC)
 
 
 class SqlReports:
@@ -30,72 +28,90 @@ class SqlReports:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine.execution_options(**{READING: True})
+        self._snapshot = snapshot_of(engine)
 
     async def sums(self, question: Question) -> list[Sums]:
-        """Sum lines by groups and currencies; a minute is given to the database, as to all sums of the ledger.
+        """Sum by groups and currencies; a minute is given to the database, as to all sums of the ledger.
+
+        Of hours whose lines are not kept any more everything lies at the hour's beginning.
 
         Raises:
             DatabaseUnavailable: SQL is down.
         """
-        query = statement(question, self._engine.dialect.name)
-        async with summing(self._engine) as connection:
-            rows = (await connection.execute(query)).all()
-        return [_sums(question, row) for row in rows]
+        added: dict[tuple[Any, ...], tuple[int, ...]] = {}
+        async with summing(self._engine) as fresh:
+            # What is stale and what is summed have to be of one instant.
+            connection = await fresh.execution_options(**self._snapshot)
+            for query in await _statements(connection, question):
+                for row in await connection.execute(query):
+                    names, amounts = row[:_AMOUNTS], row[_AMOUNTS:]
+                    known = added.get(names)
+                    added[names] = tuple(map(add, known, amounts)) if known else amounts
+        beginning = cache(_beginning)
+        return [_sums(question, names, amounts, beginning) for names, amounts in added.items()]
 
 
-def statement(question: Question, dialect: str) -> sa.Select[Any]:
-    """Write the question in a database's words."""
-    groups = [_column(group, dialect) for group in question.by]
-    groups += [_LINE.cost_currency, _LINE.currency]
-    wanted: list[sa.ColumnElement[bool]] = [_COLUMNS[group].in_(values) for group, values in question.only.items()]
-    if question.end is not None:
-        wanted.append(_LINE.time < question.end)
+async def _statements(connection: AsyncConnection, question: Question) -> list[sa.Select[Any]]:
+    span = max(question.start, _FIRST), question.end or _NO_END
+    stale = await stale_within(connection, span)
+    return list(statements(question, span, stale, connection.dialect.name))
+
+
+def statements(question: Question, span: Span, stale: Stale, dialect: str) -> Iterator[sa.Select[Any]]:
+    """Write the question in a database's words: for each span, and all that has sums of it."""
+    wanted = {group for group in (*question.by, *question.only) if group not in SECONDS}
+    for grain, spans in spans_of(span, _coarsest(question, wanted), stale).items():
+        for part in spans:
+            for source in sources_of(grain, wanted):
+                yield _statement(question, source, part, dialect)
+
+
+def _coarsest(question: Question, wanted: set[Group]) -> Grain:
+    """Say which sums may answer a question at most."""
+    if Group.MINUTE in question.by or not sources_of(Grain.DAY, wanted):
+        return Grain.LINE
+    return Grain.HOUR if Group.HOUR in question.by else Grain.DAY
+
+
+def _statement(question: Question, source: Source, span: Span, dialect: str) -> sa.Select[Any]:
+    groups = [_column(group, source, dialect) for group in question.by]
+    groups += [source.table.c[name] if question.costs or name != _COST_CURRENCY else _NONE for name in CURRENCIES]
+    wanted = [source.columns[group].in_(values) for group, values in question.only.items()]
     # Grouped by position: an expression with parameters would be another one for PostgreSQL each time it stands there.
     positions: list[sa.ColumnElement[Any]] = [sa.literal_column(str(number)) for number in range(1, len(groups) + 1)]
-    return sa.select(*groups, *_amounts()).where(_LINE.time >= question.start, *wanted).group_by(*positions)
+    amounts = [
+        total(amount) if question.costs or name not in _OF_COSTS else _ZERO
+        for name, amount in zip(AMOUNTS, source.amounts, strict=True)
+    ]
+    query = sa.select(*groups, *amounts).where(source.within(span), *wanted)
+    return query.group_by(*positions)
 
 
-def _amounts() -> list[sa.ColumnElement[int]]:
-    """Sum in the order of Sums. A job that attached anew has a line of its own, and was no request."""
-    requests = sa.case((_LINE.event_id.contains("~"), 0), else_=1)
-    doubtful = _LINE.pictures_requested - _LINE.pictures_paid
-    uncertain = sa.case((_LINE.outcome.in_(_UNCERTAIN), doubtful), else_=0)
-    summed = (requests, _LINE.pictures_delivered, _LINE.pictures_paid, uncertain, _LINE.cost, _LINE.price)
-    # PostgreSQL's sum of bigint is a numeric, which would come as a Decimal.
-    return [sa.cast(sa.func.sum(amount), sa.BigInteger) for amount in summed]
-
-
-def _column(group: Group, dialect: str) -> sa.ColumnElement[Any]:
-    """Give what lines are told apart by; for a period its number since 1970."""
+def _column(group: Group, source: Source, dialect: str) -> sa.ColumnElement[Any]:
+    """Give what rows are told apart by; for a period its beginning, or its number since 1970."""
     if group not in SECONDS:
-        return _COLUMNS[group]
-    return moment_in_seconds(dialect).op("/")(sa.literal(SECONDS[group]))
-
-
-def moment_in_seconds(dialect: str) -> sa.ColumnElement[int]:
-    """Give a line's time in whole seconds since 1970."""
+        return source.columns[group]
     if dialect == "postgresql":
-        return sa.cast(sa.func.floor(sa.extract("epoch", _LINE.time)), sa.BigInteger)
+        return sa.func.date_bin(LENGTHS[group], source.time, _FIRST)
     # SQLite rounds to milliseconds, so that the end of a day would belong to the next one.
-    whole = sa.func.substr(sa.type_coerce(_LINE.time, sa.String), 1, _TO_THE_SECOND)
-    return sa.cast(sa.func.strftime("%s", whole), sa.Integer)
+    whole = sa.func.substr(sa.type_coerce(source.time, sa.String), 1, _TO_THE_SECOND)
+    return sa.cast(sa.func.strftime("%s", whole), sa.Integer).op("/")(sa.literal(SECONDS[group]))
 
 
-def _sums(question: Question, row: sa.Row[Any]) -> Sums:
-    count = len(question.by)
-    cost_currency, currency, requests, delivered, paid, uncertain, cost, price = row[count:]
-    return Sums(
-        group={group: _value(group, value) for group, value in zip(question.by, row[:count], strict=True)},
-        requests=requests,
-        delivered=delivered,
-        paid=paid,
-        uncertain=uncertain,
-        cost=cost,
-        cost_currency=cost_currency,
-        price=price,
-        currency=currency,
-    )
+def _sums(
+    question: Question,
+    names: tuple[Any, ...],
+    amounts: tuple[int, ...],
+    beginning: Callable[[Group, datetime | int], datetime],
+) -> Sums:
+    group = dict(zip(question.by, names, strict=False))
+    for name in group.keys() & SECONDS.keys():
+        group[name] = beginning(name, group[name])
+    requests, delivered, paid, uncertain, cost, price = amounts
+    cost_currency, currency = names[-2:]
+    return Sums(group, requests, delivered, paid, uncertain, cost, cost_currency, price, currency)
 
 
-def _value(group: Group, value: Any) -> str | datetime:  # noqa: ANN401 - a text, or the number of a period
-    return datetime.fromtimestamp(value * SECONDS[group], UTC) if group in SECONDS else value
+def _beginning(group: Group, at: datetime | int) -> datetime:
+    """Give the beginning of a period, which SQLite numbers."""
+    return at if isinstance(at, datetime) else datetime.fromtimestamp(at * SECONDS[group], UTC)

@@ -277,3 +277,44 @@ usage_events = sa.Table(
     sa.Index(None, "key_id", "time"),
     sa.Index(None, "time"),
 )
+
+
+# What sums are kept of, besides whole numbers of requests and pictures, and of money in millionths.
+AMOUNTS = ("requests", "delivered", "paid", "uncertain", "cost", "price")
+_CURRENCIES = ("cost_currency", "currency")
+
+
+def _sums_of_lines(name: str, *words: str, unique: bool = True) -> sa.Table:
+    """Make a table of sums by period (`time` is its beginning), by these columns of the lines and by currency."""
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("time", UtcTime, nullable=False, primary_key=unique),
+        *(_like(word, primary_key=unique) for word in (*words, *_CURRENCIES)),
+        *(sa.Column(amount, sa.BigInteger, nullable=False) for amount in AMOUNTS),
+        *([] if unique else [sa.Index(None, "time")]),
+        *(sa.Index(None, word, "time") for word in ("project_id", "key_id") if word in words),
+    )
+
+
+def _like(word: str, *, primary_key: bool) -> sa.Column[Any]:
+    return sa.Column(word, usage_events.c[word].type, nullable=False, primary_key=primary_key)
+
+
+_ALL = ("project_id", "upstream_model", "source")
+# Two sets each: keys, outcomes and sizes at once would leave hardly less rows than lines.
+usage_hours = _sums_of_lines("usage_hours", *_ALL, "key_id", "outcome")
+usage_hours_by_size = _sums_of_lines("usage_hours_by_size", *_ALL, "size")
+usage_days = _sums_of_lines("usage_days", *_ALL, "key_id", "outcome")
+usage_days_by_size = _sums_of_lines("usage_days_by_size", *_ALL, "size")
+# What lines came to that are not kept any more, by hour; a group may have several rows, which add up.
+usage_archive = _sums_of_lines("usage_archive", *_ALL, "key_id", "outcome", "size", "end_user_hash", unique=False)
+
+# The hours and days (`period`) whose sums have to be made anew. Locked: shared by who writes lines of an hour, alone by
+# who sums it up.
+usage_stale = sa.Table(
+    "usage_stale",
+    metadata,
+    sa.Column("period", sa.String(4), primary_key=True),
+    sa.Column("time", UtcTime, primary_key=True),
+)

@@ -40,7 +40,11 @@ async def test_a_projects_life(office):
     await office.projects.unarchive("shop")
     assert {entry.event.project_id for entry in office.log.entries} == {project.id}
     assert lines(office) == [
-        ("project.created", {}, {"name": "web", "images_per_day": 5, "models": ["glm-image"], "weight": 1, "markup": "1"}),
+        (
+            "project.created",
+            {},
+            {"name": "web", "images_per_day": 5, "models": ["glm-image"], "weight": 1, "markup": "1"},
+        ),
         (
             "rate_limit.updated",
             {"images_per_day": 5, "spend_per_month": None},
