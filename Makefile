@@ -35,6 +35,7 @@ setup: ## Install what the tests need
 	@.ci/setup dev
 	@.ci/setup node
 	@.ci/setup zhipuai
+	@.ci/setup deploy
 
 COMPILE := uv pip compile --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q
 
@@ -45,7 +46,21 @@ lock: ## Resolve the dependencies anew (needs uv)
 	$(COMPILE) tests/contract/zhipuai/requirements.in -o tests/contract/zhipuai/requirements.lock
 	$(COMPILE) tests/contract/node/requirements.in -o tests/contract/node/requirements.lock
 	npm install --prefix tests/contract/node --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
+	$(COMPILE) tests/deploy/requirements.in -o tests/deploy/requirements.lock
+	npm install --prefix tests/deploy --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --legacy-peer-deps
+
+.PHONY: sbom
+sbom: ## Write what the gateway is made of into dist/sbom.cdx.json (CycloneDX)
+	@.ci/setup deploy
+	@mkdir -p dist
+	@PYTHONWARNINGS=ignore .venv-deploy/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+	  --spec-version 1.6 --of JSON -o dist/sbom.cdx.json requirements.lock
+	@echo "dist/sbom.cdx.json"
+
+.PHONY: image
+image: ## Build the container image glm-gateway:local (needs Docker)
+	docker build -f deploy/Dockerfile -t glm-gateway:local .
 
 .PHONY: clean
 clean: ## Remove the environments
-	rm -rf .venv .venv-* tests/contract/node/node_modules
+	rm -rf .venv .venv-* tests/contract/node/node_modules tests/deploy/node_modules dist

@@ -20,6 +20,7 @@ from gateway.api import (
     organization,
     organization_accounts,
     organization_admin_keys,
+    organization_audit,
     organization_limits,
     organization_models,
     organization_rate_limits,
@@ -41,6 +42,7 @@ BEIJING = timezone(timedelta(hours=8))
 EXPOSED = [
     *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", "x-should-retry", "etag"),
     *("content-range", "x-glm-size", "x-glm-changed", "x-ratelimit-limit-requests", "x-ratelimit-limit-images"),
+    "x-glm-cost",
     *("x-ratelimit-remaining-requests", "x-ratelimit-remaining-images", "x-ratelimit-reset-requests"),
     "x-ratelimit-reset-images",
 ]
@@ -62,6 +64,7 @@ ROUTES = (
     *organization_spend_limits.ROUTES,
     *organization_models.ROUTES,
     *organization_webhooks.ROUTES,
+    *organization_audit.ROUTES,
     *usage.ROUTES,
     ops.healthz,
     ops.readyz,

@@ -2,15 +2,20 @@
 
 import asyncio
 import hashlib
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from gateway.domain.audit import Actor
 from gateway.domain.errors import DatabaseUnavailable, NameTaken
 from gateway.domain.keys import PREFIX, StoredKey, compose, digest
+from gateway.domain.paging import Page, page_of
 from gateway.domain.projects import DEFAULT_ID, DEFAULT_NAME, Project
 from gateway.domain.terms import with_changes
+from gateway.service.admin_keys import AdministerAdminKeys
 from gateway.service.administer import AdministerKeys, KeyForge
 from gateway.service.administer_projects import AdministerProjects
+from gateway.service.audit import Audit
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PEPPER = b"a pepper for tests"
@@ -76,6 +81,9 @@ class FakeProjects:
     async def list(self):
         return sorted(self.projects.values(), key=lambda project: (project.created_at, project.id))
 
+    async def page(self, place, *, archived):
+        return _page(await self.list(), lambda project: archived or project.archived_at is None, place)
+
     async def change(self, project_id, changes):
         if project_id not in self.projects:
             return False
@@ -125,6 +133,22 @@ class FakeKeys:
     async def list(self, project_id=None):
         keys = [self._joined(key) for key in self.keys.values() if project_id in (None, key.project.id)]
         return sorted(keys, key=lambda key: (key.created_at, key.id))
+
+    async def page(self, project_id, place, access=None):
+        def shown(key):
+            inactive = key.disabled_at or key.project.archived_at
+            return not key.revoked_at and access in (None, "inactive" if inactive else "active")
+
+        return _page(await self.list(project_id), shown, place)
+
+    async def page_accounts(self, project_id, place):
+        keys = await self.list(project_id)
+        living = {key.account_id for key in keys if not key.revoked_at}
+        return _page(keys, lambda key: key.id in living, place)
+
+    async def of_account(self, project_id, account_id):
+        keys = [key for key in await self.list(project_id) if key.account_id == account_id]
+        return sorted(keys, key=lambda key: key.account is not None)
 
     async def change(self, key_id, changes):
         if key_id not in self.keys:
@@ -184,6 +208,9 @@ class FakeAdminKeys:
     async def list(self):
         return sorted(self.keys.values(), key=lambda key: (key.created_at, key.id))
 
+    async def page(self, place):
+        return _page(await self.list(), lambda key: key.revoked_at is None, place)
+
     async def revoke(self, key_id, at):
         known = self.keys.get(key_id)
         if known:
@@ -204,18 +231,74 @@ class FakeAnnouncer:
         self.told.append(subject_id)
 
 
+class FakeAuditLog:
+    """The audit log in memory; it undoes nothing."""
+
+    def __init__(self):
+        self.entries = []
+
+    @asynccontextmanager
+    async def transaction(self):
+        yield
+
+    async def add(self, entry):
+        self.entries.append(replace(entry, number=len(self.entries) + 1))
+
+    async def page(self, question):
+        found = [entry for entry in self.entries[::-1] if _answers(question, entry)]
+        if question.after is None and question.before is not None:
+            nearest = found[-question.limit :]
+            return Page(nearest, len(found) > len(nearest))
+        return page_of(found, question.limit)
+
+
+def _answers(question, entry):
+    values = {"type": entry.event.type, "actor_id": entry.actor.id}
+    values |= {name: getattr(entry.event, name) for name in ("project_id", "resource_id")}
+    return (
+        (question.after is None or entry.number < question.after)
+        and (question.before is None or entry.number > question.before)
+        and (question.start is None or entry.time >= question.start)
+        and (question.end is None or entry.time < question.end)
+        and all(values[name] in wanted for name, wanted in question.only.items())
+    )
+
+
+def _page(items, shown, place):
+    """A page of items in their order; None when there is no such item to begin after."""
+    items = items[::-1] if place.newest_first else items
+    ids = [item.id for item in items]
+    if place.after is not None and place.after not in ids:
+        return None
+    start = 0 if place.after is None else ids.index(place.after) + 1
+    return page_of([item for item in items[start:] if shown(item)], place.limit)
+
+
+OPERATOR = Actor(kind="cli", id="cli:tester", name="tester")
+
+
 class Office:
-    """All use cases of administration on fakes."""
+    """All use cases of administration on fakes, in the hands of one operator."""
 
     def __init__(self, *projects):
-        self.store = FakeProjects(*projects)
-        self.key_store = FakeKeys(self.store)
-        self.announcer = FakeAnnouncer()
-        self.clock = Clock()
-        self._drawn = 0
-        self.projects = AdministerProjects(self.store, self.announcer, self.clock, self.draw)
+        store = FakeProjects(*projects)
+        self._open(FakeAuditLog(), store, FakeKeys(store), FakeAdminKeys())
+
+    @classmethod
+    def on(cls, log, projects, keys, admin_keys):
+        """The same on other stores."""
+        office = cls.__new__(cls)
+        office._open(log, projects, keys, admin_keys)
+        return office
+
+    def _open(self, log, projects, keys, admin_keys):
+        self.log, self.store, self.key_store, self.admin_key_store = log, projects, keys, admin_keys
+        self.announcer, self.clock, self._drawn = FakeAnnouncer(), Clock(), 0
+        self.audit = Audit(log, self.clock, OPERATOR)
+        self.projects = AdministerProjects(self.store, self.announcer, self.clock, self.draw, self.audit)
         forge = KeyForge(PEPPER, self.draw)
-        self.keys = AdministerKeys(self.key_store, self.projects, self.announcer, forge, self.clock)
+        self.keys = AdministerKeys(self.key_store, self.projects, self.announcer, forge, self.clock, self.audit)
+        self.admin_keys = AdministerAdminKeys(admin_keys, forge, (PEPPER,), self.clock, self.audit)
 
     def draw(self, length):
         """Characters that differ each time."""

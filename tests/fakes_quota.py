@@ -144,16 +144,24 @@ class FakeQuotas:
 
 
 class FakeSpool:
-    """Settlements that wait, the oldest first."""
+    """Settlements that wait, the oldest first; `read`: how many were given."""
 
     def __init__(self, *settlements):
         self.settlements = list(settlements)
+        self.read = 0
 
     async def put(self, settlement):
         self.settlements.append(settlement)
 
     async def waiting(self):
-        return list(self.settlements)
+        return self._given([one for one in self.settlements if not one.confirmed])
+
+    async def confirmed(self, most):
+        return self._given([one for one in self.settlements if one.confirmed][:most])
+
+    def _given(self, settlements):
+        self.read += len(settlements)
+        return settlements
 
     async def remove(self, settlement):
         if settlement in self.settlements:

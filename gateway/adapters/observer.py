@@ -110,6 +110,10 @@ class MetricsAndLog:
         """Show how many reserves were not confirmed by as many replicas as should."""
         self._metrics.follow("glm_gateway_quota_unconfirmed", "Reserves that too few replicas confirmed.", count)
 
+    def show_jobs(self, count: Callable[[], int]) -> None:
+        """Show how many jobs this process has under way; replicas are added and removed by it."""
+        self._metrics.show("glm_gateway_jobs_in_flight", "Jobs under way in this process, waiting ones too.", count)
+
     def crashed(self, failure: BaseException) -> None:
         """Count and log a defect in a job that nobody may be waiting for."""
         self._metrics.crashes.inc()

@@ -1,7 +1,8 @@
-"""What comes from the machine itself: time, chance, and the secret in the data directory."""
+"""What comes from the machine itself: time, chance, its user, and the secret in the data directory."""
 
 import asyncio
 import os
+import pwd
 import secrets
 import time
 from datetime import UTC, datetime
@@ -30,6 +31,15 @@ class SystemClock:
 def random_text(length: int) -> str:
     """Draw characters of the key alphabet that nobody can guess."""
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+
+def operator() -> str:
+    """Name the operating system's user, by its number where that has no name; the environment may say anything."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def own_secret(path: Path) -> str:

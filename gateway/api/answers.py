@@ -10,6 +10,7 @@ import pybase64
 
 from gateway.domain.image import Change, ContentWarning, ImageOrder
 from gateway.domain.mapping import ANSWER_QUALITY
+from gateway.domain.terms import money_text
 from gateway.service.deliver import Delivery
 from gateway.service.generation import Generation
 from gateway.service.picture_ports import StoredPicture
@@ -147,12 +148,14 @@ def content_filter(warnings: Sequence[ContentWarning]) -> dict[str, Any]:
 
 
 def cache_headers(generation: Generation) -> dict[str, str]:
-    """Say where the pictures come from (design.md section 5, "Response headers")."""
+    """Say where the pictures come from and what is charged (design.md section 5, "Response headers")."""
     headers: dict[str, str] = {"x-glm-cache": generation.cache}
     if generation.age is not None:
         headers["age"] = str(generation.age)
     if generation.queue_ms is not None:
         headers["x-glm-queue-ms"] = str(generation.queue_ms)
+    if generation.price is not None:
+        headers["x-glm-cost"] = f"{money_text(generation.price.amount)} {generation.price.currency}"
     return {**headers, **replay_headers(generation)}
 
 

@@ -5,10 +5,13 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from gateway.api.middleware import request_id_of
 from gateway.api.services import Services
 from gateway.domain.addresses import Address, Networks, client_address
+from gateway.domain.audit import Actor
 from gateway.domain.errors import InvalidKey
 
+LONGEST_USER_AGENT = 500  # characters that the audit log keeps of it
 DOTS_OF_A_JWT = 2  # header.payload.signature; our own keys have none
 
 
@@ -32,9 +35,17 @@ async def require_raw_key(connection: ASGIConnection[Any, Any, Any, Any], _: Bas
 
 
 async def require_admin_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Guard of the administration API: let admin keys pass, or raise MissingKey, InvalidKey or NotAllowed."""
+    """Guard of the administration API: put the Actor into the state, or raise MissingKey, InvalidKey or NotAllowed."""
     services: Services = connection.app.state.services
-    await services.administration.authenticate(presented_key(connection))
+    key = await services.administration.authenticate(presented_key(connection))
+    connection.state.actor = Actor(
+        kind="admin_key",
+        id=key.id,
+        name=key.name,
+        address=str(client_of(connection, services.trusted_proxies) or ""),
+        user_agent=connection.headers.get("user-agent", "")[:LONGEST_USER_AGENT],
+        request_id=request_id_of(connection),
+    )
 
 
 async def _admit(connection: ASGIConnection[Any, Any, Any, Any], secret: str | None) -> None:

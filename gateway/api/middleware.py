@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any, cast
 
 import structlog
-from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
@@ -29,9 +29,9 @@ def canonical_path(path: str) -> str:
     return f"/v1{match[1]}" if match else path
 
 
-def request_id_of(request: Request[Any, Any, Any]) -> str:
+def request_id_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     """Give the id that the Edge made for a request."""
-    request_id: str = cast("dict[str, Any]", request.scope)["request_id"]
+    request_id: str = cast("dict[str, Any]", connection.scope)["request_id"]
     return request_id
 
 

@@ -16,9 +16,9 @@ from gateway.api.organization_schema import (
     ProjectApiKeyList,
     ProjectChanges,
     ProjectList,
-    access_of,
+    ends_of,
     key_object,
-    page_of,
+    printable,
     project_object,
     refuse_places,
 )
@@ -28,6 +28,7 @@ from gateway.domain import projects as domain
 from gateway.domain.catalog import Catalog
 from gateway.domain.errors import NotFound, UnsupportedParameter
 from gateway.domain.keys import StoredKey
+from gateway.domain.paging import Place
 from gateway.service.administration import Administration
 
 PROJECTS = "/v1/organization/projects"
@@ -56,9 +57,9 @@ async def list_projects(
     include_archived: bool = False,  # noqa: FBT001, FBT002 - a query parameter
 ) -> ProjectList:
     """List the projects, oldest first."""
-    found = await administration_of(request).projects.list()
-    data, place = page_of(found, lambda project: include_archived or project.archived_at is None, after, limit)
-    return ProjectList(data=[project_object(project) for project in data], **place)
+    place = Place(limit=limit, after=printable(after))
+    page = await administration_of(request).projects.page(place, archived=include_archived)
+    return ProjectList(data=[project_object(project) for project in page.items], **ends_of(page))
 
 
 @get(PROJECT, guards=[require_admin_key], responses=REFUSALS)
@@ -93,15 +94,11 @@ async def list_keys(
     owner_project_access: Access = "any",
 ) -> ProjectApiKeyList:
     """List a project's keys that are not revoked, oldest first."""
-
-    def is_shown(key: StoredKey) -> bool:
-        return key.revoked_at is None and owner_project_access in {"any", access_of(key)}
-
     project = await project_named(request, project_id)
-    keys = await administration_of(request).keys.list(project.id)
-    accounts = {key.id: key for key in keys}
-    data, place = page_of(keys, is_shown, after, limit)
-    return ProjectApiKeyList(data=[key_object(key, accounts[key.account_id]) for key in data], **place)
+    place = Place(limit=limit, after=printable(after))
+    access = None if owner_project_access == "any" else owner_project_access
+    page = await administration_of(request).keys.page(project.id, place, access)
+    return ProjectApiKeyList(data=[await _said(request, key) for key in page.items], **ends_of(page))
 
 
 @get(KEY, guards=[require_admin_key], responses=REFUSALS)
@@ -131,9 +128,9 @@ async def delete_key(request: AdminRequest, project_id: str, key_id: str) -> Del
 
 
 def administration_of(request: AdminRequest) -> Administration:
-    """Give the use cases."""
+    """Give the use cases, in the hands of the admin key that asks."""
     services: Services = request.app.state.services
-    return services.administration
+    return services.administration.by(request.state.actor)
 
 
 def catalog_of(request: AdminRequest) -> Catalog:
@@ -158,11 +155,10 @@ async def project_named(request: AdminRequest, project_id: str) -> domain.Projec
 async def key_named(request: AdminRequest, project_id: str, key_id: str) -> StoredKey:
     """Find a key of a project that is not revoked."""
     project = await project_named(request, project_id)
-    keys = await administration_of(request).keys.list(project.id)
-    found = [key for key in keys if key.id == key_id and key.revoked_at is None]
-    if not found:
+    key = await administration_of(request).keys.look_up(key_id) if key_id.isprintable() else None
+    if key is None or key.project.id != project.id or key.revoked_at is not None:
         raise NotFound(f"The project has no key with the id {key_id[:100]!r}.", param="key_id")
-    return found[0]
+    return key
 
 
 async def _said(request: AdminRequest, key: StoredKey) -> ProjectApiKey:

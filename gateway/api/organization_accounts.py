@@ -3,6 +3,7 @@
 Every account begins with a key, whose id and name are its own, and ends with its last one.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Literal
 
@@ -18,9 +19,10 @@ from gateway.api.organization import (
     administration_of,
     project_named,
 )
-from gateway.api.organization_schema import Lifetime, ListOf, page_of, seconds, seconds_or_none
+from gateway.api.organization_schema import Lifetime, ListOf, ends_of, printable, seconds, seconds_or_none
 from gateway.domain.errors import NotFound, UnsupportedParameter
-from gateway.domain.keys import StoredKey, accounts_of
+from gateway.domain.keys import StoredKey
+from gateway.domain.paging import Place
 
 ACCOUNTS = f"{PROJECT}/service_accounts"
 ACCOUNT = f"{ACCOUNTS}/{{account_id:str}}"
@@ -100,7 +102,7 @@ async def create_account(request: AdminRequest, project_id: str, data: NewServic
         )
     project = await project_named(request, project_id)
     lifetime = timedelta(seconds=data.expires_in_seconds) if data.expires_in_seconds else None
-    keys = administration_of(request).keys
+    keys = administration_of(request).accounts
     key, secret = await keys.create(data.name, project=project.id, terms={"expires_in": lifetime})
     made = _new_key(key, secret)
     return CreatedServiceAccount(id=key.id, name=key.name, created_at=made.created_at, api_key=made)
@@ -112,10 +114,10 @@ async def list_accounts(
 ) -> ServiceAccountList:
     """List a project's accounts, oldest first."""
     project = await project_named(request, project_id)
-    keys = await administration_of(request).keys.list(project.id)
-    living = {key.id for key in accounts_of(keys)}
-    data, place = page_of(keys, lambda key: key.id in living, after, limit)
-    return ServiceAccountList(data=[_account(key) for key in data], **place)
+    page = await administration_of(request).accounts.page_accounts(
+        project.id, Place(limit=limit, after=printable(after))
+    )
+    return ServiceAccountList(data=[_account(key) for key in page.items], **ends_of(page))
 
 
 @get(ACCOUNT, guards=[require_admin_key], responses=REFUSALS)
@@ -133,7 +135,7 @@ async def update_account(
         raise UnsupportedParameter("Accounts are members: only admin keys administer.", param="role")
     key, *_ = await _keys_of(request, project_id, account_id)
     if data.name is not None:
-        key = await administration_of(request).keys.rename(key.id, data.name)
+        key = await administration_of(request).accounts.rename(key.id, data.name)
     return _account(key)
 
 
@@ -143,7 +145,7 @@ async def delete_account(request: AdminRequest, project_id: str, account_id: str
     keys = await _keys_of(request, project_id, account_id)
     for key in keys:
         if key.revoked_at is None:
-            await administration_of(request).keys.revoke(key.id)
+            await administration_of(request).accounts.revoke(key.id)
     return DeletedServiceAccount(id=keys[0].id)
 
 
@@ -157,13 +159,14 @@ async def create_account_key(request: AdminRequest, project_id: str, account_id:
     return _new_key(*await administration_of(request).keys.add_to_account(account, data.name, lifetime))
 
 
-async def _keys_of(request: AdminRequest, project_id: str, account_id: str) -> list[StoredKey]:
+async def _keys_of(request: AdminRequest, project_id: str, account_id: str) -> Sequence[StoredKey]:
     """Give the keys of an account, the first one first, which may be revoked; NotFound when all are."""
     project = await project_named(request, project_id)
-    keys = await administration_of(request).keys.list(project.id)
-    if account_id not in {key.id for key in accounts_of(keys)}:
+    is_id = account_id.isprintable()
+    keys = await administration_of(request).accounts.of_account(project.id, account_id) if is_id else ()
+    if all(key.revoked_at is not None for key in keys):
         raise NotFound(f"The project has no service account with the id {account_id[:100]!r}.", param="account_id")
-    return sorted((key for key in keys if key.account_id == account_id), key=lambda key: key.id != account_id)
+    return keys
 
 
 def _new_key(key: StoredKey, secret: str) -> NewApiKey:

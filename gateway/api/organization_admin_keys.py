@@ -8,9 +8,10 @@ from litestar import delete, get, post
 
 from gateway.api.auth import require_admin_key
 from gateway.api.organization import REFUSALS, AdminRequest, PageSize, administration_of
-from gateway.api.organization_schema import Lifetime, ListOf, page_of, seconds, seconds_or_none
+from gateway.api.organization_schema import Lifetime, ListOf, ends_of, printable, seconds, seconds_or_none
 from gateway.domain.admin_keys import AdminKey
 from gateway.domain.errors import NotFound
+from gateway.domain.paging import Place
 
 ADMIN_KEYS = "/v1/organization/admin_api_keys"
 ADMIN_KEY = f"{ADMIN_KEYS}/{{key_id:str}}"
@@ -80,10 +81,9 @@ async def list_admin_keys(
     request: AdminRequest, after: str | None = None, limit: PageSize = 20, order: Literal["asc", "desc"] = "asc"
 ) -> AdminApiKeyList:
     """List the admin keys that are not revoked by the time when they were made."""
-    keys = await administration_of(request).admin_keys.list()
-    ordered = keys if order == "asc" else keys[::-1]
-    data, place = page_of(ordered, lambda key: key.revoked_at is None, after, limit)
-    return AdminApiKeyList(data=[AdminApiKey(**_said(key)) for key in data], **place)
+    place = Place(limit=limit, after=printable(after), newest_first=order == "desc")
+    page = await administration_of(request).admin_keys.page(place)
+    return AdminApiKeyList(data=[AdminApiKey(**_said(key)) for key in page.items], **ends_of(page))
 
 
 @get(ADMIN_KEY, guards=[require_admin_key], responses=REFUSALS)
@@ -102,10 +102,10 @@ async def delete_admin_key(request: AdminRequest, key_id: str) -> DeletedAdminAp
 
 async def _key(request: AdminRequest, key_id: str) -> AdminKey:
     """Find a key that is not revoked."""
-    found = [key for key in await administration_of(request).admin_keys.list() if key.id == key_id]
-    if not found or found[0].revoked_at is not None:
+    key = await administration_of(request).admin_keys.look_up(key_id) if key_id.isprintable() else None
+    if key is None or key.revoked_at is not None:
         raise NotFound(f"There is no admin key with the id {key_id[:100]!r}.", param="key_id")
-    return found[0]
+    return key
 
 
 def _said(key: AdminKey) -> dict[str, Any]:

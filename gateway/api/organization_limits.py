@@ -21,7 +21,7 @@ from gateway.api.strict import read_strictly
 from gateway.domain.keys import CacheScope, StoredKey
 from gateway.domain.projects import Project
 from gateway.domain.quota import Limits
-from gateway.domain.terms import LARGEST, LARGEST_WEIGHT, Changes, exact_money, money_text
+from gateway.domain.terms import LARGEST, LARGEST_WEIGHT, Changes, exact_money, money_text, parse_markup
 
 PROJECT_LIMITS = f"{PROJECT}/limits"
 KEY_LIMITS = f"{KEY}/limits"
@@ -43,9 +43,13 @@ class LimitChanges(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ProjectLimitChanges(LimitChanges, kw_only=True, forbid_unknown_fields=True):
-    """The body that changes a project's limits; `weight` is its share of the upstream while others wait."""
+    """The body that changes a project's limits; `weight` is its share of the upstream while others wait.
+
+    `markup`: its prices are so many times the catalog's.
+    """
 
     weight: Weight = msgspec.UNSET
+    markup: Decimal | msgspec.UnsetType = msgspec.UNSET
 
 
 class KeyLimitChanges(LimitChanges, kw_only=True, forbid_unknown_fields=True):
@@ -73,6 +77,7 @@ class ProjectLimits(LimitsObject, kw_only=True):
     object: str = "organization.project.limits"
     project_id: str
     weight: int
+    markup: str
 
 
 class KeyLimits(LimitsObject, kw_only=True):
@@ -117,12 +122,14 @@ def _terms(changes: LimitChanges) -> Changes:
     terms = {name: value for name, value in given.items() if value is not msgspec.UNSET}
     if isinstance(terms.get("spend_per_month"), Decimal):
         terms["spend_per_month"] = exact_money(terms["spend_per_month"])
+    if "markup" in terms:
+        terms["markup"] = parse_markup(f"{terms['markup']:f}")
     return terms
 
 
 def _of_project(request: AdminRequest, project: Project) -> ProjectLimits:
     said = _said(project.limits, currency_of(request))
-    return ProjectLimits(project_id=project.id, weight=project.weight, **said)
+    return ProjectLimits(project_id=project.id, weight=project.weight, markup=f"{project.markup.normalize():f}", **said)
 
 
 def _of_key(request: AdminRequest, key: StoredKey) -> KeyLimits:

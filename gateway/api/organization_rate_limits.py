@@ -5,7 +5,7 @@ All models of a project share its limits: each object says the same numbers, and
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from litestar import get, post
@@ -20,9 +20,10 @@ from gateway.api.organization import (
     catalog_of,
     project_named,
 )
-from gateway.api.organization_schema import ListOf, page_of
+from gateway.api.organization_schema import ListOf, cut, ends_of
 from gateway.api.strict import read_strictly
 from gateway.domain.errors import InvalidValue, NotFound, UnsupportedParameter
+from gateway.domain.paging import Page
 from gateway.domain.projects import Project
 from gateway.domain.terms import LARGEST
 
@@ -76,9 +77,9 @@ async def list_rate_limits(
 ) -> RateLimitList:
     """List the limits by model, in the order of the catalog; `before` gives what comes directly before an id."""
     project = await project_named(request, project_id)
-    places = [_Place(PREFIX + name, name) for name in catalog_of(request).models]
-    data, place = _page(places, project, after, before, limit)
-    return RateLimitList(data=[_said(project, one.model) for one in data], **place)
+    models = [name for name in catalog_of(request).models if _may_use(project, name)]
+    page = _page([_Place(PREFIX + name, name) for name in models], after, before, limit)
+    return RateLimitList(data=[_said(project, one.model) for one in page.items], **ends_of(page))
 
 
 @post(RATE_LIMIT, guards=[require_admin_key], responses=REFUSALS, status_code=200)
@@ -97,24 +98,18 @@ async def update_rate_limit(
     return _said(await administration_of(request).projects.change(project.id, terms), model)
 
 
-def _page(
-    places: Sequence[_Place], project: Project, after: str | None, before: str | None, limit: int
-) -> tuple[list[_Place], dict[str, Any]]:
+def _page(places: Sequence[_Place], after: str | None, before: str | None, limit: int) -> Page[_Place]:
     """Cut a page out of the list; InvalidValue for an id that it does not have."""
-
-    def is_shown(place: _Place) -> bool:
-        return _may_use(project, place.model)
-
     if before is None:
-        return page_of(places, is_shown, after, limit)
+        return cut(places, after, limit)
     ids = [place.id for place in places]
     if before not in ids:
         raise InvalidValue(f"'before' is {before[:100]!r}, which this list never had.", param="before")
     earlier = places[: ids.index(before)]
     if after is not None:
-        return page_of(earlier, is_shown, after if after in {place.id for place in earlier} else None, limit)
-    data, ends = page_of(earlier[::-1], is_shown, None, limit)
-    return data[::-1], {**ends, "first_id": ends["last_id"], "last_id": ends["first_id"]}
+        return cut(earlier, after if after in ids[: len(earlier)] else None, limit)
+    page = cut(earlier[::-1], None, limit)
+    return Page(page.items[::-1], page.has_more)
 
 
 def _may_use(project: Project, model: str) -> bool:

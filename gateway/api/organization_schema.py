@@ -1,6 +1,6 @@
 """OpenAI's objects of the administration API (openai-images-api.md sections 6.3 and 6.5). Times are Unix seconds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Protocol, TypeVar
 
@@ -9,6 +9,7 @@ import msgspec
 from gateway.domain import projects as domain
 from gateway.domain.errors import InvalidValue, UnsupportedParameter
 from gateway.domain.keys import StoredKey
+from gateway.domain.paging import Page, page_of
 
 Lifetime = Annotated[int, msgspec.Meta(ge=1, le=31_536_000)]  # seconds, at most a year
 
@@ -121,23 +122,26 @@ class Identified(Protocol):
 Listed = TypeVar("Listed", bound=Identified)
 
 
-def page_of(
-    items: Sequence[Listed], shown: Callable[[Listed], bool], after: str | None, limit: int
-) -> tuple[list[Listed], dict[str, Any]]:
-    """Cut a page out of all items, and give what its list says of it.
+def ends_of(page: Page[Listed]) -> dict[str, Any]:
+    """Give what a list says of its page."""
+    first, last = (page.items[0].id, page.items[-1].id) if page.items else (None, None)
+    return {"first_id": first, "last_id": last, "has_more": page.has_more}
 
-    What is not shown any more is a place in the list all the same: paging goes on when the last item was deleted.
 
-    Raises:
-        InvalidValue: there is no such item to begin after.
-    """
+def cut(items: Sequence[Listed], after: str | None, limit: int) -> Page[Listed]:
+    """Cut a page out of a list that is at hand; InvalidValue when it has no such item to begin after."""
     ids = [item.id for item in items]
     if after is not None and after not in ids:
         raise InvalidValue(f"'after' is {after[:100]!r}, which this list never had.", param="after")
-    left = [item for item in items[ids.index(after) + 1 if after is not None else 0 :] if shown(item)]
-    data = left[:limit]
-    ends = {"first_id": data[0].id, "last_id": data[-1].id} if data else {"first_id": None, "last_id": None}
-    return data, {**ends, "has_more": len(left) > limit}
+    start = 0 if after is None else ids.index(after) + 1
+    return page_of(list(items[start : start + limit + 1]), limit)
+
+
+def printable(after: str | None) -> str | None:
+    """Give an id that the database can be asked for; InvalidValue for others: PostgreSQL takes no text with a NUL."""
+    if after is not None and not after.isprintable():
+        raise InvalidValue("'after' has characters that cannot be printed.", param="after")
+    return after
 
 
 def refuse_places(body: NewProject | ProjectChanges) -> None:

@@ -7,7 +7,7 @@ from litestar import delete, get, post
 
 from gateway.api.auth import require_admin_key
 from gateway.api.organization import PROJECT, REFUSALS, AdminRequest, PageSize, administration_of, project_named
-from gateway.api.organization_schema import ListOf, page_of, seconds, seconds_or_none
+from gateway.api.organization_schema import ListOf, cut, ends_of, seconds, seconds_or_none
 from gateway.domain import webhooks as domain
 from gateway.domain.errors import NotFound
 
@@ -113,8 +113,8 @@ async def list_deliveries(
     """List the events of the last 30 days by the time when they were made."""
     project = await project_named(request, project_id)
     found = await administration_of(request).webhooks.history(project.id)
-    data, place = page_of(found if order == "asc" else found[::-1], lambda _: True, after, limit)
-    return WebhookDeliveryList(data=[_delivery(delivery) for delivery in data], **place)
+    page = cut(found if order == "asc" else found[::-1], after, limit)
+    return WebhookDeliveryList(data=[_delivery(delivery) for delivery in page.items], **ends_of(page))
 
 
 @post(f"{DELIVERY}/redeliver", guards=[require_admin_key], responses=REFUSALS, status_code=200)

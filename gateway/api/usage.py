@@ -7,6 +7,7 @@ import msgspec
 from litestar import Request, get
 
 from gateway.api.auth import require_admin_key
+from gateway.api.lists import listed
 from gateway.api.schema import errors
 from gateway.api.services import Services
 from gateway.domain.errors import InvalidValue
@@ -122,11 +123,7 @@ async def images(
     limit: int | None = None,
     page: str | None = None,
 ) -> ImagesUsage:
-    """Count pictures and requests by minute, hour or day.
-
-    `group_by`, `models`, `project_ids`, `user_ids`, `api_key_ids`, `sizes` and `sources` are lists: with brackets,
-    repeated, or with commas.
-    """
+    """Count pictures and requests by minute, hour or day."""
     asked = PageAsked(
         start=start_time,
         end=end_time,
@@ -154,7 +151,7 @@ async def costs(
     limit: int | None = None,
     page: str | None = None,
 ) -> Costs:
-    """Sum what was charged by day; `group_by`, `project_ids`, `api_key_ids` and `line_items` are lists as above."""
+    """Sum what was charged by day."""
     asked = PageAsked(
         start=start_time,
         end=end_time,
@@ -198,23 +195,14 @@ def _names(sums: Sums, groups: Mapping[str, Group]) -> dict[str, Any]:
 
 
 def _groups(request: UsageRequest, groups: Mapping[str, Group]) -> tuple[Group, ...]:
-    names = dict.fromkeys(_listed(request, "group_by"))
+    names = dict.fromkeys(listed(request, "group_by"))
     if unknown := [name for name in names if name not in groups]:
         raise InvalidValue(f"'group_by' has {unknown[0][:100]!r}; it takes {', '.join(groups)}.", param="group_by")
     return tuple(groups[name] for name in names)
 
 
 def _filters(request: UsageRequest, filters: Mapping[str, Group]) -> dict[Group, list[str]]:
-    return {group: values for name, group in filters.items() if (values := _listed(request, name))}
-
-
-def _listed(request: UsageRequest, name: str) -> list[str]:
-    """Read a list: `name[]=a&name[]=b` as the SDKs write it, or `name=a&name=b`, or `name=a,b`."""
-    texts = [*request.query_params.getall(f"{name}[]", []), *request.query_params.getall(name, [])]
-    values = [value.strip() for text in texts for value in text.split(",") if value.strip()]
-    if not all(value.isprintable() for value in values):  # PostgreSQL takes no text with a NUL in it
-        raise InvalidValue(f"'{name}' has characters that cannot be printed.", param=name)
-    return values
+    return {group: values for name, group in filters.items() if (values := listed(request, name))}
 
 
 def _within(limit: int | None, ordinary: int, most: int) -> int:

@@ -4,12 +4,14 @@ import rich_click as click
 
 from gateway import __version__
 from gateway.cli.admin_keys import admin_keys
+from gateway.cli.audit import audit
 from gateway.cli.cache import cache
 from gateway.cli.demo import demo
 from gateway.cli.jobs import jobs
 from gateway.cli.keys import keys
 from gateway.cli.migrate import migrate
 from gateway.cli.projects import projects
+from gateway.cli.reconcile import reconcile
 from gateway.cli.serve import serve
 from gateway.cli.simulate import simulate
 from gateway.cli.upstreams import upstreams
@@ -23,5 +25,9 @@ def main() -> None:
     """An OpenAI-compatible gateway to Zhipu's GLM-Image."""
 
 
-for _command in (serve, demo, projects, keys, admin_keys, webhooks, usage, upstreams, jobs, cache, migrate, simulate):
+_COMMANDS = (
+    *(serve, demo, projects, keys, admin_keys, webhooks, audit, usage, reconcile, upstreams, jobs, cache, migrate),
+    simulate,
+)
+for _command in _COMMANDS:
     main.add_command(_command)

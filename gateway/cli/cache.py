@@ -22,8 +22,7 @@ def purge(config: Path | None, project: str | None) -> None:
     """Forget remembered results: all, or those of a project. Stored pictures stay until their retention is over."""
 
     async def work(operation: Operation) -> None:
-        project_id = (await operation.projects.find(project)).id if project else None
-        forgotten = await operation.board.purge(project_id)
+        forgotten = await operation.jobs.purge(project)
         click.echo(f"Forgotten: the results of {forgotten} {'prompt' if forgotten == 1 else 'prompts'}.")
 
     operate(config, work)

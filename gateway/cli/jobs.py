@@ -9,7 +9,6 @@ from gateway.cli.operating import operate
 from gateway.cli.options import config_option
 from gateway.cli.presenting import print_json, print_table
 from gateway.cli.terms import json_option
-from gateway.domain.errors import InvalidValue
 from gateway.service.ports_flights import RunningJob
 from gateway.wiring.administration import Operation
 
@@ -26,7 +25,7 @@ def list_(config: Path | None, *, as_json: bool) -> None:
     """List what runs in the installation, the oldest first."""
 
     async def work(operation: Operation) -> None:
-        found = await operation.board.jobs()
+        found = await operation.jobs.list()
         if as_json:
             print_json([asdict(job) for job in found])
         else:
@@ -42,8 +41,7 @@ def cancel(config: Path | None, job_id: str) -> None:
     """Drop the pictures of a job that are not sent upstream yet; its client gets 503 for them."""
 
     async def work(operation: Operation) -> None:
-        if not await operation.board.cancel(job_id):
-            raise InvalidValue(f"No job {job_id[:100]!r} runs. 'glm-gateway jobs list' shows those that do.")
+        await operation.jobs.cancel(job_id)
         click.echo("What is not sent yet is dropped. What is sent is paid, and ends as it would have.")
 
     operate(config, work)

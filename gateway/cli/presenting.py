@@ -33,6 +33,7 @@ def project_facts(project: Project) -> dict[str, Any]:
         "created_at": project.created_at,
         "archived_at": project.archived_at,
         "weight": project.weight,
+        "markup": f"{project.markup.normalize():f}",
         "limits": limit_facts(project.limits),
         "models": project.models,
     }

@@ -62,8 +62,10 @@ def key_options(command: Command) -> Command:
 
 def project_options(command: Command) -> Command:
     """Add the options that only projects have."""
-    text = "Its share of the upstream while others wait: 1 to 100, 1 by default."
-    return limit_options(text_option("--weight", metavar="NUMBER", help=text)(command))
+    weight = "Its share of the upstream while others wait: 1 to 100, 1 by default."
+    markup = "Its prices are so many times the catalog's: 0 to 100, 1 by default."
+    command = text_option("--markup", metavar="FACTOR", help=markup)(command)
+    return limit_options(text_option("--weight", metavar="NUMBER", help=weight)(command))
 
 
 def read_terms(words: dict[str, Any]) -> Changes:

@@ -1,5 +1,7 @@
 """What a generation costs, and its line in the ledger. Pure."""
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -9,6 +11,7 @@ from typing import NamedTuple
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, OutcomeUnknown
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.keys import Caller
+from gateway.domain.projects import NO_MARKUP
 from gateway.domain.quota import MICROS
 from gateway.domain.upstream import Account
 from gateway.domain.usage import Answer, Outcome, UsageEvent
@@ -28,6 +31,15 @@ class Money(NamedTuple):
     currency: str
 
 
+class AccountCost(NamedTuple):
+    """What an account took for some pictures: an amount in millionths."""
+
+    account: str
+    pictures: int
+    amount: int
+    currency: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tariff:
     """What one picture is charged, in millionths of a currency, and what it costs by the name of the account."""
@@ -37,16 +49,16 @@ class Tariff:
     costs: Mapping[str, Money] = field(default_factory=dict, hash=False)
 
     @classmethod
-    def of(cls, price: Decimal, currency: str) -> "Tariff":
-        """Round a catalog's price once (design.md section 6, "Money")."""
-        return cls(price=micros(price), currency=currency)
+    def of(cls, price: Decimal, currency: str, markup: Decimal = NO_MARKUP) -> "Tariff":
+        """Round a catalog's price with a project's markup, once (design.md section 6, "Money")."""
+        return cls(price=micros(price * markup), currency=currency)
 
     def at(self, accounts: Iterable[Account], model: str) -> "Tariff":
-        """Give the same with what the accounts take for a model; one that says nothing takes the catalog's price."""
-        serving = [account for account in accounts if account.serves(model)]
+        """Give the same with what the accounts take for a model."""
         costs = {
-            account.name: Money(account.costs.get(model, self.price), account.currency or self.currency)
-            for account in serving
+            account.name: Money(account.costs[model], account.currency or self.currency)
+            for account in accounts
+            if account.serves(model) and model in account.costs
         }
         return replace(self, costs=costs)
 
@@ -114,7 +126,21 @@ def closed(
         queue_ms=queue_ms,
         status=answer.status,
         error_code=answer.code,
+        account_costs=encode_costs(payers, tariff) if len(set(payers)) > 1 or not certain else "",
     )
+
+
+def encode_costs(payers: Sequence[str], tariff: Tariff) -> str:
+    """Write which accounts took how much, where a line's own cost does not tell: JSON, a list of AccountCost."""
+    counts = Counter(payers)
+    known = [(name, count, cost) for name, count in counts.items() if (cost := tariff.cost(name)) is not None]
+    costs = [AccountCost(name, count, count * cost.amount, cost.currency) for name, count, cost in known]
+    return json.dumps(costs, ensure_ascii=False) if costs else ""
+
+
+def decode_costs(text: str) -> list[AccountCost]:
+    """Read what encode_costs has written."""
+    return [AccountCost(*words) for words in json.loads(text)] if text else []
 
 
 def _cost(payers: Sequence[str], unknown: int, tariff: Tariff) -> tuple[Money, bool]:

@@ -4,14 +4,15 @@ import hashlib
 import hmac
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
 from gateway.domain.addresses import Networks
 from gateway.domain.errors import ModelNotAllowed
-from gateway.domain.projects import UNLIMITED, Project
+from gateway.domain.projects import NO_MARKUP, UNLIMITED, Project
 from gateway.domain.quota import Limits
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -20,6 +21,7 @@ ID_LENGTH = 12  # 71 bits: two keys do not meet
 RANDOM_LENGTH = 32  # 190 bits
 CHECKSUM_LENGTH = 6  # a CRC-32 in base 62
 
+Access = Literal["active", "inactive"]  # whether a key has access to its project
 CacheScope = Literal["key", "project", "shared", "off"]
 KeyState = Literal["active", "revoked", "archived", "expired", "disabled"]
 
@@ -86,7 +88,8 @@ class StoredKey:
 class Caller:
     """Who is calling: the key that was presented, its project, and what both may do.
 
-    `models` are the names that key and project both allow; None allows all. `project_weight` as in Project.
+    `models` are the names that key and project both allow; None allows all. `project_weight` and `markup`
+    are the project's.
     """
 
     project_id: str
@@ -99,6 +102,7 @@ class Caller:
     cache_scope: CacheScope | None = None
     unwatermarked_allowed: bool = False
     project_weight: int = 1
+    markup: Decimal = NO_MARKUP
 
     def allows(self, model: str) -> bool:
         """Tell whether a model of the catalog may be used."""
@@ -112,12 +116,6 @@ class Caller:
                 "GET /v1/models lists those that it may use.",
                 param="model",
             )
-
-
-def accounts_of(keys: Sequence[StoredKey]) -> list[StoredKey]:
-    """Give the first keys of the service accounts that have a key that is not revoked; `keys` are a project's."""
-    living = {key.account_id for key in keys if key.revoked_at is None}
-    return [key for key in keys if key.id in living]
 
 
 def caller_of(key: StoredKey) -> Caller:
@@ -134,6 +132,7 @@ def caller_of(key: StoredKey) -> Caller:
         cache_scope=key.cache_scope,
         unwatermarked_allowed=key.unwatermarked_allowed,
         project_weight=key.project.weight,
+        markup=key.project.markup,
     )
 
 

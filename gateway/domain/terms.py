@@ -12,7 +12,7 @@ from gateway.domain.catalog import Catalog
 from gateway.domain.errors import InvalidValue, ModelNotFound
 from gateway.domain.keys import CacheScope, StoredKey
 from gateway.domain.limits import Limit
-from gateway.domain.projects import Project
+from gateway.domain.projects import NO_MARKUP, Project
 from gateway.domain.quota import MICROS
 
 LONGEST_NAME = 100
@@ -20,6 +20,7 @@ MOST_METADATA, LONGEST_METADATA_NAME, LONGEST_METADATA_VALUE = 16, 64, 512  # as
 # Redis counts in scripts, whose numbers are doubles: exact up to 2**53, with room for sums.
 LARGEST = 10**15
 LARGEST_WEIGHT = 100
+LARGEST_MARKUP = 100
 LONGEST_LIFETIME = timedelta(days=36500)
 NONE = "none"  # clears a limit, a list, a lifetime or metadata
 LIMIT_FIELDS = frozenset({*(limit.value for limit in Limit), "shadow"})
@@ -128,6 +129,18 @@ def parse_weight(word: str) -> int:
     return weight
 
 
+def parse_markup(word: str) -> Decimal:
+    """Read a project's markup; 1 for `none`."""
+    match = _MONEY.fullmatch(word)
+    markup = NO_MARKUP if word == NONE else Decimal(word) if match and len(match[2] or "") <= _DECIMALS else None
+    if markup is None or markup > LARGEST_MARKUP:
+        raise InvalidValue(
+            f"'{word[:100]}' is no markup; use a number from 0 to {LARGEST_MARKUP} with at most {_DECIMALS} decimals.",
+            param="markup",
+        )
+    return markup
+
+
 def parse_models(word: str, catalog: Catalog) -> tuple[str, ...]:
     """Read a comma list of models; an alias stands for its model. InvalidValue for one that the catalog lacks."""
     return known_models(_listed(word), catalog, "models")
@@ -191,6 +204,7 @@ def _value(name: str, word: Any, catalog: Catalog) -> object:  # noqa: ANN401 - 
         "ips": parse_ips,
         "cache_scope": parse_cache_scope,
         "weight": parse_weight,
+        "markup": parse_markup,
     }
     return parsers[name](word) if name in parsers else parse_limit(Limit(name), word)
 

@@ -33,7 +33,7 @@ class Account:
 
     `concurrency` is the number of calls of one model that it lets be in flight at once, `concurrencies` the exceptions
     by model. `models` None: all. The queue prefers accounts by `weight`. `fingerprint` stands for the key and where it
-    is used. `costs` are millionths of `currency` a picture, by model; a model without one costs the catalog's price.
+    is used. `costs` are millionths of `currency` a picture, by model.
     """
 
     name: str

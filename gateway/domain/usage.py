@@ -39,7 +39,8 @@ class UsageEvent:
     `cost` is the most that the upstream may charge and `price` what the key is charged, both in millionths of their
     currency; `cost_uncertain` says that the upstream's part was not seen. Times are UTC, durations milliseconds:
     `latency_ms` until every picture had ended, `queue_ms` until the first one had its slot. `status` and `error_code`
-    are those of the answer, 0 and empty when there was none. The prompt itself is never here.
+    are those of the answer, 0 and empty when there was none. `account_costs` as billing.encode_costs writes it. The
+    prompt itself is never here.
     """
 
     event_id: str
@@ -68,6 +69,7 @@ class UsageEvent:
     error_code: str = ""
     end_user_hash: str = ""
     prompt_hash: str = ""
+    account_costs: str = ""
 
     def is_told_by(self, outcome: Outcome | None) -> bool:
         """Tell whether a line of this job with this outcome, if there is one, leaves nothing to be told by this one."""

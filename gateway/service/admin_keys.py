@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from gateway.domain.admin_keys import ADMIN_PREFIX, AdminKey, is_admin_secret
+from gateway.domain.audit import admin_key_event
 from gateway.domain.errors import InvalidKey, MissingKey, NotAllowed, NotFound
 from gateway.domain.keys import PREFIX, digest
+from gateway.domain.paging import Page, Place
 from gateway.domain.terms import parse_name
 from gateway.service.administer import KeyForge
+from gateway.service.audit import Audit
+from gateway.service.paging import found
 from gateway.service.ports import Clock
 from gateway.service.ports_keys import AdminKeyStore
 
@@ -23,7 +27,10 @@ class AdministerAdminKeys:
     `peppers` are the installation's secrets for digests, the newest first, which is also the forge's.
     """
 
-    def __init__(self, keys: AdminKeyStore, forge: KeyForge, peppers: Sequence[bytes], clock: Clock) -> None:
+    def __init__(
+        self, keys: AdminKeyStore, forge: KeyForge, peppers: Sequence[bytes], clock: Clock, audit: Audit
+    ) -> None:
+        self._audit = audit
         self._keys = keys
         self._forge = forge
         self._peppers = peppers
@@ -36,34 +43,52 @@ class AdministerAdminKeys:
         """
         if given:
             if await self._keys.find(_digests(self._peppers, given)) is None:
-                await self._keys.add(self._key(GIVEN_NAME, self._forge.new_id(), given, ADMIN_PREFIX))
+                await self._add(self._key(GIVEN_NAME, self._forge.new_id(), given, ADMIN_PREFIX))
             return None
         if await self._keys.list():
             return None
         key, secret = self._new(FIRST_NAME, None)
-        return secret if await self._keys.add_first(key) else None
+        return secret if await self._add(key, first=True) else None
 
     async def create(self, name: str, lifetime: timedelta | None = None) -> tuple[AdminKey, str]:
         """Make a key that opens for `lifetime`; gives it and its secret."""
         key, secret = self._new(parse_name("key", name), lifetime)
-        await self._keys.add(key)
+        await self._add(key)
         return key, secret
 
     async def list(self) -> list[AdminKey]:
         """Give all keys, oldest first, also those that are revoked."""
         return await self._keys.list()
 
+    async def page(self, place: Place) -> Page[AdminKey]:
+        """Give a page of the keys that are not revoked; InvalidValue when there is none to begin after."""
+        return found(await self._keys.page(place), place)
+
     async def find(self, key_id: str) -> AdminKey:
         """Give a key; NotFound when there is none."""
-        key = await self._keys.get(key_id)
+        key = await self.look_up(key_id)
         if key is None:
             raise _no_such_key(key_id)
         return key
 
+    async def look_up(self, key_id: str) -> AdminKey | None:
+        """Give a key; None when there is none."""
+        return await self._keys.get(key_id)
+
     async def revoke(self, key_id: str) -> None:
         """Make a key unusable at once and for good; NotFound when there is none."""
-        if not await self._keys.revoke(key_id, self._clock.now()):
-            raise _no_such_key(key_id)
+        async with self._audit.changing() as note:
+            before = await self.find(key_id)
+            await self._keys.revoke(key_id, self._clock.now())
+            await note(admin_key_event(before, await self.find(key_id)))
+
+    async def _add(self, key: AdminKey, *, first: bool = False) -> bool:
+        """Store a key, or the installation's own first one; False when that is there."""
+        async with self._audit.changing() as note:
+            added = await (self._keys.add_first(key) if first else self._keys.add(key))
+            if added:
+                await note(admin_key_event(None, key))
+        return added
 
     def _new(self, name: str, lifetime: timedelta | None) -> tuple[AdminKey, str]:
         key_id = self._forge.new_id()

@@ -1,15 +1,20 @@
 """Keys as the operator handles them: create, list, limit, rename, rotate, disable, revoke."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
+from gateway.domain.audit import AuditEvent, key_event
 from gateway.domain.errors import InvalidValue, NotFound
-from gateway.domain.keys import ID_LENGTH, PREFIX, RANDOM_LENGTH, StoredKey, compose, digest
+from gateway.domain.keys import ID_LENGTH, PREFIX, RANDOM_LENGTH, Access, StoredKey, compose, digest
+from gateway.domain.paging import Page, Place
 from gateway.domain.projects import DEFAULT_NAME, Project
 from gateway.domain.terms import LIMIT_FIELDS, LONGEST_NAME, Changes, parse_name, with_changes
 from gateway.service.administer_projects import AdministerProjects
+from gateway.service.audit import Audit
+from gateway.service.paging import found
 from gateway.service.ports import Clock
 from gateway.service.ports_keys import Announcer, KeyStore
 
@@ -35,16 +40,33 @@ class KeyForge:
 
 
 class AdministerKeys:
-    """The operator's use cases of keys. A secret is given once, by what made it, and never again."""
+    """The operator's use cases of keys. A secret is given once, by what made it, and never again.
+
+    The audit log has them as `api_key`.
+    """
 
     def __init__(
-        self, keys: KeyStore, projects: AdministerProjects, announcer: Announcer, forge: KeyForge, clock: Clock
+        self,
+        keys: KeyStore,
+        projects: AdministerProjects,
+        announcer: Announcer,
+        forge: KeyForge,
+        clock: Clock,
+        audit: Audit,
     ) -> None:
+        self._audit = audit
+        self._kind = "api_key"
         self._keys = keys
         self._projects = projects
         self._announcer = announcer
         self._forge = forge
         self._clock = clock
+
+    def as_accounts(self) -> "AdministerKeys":
+        """Give the same use cases, of which the audit log speaks as changes of a `service_account`."""
+        accounts = copy(self)
+        accounts._kind = "service_account"  # noqa: SLF001 - it is our own
+        return accounts
 
     async def create(
         self, name: str, *, project: str = DEFAULT_NAME, terms: Changes | None = None
@@ -55,20 +77,21 @@ class AdministerKeys:
             InvalidRequest: the name cannot be had, or there is no such project, or it is archived.
         """
         parse_name("key", name)
-        owner = await self._open_project(project)
         key_id = self._forge.new_id()
         secret, secret_digest = self._forge.new_secret(key_id)
-        bare = StoredKey(
-            id=key_id,
-            project=owner,
-            name=name,
-            prefix=f"{PREFIX}{key_id[:4]}",
-            last_four=secret[-4:],
-            digest=secret_digest,
-            created_at=self._clock.now(),
-        )
-        key = with_changes(bare, self._dated(terms or {}))
-        await self._keys.add(key)
+        async with self._audit.changing() as note:
+            bare = StoredKey(
+                id=key_id,
+                project=await self._open_project(project),
+                name=name,
+                prefix=f"{PREFIX}{key_id[:4]}",
+                last_four=secret[-4:],
+                digest=secret_digest,
+                created_at=self._clock.now(),
+            )
+            key = with_changes(bare, self._dated(terms or {}))
+            await self._keys.add(key)
+            await note(self._event(None, key))
         # A gateway may have looked for this id in vain: it remembers that too.
         await self._announcer.announce(key_id)
         return key, secret
@@ -91,20 +114,41 @@ class AdministerKeys:
         """Give all keys or those of a project, oldest first."""
         return await self._keys.list((await self._projects.find(project)).id if project else None)
 
+    async def page(self, project: str, place: Place, access: Access | None = None) -> Page[StoredKey]:
+        """Give a page of a project's keys that are not revoked, oldest first.
+
+        Raises:
+            InvalidValue: there is no such project, or it has no key to begin after.
+        """
+        owner = await self._projects.find(project)
+        return found(await self._keys.page(owner.id, place, access), place)
+
+    async def page_accounts(self, project: str, place: Place) -> Page[StoredKey]:
+        """Give a page of the first keys of a project's service accounts; InvalidValue as above."""
+        owner = await self._projects.find(project)
+        return found(await self._keys.page_accounts(owner.id, place), place)
+
+    async def of_account(self, project: str, account_id: str) -> Sequence[StoredKey]:
+        """Give all keys of a service account, revoked ones too, the first one first; none when there is no such."""
+        owner = await self._projects.find(project)
+        return await self._keys.of_account(owner.id, account_id)
+
     async def find(self, key_id: str) -> StoredKey:
         """Give a key; InvalidValue when there is none."""
-        key = await self._keys.get(key_id)
+        key = await self.look_up(key_id)
         if key is None:
             raise _no_such_key(key_id)
         return key
 
+    async def look_up(self, key_id: str) -> StoredKey | None:
+        """Give a key; None when there is none."""
+        return await self._keys.get(key_id)
+
     async def change(self, key_id: str, terms: Changes) -> StoredKey:
         """Change what is named and nothing else; running gateways know it within a second."""
-        await self.find(key_id)
-        if terms:
-            await self._keys.change(key_id, self._dated(terms))
-            await self._announcer.announce(key_id)
-        return await self.find(key_id)
+        if not terms:
+            return await self.find(key_id)
+        return await self._noted(key_id, lambda _: self._keys.change(key_id, self._dated(terms)))
 
     async def rotate(self, key_id: str, overlap: timedelta) -> tuple[StoredKey, str]:
         """Make a new secret; the old one opens for `overlap` longer, and one that is older still no more.
@@ -114,10 +158,14 @@ class AdministerKeys:
         """
         secret, secret_digest = self._forge.new_secret(key_id)
         old_until = self._clock.now() + overlap if overlap else None
-        if not await self._keys.replace_secret(key_id, secret_digest, secret[-4:], old_until):
-            await self._find_unrevoked(key_id)
+        async with self._audit.changing() as note:
+            before = _unrevoked(await self.find(key_id))
+            await self._keys.replace_secret(key_id, secret_digest, secret[-4:], old_until)
+            after = await self.find(key_id)
+            event = self._event(before, after)
+            await note(replace(event, after={**event.after, "secret": "rotated"}))
         await self._announcer.announce(key_id)
-        return await self.find(key_id), secret
+        return after, secret
 
     async def rename(self, key_id: str, name: str) -> StoredKey:
         """Give a key another name; InvalidValue or NameTaken for one that cannot be had."""
@@ -129,25 +177,33 @@ class AdministerKeys:
         Raises:
             InvalidValue: there is no such key, or it is revoked.
         """
-        key = await self._find_unrevoked(key_id)
-        return await self.change(key_id, {"disabled_at": key.disabled_at or self._clock.now()})
+        now = self._clock.now()
+        return await self._noted(key_id, lambda key: self._set_disabled(key, key.disabled_at or now))
 
     async def enable(self, key_id: str) -> StoredKey:
         """Let a disabled key open again; raises as disabling does."""
-        await self._find_unrevoked(key_id)
-        return await self.change(key_id, {"disabled_at": None})
+        return await self._noted(key_id, lambda key: self._set_disabled(key, None))
 
     async def revoke(self, key_id: str) -> None:
         """Make a key unusable for good; every replica refuses it within a second. InvalidValue when there is none."""
-        if not await self._keys.revoke(key_id, self._clock.now()):
-            raise _no_such_key(key_id)
-        await self._announcer.announce(key_id)
+        now = self._clock.now()
+        await self._noted(key_id, lambda _: self._keys.revoke(key_id, now))
 
-    async def _find_unrevoked(self, key_id: str) -> StoredKey:
-        key = await self.find(key_id)
-        if key.revoked_at is not None:
-            raise InvalidValue(f"The key {key.id!r} is revoked; make a new one.", param="id")
-        return key
+    async def _set_disabled(self, key: StoredKey, at: datetime | None) -> None:
+        await self._keys.change(_unrevoked(key).id, {"disabled_at": at})
+
+    async def _noted(self, key_id: str, act: Callable[[StoredKey], Awaitable[object]]) -> StoredKey:
+        """Change a key in view of how it is, together with its line of the audit log; then tell gateways."""
+        async with self._audit.changing() as note:
+            before = await self.find(key_id)
+            await act(before)
+            after = await self.find(key_id)
+            await note(self._event(before, after))
+        await self._announcer.announce(key_id)
+        return after
+
+    def _event(self, before: StoredKey | None, after: StoredKey) -> AuditEvent:
+        return key_event(self._kind, before, after)
 
     async def _open_project(self, id_or_name: str) -> Project:
         project = await self._projects.find(id_or_name)
@@ -162,6 +218,12 @@ class AdministerKeys:
             lifetime = dated.pop("expires_in")
             dated["expires_at"] = self._clock.now() + lifetime if lifetime else None
         return dated
+
+
+def _unrevoked(key: StoredKey) -> StoredKey:
+    if key.revoked_at is not None:
+        raise InvalidValue(f"The key {key.id!r} is revoked; make a new one.", param="id")
+    return key
 
 
 def _no_such_key(key_id: str) -> NotFound:

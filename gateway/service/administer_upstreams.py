@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.domain.audit import AuditEvent
 from gateway.domain.catalog import Model
 from gateway.domain.errors import InvalidValue, UpstreamUnreachable
 from gateway.domain.image import ImagePlan
 from gateway.domain.slots import Park
 from gateway.domain.upstream import Account, CallFailure, Fault, outward
+from gateway.service.audit import Audit
 from gateway.service.ports_slots import SlotStore
 from gateway.service.ports_upstream import CallFailed, Upstream
 from gateway.service.slots import seat_of
@@ -43,8 +45,14 @@ class AdministerUpstreams:
     """The accounts of the settings, with the models of the catalog."""
 
     def __init__(
-        self, accounts: Sequence[Account], models: Mapping[str, Model], store: SlotStore, upstream: Upstream
+        self,
+        accounts: Sequence[Account],
+        models: Mapping[str, Model],
+        store: SlotStore,
+        upstream: Upstream,
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._accounts = accounts
         self._models = models
         self._store = store
@@ -78,7 +86,12 @@ class AdministerUpstreams:
         """
         account = self._find(name)
         models = [model for model in self._models if account.serves(model)]
-        return sum([await self._store.unpark(model, seat_of(account, model)) for model in models])
+        parked = [model for model in models if await self._store.unpark(model, seat_of(account, model))]
+        event = AuditEvent(
+            type="upstream.unparked", resource_id=account.name, before={"parked": parked}, after={"parked": []}
+        )
+        await self._audit.note(event)
+        return len(parked)
 
     async def test(self, name: str | None, *, pay: bool) -> list[Verdict]:
         """Ask an account, or each, whether it would make pictures; with `pay` let it make one. Raises as above."""

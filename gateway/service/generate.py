@@ -33,6 +33,11 @@ class GenerateImages:
         self._clock = clock
         self._running: dict[str, Run] = {}
 
+    @property
+    def running(self) -> int:
+        """Give the number of jobs that this process has under way, those that wait or join included."""
+        return len(self._running)
+
     async def __call__(self, caller: Caller, request: ImageRequest, asked: Asked) -> Generation:
         """Plan the request, attach it to what exists, take what is missing from the limits and start to make that.
 
@@ -43,7 +48,7 @@ class GenerateImages:
         return await self._begin(self._planner.plan(caller, request, asked, self._clock.now()), Promised())
 
     async def _begin(self, job: Job, promised: Promised) -> Generation:
-        obstacle = self._jobs.obstacle or self._making.obstacle(job.order, len(self._running))
+        obstacle = self._jobs.obstacle or self._making.obstacle(job.order, self.running)
         try:
             reservation = await self._reservations.take(job.claim(lead=obstacle is None))
         except NotLed as nothing_there:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gateway.domain.billing import Money
 from gateway.domain.errors import GatewayError
 from gateway.domain.flights import End, Follow, Hit, Lead, Receipt
 from gateway.domain.image import ImageOrder, Picture
@@ -82,6 +83,17 @@ class Run:
         return bool(self.leads) or any(child.made for child in self.children)
 
     @property
+    def price(self) -> int | None:
+        """Say what is charged, in millionths; None while pictures are still being made."""
+        children = [child.price for child in self.children]
+        if not all(task.done() for task in self.tasks) or None in children:
+            return None
+        made = sum(
+            not task.cancelled() and task.exception() is None for task in map(self.tasks.__getitem__, self.leads)
+        )
+        return made * self.job.tariff.price + sum(filter(None, children))
+
+    @property
     def cache(self) -> CacheStatus:
         """Say what became of the pictures, once they are there (design.md section 6, "Words of the answer")."""
         if not self.job.cached:
@@ -156,6 +168,12 @@ class Generation:
         """Give the age of the oldest remembered picture in seconds, if all are remembered."""
         hits = self.run.reservation.hits
         return max(hit.age for hit in hits) if hits and self.cache == "HIT" else None
+
+    @property
+    def price(self) -> Money | None:
+        """Give what the key is charged, once every picture has ended."""
+        price = self.run.price
+        return None if price is None else Money(price, self.run.job.tariff.currency)
 
     @property
     def queue_ms(self) -> int | None:

@@ -23,7 +23,7 @@ from gateway.service.ports import (
 SURE_SECONDS = 2.0
 AGAIN_SECONDS = 60.0  # between two looks at what the ledger still lacks
 DOUBT = timedelta(seconds=KNOWN_SECONDS - 60)  # after it the store is not relied upon to know a request
-MOST = 20_000  # in memory; further ones wait on disk
+MOST = 8_000  # in memory, some 30 MB; further ones wait on disk
 
 
 @dataclass(slots=True)

@@ -1,6 +1,5 @@
 """What a request becomes for this caller, and what its pictures are charged."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,19 +14,19 @@ from gateway.service.books import Books
 
 
 class Planner:
-    """The catalog, the operator's rules of mapping and caching, the tariff of each model by its name, and the books."""
+    """The catalog with its currency, the operator's rules of mapping and caching, and the books."""
 
     def __init__(
         self,
         catalog: Catalog,
+        currency: str,
         rules: MappingRules,
-        tariffs: Mapping[str, Tariff],
         caching: CacheRules,
         books: Books,
     ) -> None:
         self._catalog = catalog
         self._rules = rules
-        self._tariffs = tariffs
+        self._currency = currency
         self._caching = caching
         self._books = books
 
@@ -40,7 +39,8 @@ class Planner:
         """
         model = self._catalog.find(request.model)
         caller.require(model.name, request.model or model.name)
-        order, tariff = self._order(caller, request, strict=asked.strict), self._tariffs[model.name]
+        order = self._order(caller, request, strict=asked.strict)
+        tariff = Tariff.of(model.price, self._currency, caller.markup)
         return Job(
             caller=caller,
             order=order,

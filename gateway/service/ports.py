@@ -214,7 +214,11 @@ class Spool(Protocol):
     async def put(self, settlement: Settlement) -> None:
         """Keep a settlement; it survives the process and the machine's power. OSError when the disk refuses."""
 
-    async def waiting(self) -> list[Settlement]: ...
+    async def waiting(self) -> list[Settlement]:
+        """Give what the store is not known to have, the oldest first."""
+
+    async def confirmed(self, most: int) -> list[Settlement]:
+        """Give some of what the store has and the ledger is not known to have: each once before any comes again."""
 
     async def remove(self, settlement: Settlement) -> None: ...
 

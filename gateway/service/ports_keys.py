@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.domain.admin_keys import AdminKey
-from gateway.domain.keys import StoredKey
+from gateway.domain.keys import Access, StoredKey
+from gateway.domain.paging import Page, Place
 from gateway.domain.projects import Project
 from gateway.domain.terms import Changes
 
@@ -21,6 +22,18 @@ class KeyStore(Protocol):
 
     async def list(self, project_id: str | None = None) -> list[StoredKey]:
         """Give all keys, or those of a project, oldest first."""
+
+    async def page(self, project_id: str, place: Place, access: Access | None = None) -> Page[StoredKey] | None:
+        """Give a page of a project's keys that are not revoked; None when it has no key to begin after.
+
+        A key has no access while it is disabled or its project archived.
+        """
+
+    async def page_accounts(self, project_id: str, place: Place) -> Page[StoredKey] | None:
+        """Give a page of the first keys of service accounts that have a key that is not revoked; None as above."""
+
+    async def of_account(self, project_id: str, account_id: str) -> Sequence[StoredKey]:
+        """Give all keys of a service account, the first one first."""
 
     async def change(self, key_id: str, changes: Changes) -> bool:
         """Set the named fields in one step; False when there is no key of this id, NameTaken as above."""
@@ -47,6 +60,9 @@ class ProjectStore(Protocol):
     async def list(self) -> list[Project]:
         """Give all projects, oldest first."""
 
+    async def page(self, place: Place, *, archived: bool) -> Page[Project] | None:
+        """Give a page of the projects, of archived ones too if asked; None when there is none to begin after."""
+
     async def change(self, project_id: str, changes: Changes) -> bool:
         """Set the named fields in one step; False when there is no project of this id, NameTaken as above."""
 
@@ -71,6 +87,9 @@ class AdminKeyStore(Protocol):
 
     async def list(self) -> list[AdminKey]:
         """Give all keys, oldest first."""
+
+    async def page(self, place: Place) -> Page[AdminKey] | None:
+        """Give a page of the keys that are not revoked; None when there is none to begin after."""
 
     async def revoke(self, key_id: str, at: datetime) -> bool:
         """Revoke a key; False when there is none of this id. Revoking twice keeps the first time."""

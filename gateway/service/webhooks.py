@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.domain.alerts import event
+from gateway.domain.audit import webhook_event
 from gateway.domain.errors import InvalidValue, MissingParameter, NotFound
 from gateway.domain.projects import Project
 from gateway.domain.webhooks import ORDINARY_THRESHOLDS, OVERLAP, TRIES, Delivery, Webhook, parse_url
 from gateway.service.administer_projects import AdministerProjects
 from gateway.service.alerts import new_delivery
+from gateway.service.audit import Audit
 from gateway.service.ports import Clock
 from gateway.service.ports_alerts import AlertOutbox, SecretsOf, WebhookStore
 
@@ -42,7 +44,9 @@ class AdministerWebhooks:
         rules: WebhookRules,
         clock: Clock,
         random_text: Callable[[int], str],
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._stores = stores
         self._projects = projects
         self._rules = rules
@@ -60,12 +64,14 @@ class AdministerWebhooks:
             InvalidValue: the URL cannot be used; MissingParameter: there is none.
         """
         found = await self._projects.find(project)
-        known = await self._stores.webhooks.get(found.id)
-        webhook = self._changed(known, url) if known else self._new(found, url)
-        if known and new_secret:
-            webhook = self._with_new_secret(webhook)
-        webhook = replace(webhook, thresholds=tuple(thresholds) if thresholds else webhook.thresholds)
-        await self._stores.webhooks.put(webhook)
+        async with self._audit.changing() as note:
+            known = await self._stores.webhooks.get(found.id)
+            webhook = self._changed(known, url) if known else self._new(found, url)
+            if known and new_secret:
+                webhook = self._with_new_secret(webhook)
+            webhook = replace(webhook, thresholds=tuple(thresholds) if thresholds else webhook.thresholds)
+            await self._stores.webhooks.put(webhook)
+            await note(webhook_event(found, known, webhook))
         fresh = new_secret or known is None
         return webhook, self._rules.secrets_of(found.id, webhook.secret_id)[0] if fresh else None
 
@@ -80,8 +86,11 @@ class AdministerWebhooks:
     async def remove(self, project: str) -> None:
         """Forget a project's webhook; what waits for it is given up. NotFound when it has none."""
         found = await self._projects.find(project)
-        if not await self._stores.webhooks.remove(found.id):
-            raise _none_of(found)
+        async with self._audit.changing() as note:
+            known = await self._stores.webhooks.get(found.id)
+            if known is None or not await self._stores.webhooks.remove(found.id):
+                raise _none_of(found)
+            await note(webhook_event(found, known, None))
 
     async def test(self, project: str) -> Delivery:
         """Let a running gateway post an event that tells of nothing; InvalidValue when the webhook is disabled."""

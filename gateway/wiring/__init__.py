@@ -36,7 +36,6 @@ from gateway.service.deliver import Deliver
 from gateway.service.jobs import end
 from gateway.service.last_uses import LastUses
 from gateway.service.links import PictureLinks
-from gateway.service.outage import QuotaOutage
 from gateway.service.slots import Slots
 from gateway.service.tasks import Tasks
 from gateway.service.webhooks import WebhookRules
@@ -130,8 +129,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         books = _books(peppers, upstreams, observer)
         planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
-        outage = QuotaOutage(observer.limits_switched, allow=settings.quota.on_outage == "allow")
-        await stack.enter_async_context(collecting(quotas, settings, flow.rescue, observer, outage))
+        outage = await stack.enter_async_context(collecting(quotas, settings, flow.rescue, observer))
         await stack.enter_async_context(alerting(settings, engine, peppers.webhook_secrets, observer))
         announcer = RedisAnnouncer(redis, partial(observer.outage, "redis"))
         await stack.enter_async_context(_listening(redis, authenticate, quotas, flow, upstreams))

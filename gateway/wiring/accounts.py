@@ -48,15 +48,18 @@ def _account(upstream: UpstreamAccount, settings: Settings, catalog: Catalog) ->
         models=frozenset(upstream.models) or None,
         weight=upstream.weight,
         fingerprint=fingerprint(upstream.api_key.reveal(), upstream.base_url),
-        costs=_costs(upstream, catalog),
+        costs=_costs(upstream, settings, catalog),
         currency=upstream.currency or settings.billing.currency,
     )
 
 
-def _costs(upstream: UpstreamAccount, catalog: Catalog) -> dict[str, int]:
-    if upstream.price is None:
-        return {}
-    prices = upstream.price if isinstance(upstream.price, dict) else dict.fromkeys(catalog.models, upstream.price)
+def _costs(upstream: UpstreamAccount, settings: Settings, catalog: Catalog) -> dict[str, int]:
+    """Say what the account takes: the catalog's prices where it says nothing and its currency is theirs."""
+    same = (upstream.currency or settings.billing.currency) == settings.billing.currency
+    prices = {model.name: model.price for model in catalog.models.values()} if same else {}
+    if upstream.price is not None:
+        own = upstream.price if isinstance(upstream.price, dict) else dict.fromkeys(catalog.models, upstream.price)
+        prices |= own
     return {model: micros(price) for model, price in prices.items()}
 
 

@@ -14,12 +14,14 @@ from gateway.adapters.redis.embedded import EmbeddedServer
 from gateway.adapters.redis.scripts import Scripts
 from gateway.adapters.redis.slots import RedisSlots
 from gateway.adapters.sql.installation import agree_on_secret
+from gateway.adapters.system import operator
+from gateway.domain.audit import Actor
 from gateway.domain.errors import Misconfigured
-from gateway.service.administer_projects import AdministerProjects
+from gateway.service.administer_jobs import AdministerJobs
 from gateway.service.administer_upstreams import AdministerUpstreams
 from gateway.service.administration import Administration
+from gateway.service.audit import Audit
 from gateway.service.ports import QuotaUnavailable
-from gateway.service.ports_flights import JobBoard
 from gateway.service.ports_keys import Announcer
 from gateway.service.ports_slots import SlotsUnavailable
 from gateway.settings import Settings, environment
@@ -42,7 +44,13 @@ async def open_administration(settings: Settings, warn: Callable[[str], None]) -
     peppers = read_peppers(settings)
     async with open_database(settings) as engine, _open_announcer(settings, warn) as announcer:
         await agree_on_secret(engine, peppers.checks)
-        yield administration_on(engine, announcer, peppers.keys, webhook_rules(settings, peppers))
+        yield administration_on(engine, announcer, peppers.keys, webhook_rules(settings, peppers), commanding())
+
+
+def commanding() -> Actor:
+    """Say who gives a command: the user of the operating system."""
+    user = operator()
+    return Actor(kind="cli", id=f"cli:{user}", name=user)
 
 
 class NobodyListens:
@@ -64,10 +72,9 @@ async def _open_announcer(settings: Settings, warn: Callable[[str], None]) -> As
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What runs and what is remembered, the projects that it belongs to, and the upstream's accounts."""
+    """What runs and what is remembered, and the upstream's accounts."""
 
-    board: JobBoard
-    projects: AdministerProjects
+    jobs: AdministerJobs
     upstreams: AdministerUpstreams
 
 
@@ -82,16 +89,17 @@ async def open_operation(settings: Settings) -> AsyncGenerator[Operation]:
     async with open_administration(settings, lambda _: None) as administration, aclosing(redis):
         scripts = Scripts(redis)
         try:
-            async with _open_upstreams(settings, scripts) as upstreams:
-                yield Operation(board=RedisJobBoard(scripts), projects=administration.projects, upstreams=upstreams)
+            async with _open_upstreams(settings, scripts, administration.audit) as upstreams:
+                jobs = AdministerJobs(RedisJobBoard(scripts), administration.projects, administration.audit)
+                yield Operation(jobs=jobs, upstreams=upstreams)
         except (QuotaUnavailable, SlotsUnavailable) as failure:
             raise Misconfigured(f"Redis at {redis.where} does not answer: {failure}.") from failure
 
 
 @asynccontextmanager
-async def _open_upstreams(settings: Settings, scripts: Scripts) -> AsyncGenerator[AdministerUpstreams]:
+async def _open_upstreams(settings: Settings, scripts: Scripts, audit: Audit) -> AsyncGenerator[AdministerUpstreams]:
     catalog = load_catalog()
     store = RedisSlots(scripts, "operator", lease=0, longest=0, longest_call=0, deadline=DEADLINE)
     async with aclosing(AiohttpTransport(proxies=Proxies(environment()))) as transport:
         upstream = GlmImage(transport, endpoints_of(settings))
-        yield AdministerUpstreams(accounts_of(settings, catalog), catalog.models, store, upstream)
+        yield AdministerUpstreams(accounts_of(settings, catalog), catalog.models, store, upstream, audit)

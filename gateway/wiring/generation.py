@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.adapters.observer import MetricsAndLog
-from gateway.domain.billing import Tariff
 from gateway.domain.catalog import Catalog
 from gateway.domain.job import CacheRules
 from gateway.domain.mapping import MappingRules
@@ -46,9 +45,11 @@ async def open_flow(
     turns = Turns(flights, clock, observer, bounds)
     making = Making(upstreams.dispatch, upstreams.keeping, flights, errands, leaving, turns)
     told = (flights, quotas.reservations, books, errands)
+    generate = GenerateImages(planner, quotas.reservations, making, books, jobs, clock)
+    observer.show_jobs(lambda: generate.running)
     try:
         yield Flow(
-            generate=GenerateImages(planner, quotas.reservations, making, books, jobs, clock),
+            generate=generate,
             jobs=jobs,
             turns=turns,
             rescue=Rescue(upstreams.keeping, *told, clock, resuming=upstreams.resuming),
@@ -60,11 +61,10 @@ async def open_flow(
 
 def planner_of(settings: Settings, catalog: Catalog, rules: MappingRules, books: Books) -> Planner:
     """Build the planner of an installation."""
-    tariffs = {model.name: Tariff.of(model.price, settings.billing.currency) for model in catalog.models.values()}
     caching = CacheRules(
         scope=settings.cache.scope,
         lifetime=settings.cache.lifetime,
         max_entries=settings.cache.max_entries,
         distinct_user_agents=settings.cache.distinct_user_agents,
     )
-    return Planner(catalog, rules, tariffs, caching, books)
+    return Planner(catalog, settings.billing.currency, rules, caching, books)

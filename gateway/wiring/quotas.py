@@ -129,12 +129,13 @@ def _places(store: RedisQuotas, slots: RedisSlots) -> list[Tagged]:
 
 @asynccontextmanager
 async def collecting(
-    quotas: Quotas, settings: Settings, rescue: Rescue, observer: MetricsAndLog, outage: QuotaOutage
-) -> AsyncGenerator[None]:
+    quotas: Quotas, settings: Settings, rescue: Rescue, observer: MetricsAndLog
+) -> AsyncGenerator[QuotaOutage]:
     """Give back what dead replicas held while the block runs; what they had paid is handed to `rescue`.
 
-    `outage` is told every few seconds whether limits can be counted, also while nobody asks for anything.
+    What it gives is told every second whether limits can be counted, also while nobody asks for anything.
     """
+    outage = QuotaOutage(observer.limits_switched, allow=settings.quota.on_outage == "allow")
     collector = Collector(
         quotas.scripts, quotas.owner, lease=settings.quota.lease, rescue=rescue, shards=quotas.store.shards
     )
@@ -145,7 +146,7 @@ async def collecting(
             observer.reservations_expired(await collector.collect())
 
     async with every(COLLECT_SECONDS, collect, observer):
-        yield
+        yield outage
 
 
 @contextmanager

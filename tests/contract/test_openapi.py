@@ -26,6 +26,7 @@ PROJECT = f"{PROJECTS}/{{project_id}}"
 ACCOUNTS = f"{PROJECT}/service_accounts"
 WEBHOOK = f"{PROJECT}/webhook"
 ADMIN_KEYS = "/v1/organization/admin_api_keys"
+AUDIT_LOGS = "/v1/organization/audit_logs"
 OPERATIONS = [
     ("POST", GENERATIONS),
     ("POST", "/v1/images/edits"),
@@ -72,6 +73,7 @@ OPERATIONS = [
     ("GET", ADMIN_KEYS),
     ("GET", f"{ADMIN_KEYS}/{{key_id}}"),
     ("DELETE", f"{ADMIN_KEYS}/{{key_id}}"),
+    ("GET", AUDIT_LOGS),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
@@ -170,6 +172,20 @@ def test_the_document_describes_the_body_of_a_generation(document):
 
 
 @pytest.mark.parametrize(
+    ("path", "lists"),
+    [
+        (AUDIT_LOGS, {"project_ids[]", "event_types[]", "actor_ids[]", "resource_ids[]"}),
+        ("/v1/organization/costs", {"group_by[]", "project_ids[]", "api_key_ids[]", "line_items[]"}),
+        ("/v1/organization/usage/images", {"group_by[]", "models[]", "sizes[]", "sources[]", "user_ids[]"}),
+    ],
+)
+def test_the_document_describes_the_lists_of_a_query(document, path, lists):
+    described = {one["name"]: one["schema"] for one in document["paths"][path]["get"]["parameters"]}
+    assert lists <= set(described)
+    assert all(described[name] == {"type": "array", "items": {"type": "string"}} for name in lists)
+
+
+@pytest.mark.parametrize(
     ("operation", "name", "sent", "status"),
     [
         (f"POST {GENERATIONS}", "", {"body": {"prompt": "a fox"}}, 200),
@@ -197,6 +213,8 @@ def test_the_document_describes_the_body_of_a_generation(document):
         (f"GET {WEBHOOK}", "", ADMIN, 404),
         (f"POST {WEBHOOK}", "", {**ADMIN, "body": {"thresholds": [0]}}, 400),
         (f"GET {WEBHOOK}/deliveries", "", {}, 403),
+        (f"GET {AUDIT_LOGS}", "", ADMIN, 200),
+        (f"GET {AUDIT_LOGS}", "", {}, 403),
         ("GET /healthz", "", {"headers": {}}, 200),
         ("GET /readyz", "", {"headers": {}}, 200),
         ("GET /metrics", "", {"headers": {}}, 200),

@@ -62,7 +62,7 @@ def set_limits(gateway, place, body):
 
 
 def test_a_project_without_limits_says_so(gateway, project):
-    words = {"object": "organization.project.limits", "project_id": project, "weight": 1}
+    words = {"object": "organization.project.limits", "project_id": project, "weight": 1, "markup": "1"}
     assert limits_of(gateway, project) == NONE | words
 
 
@@ -74,7 +74,10 @@ def test_a_key_without_limits_says_so(gateway, project):
 
 def test_what_is_named_changes_and_nothing_else(gateway, project):
     key_id, _ = new_key(gateway, project)
-    for place, own in ((project, {"weight": 7}), (f"{project}/api_keys/{key_id}", {"cache_scope": "key"})):
+    for place, own in (
+        (project, {"weight": 7, "markup": "1.25"}),
+        (f"{project}/api_keys/{key_id}", {"cache_scope": "key"}),
+    ):
         before = limits_of(gateway, place)
         every = {name: number for number, name in enumerate(COUNTS)} | {"spend_per_month": "12.50", "shadow": True}
         changed = before | every | own
@@ -179,6 +182,12 @@ def test_what_is_no_limit_changes_nothing(gateway, project, body, refusal):
         before = limits_of(gateway, place)
         assert error(ask(gateway, "POST", f"{PROJECTS}/{place}/limits", sent)) == refusal
         assert limits_of(gateway, place) == before
+
+
+@pytest.mark.parametrize("markup", [-1, 100.5, None, "1,5", 1.0000001])
+def test_a_markup_is_0_to_100(gateway, project, markup):
+    refusal = error(ask(gateway, "POST", f"{PROJECTS}/{project}/limits", {"markup": markup}))
+    assert refusal == (400, "invalid_value", "markup")
 
 
 @pytest.mark.parametrize("weight", [0, 101, None, "1"])

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli import main
-from tests import servers
+from tests import postgres_servers, servers
 from tests.servers import ADMIN_KEY, environment, glm_gateway, http, wait_until
 
 FELT_SECONDS = 1.0
@@ -63,7 +63,7 @@ def operator(request, tmp_path):
     with ExitStack() as stack:
         env = environment(GLM_GATEWAY_DATA_DIR=str(tmp_path / "data"))
         if request.param == "postgresql":
-            url = stack.enter_context(servers.postgres_server(tmp_path))
+            url = stack.enter_context(postgres_servers.postgres_server(tmp_path))
             env |= {"DATABASE_URL": url, "GLM_GATEWAY_SECRET_KEY": "a secret"}
         yield Operator(env)
 
@@ -130,6 +130,10 @@ class TestCommands:
         assert made["weight"] == 1
         assert operator.json("projects", "limits", "设计", "--weight", "7")["weight"] == 7
         assert operator.json("projects", "limits", "设计", "--weight", "none")["weight"] == 1
+        assert made["markup"] == "1"
+        assert operator.json("projects", "limits", "设计", "--markup", "1.250")["markup"] == "1.25"
+        assert operator.json("projects", "limits", "设计", "--markup", "100")["markup"] == "100"
+        assert operator.json("projects", "limits", "设计", "--markup", "none")["markup"] == "1"
         assert [project["name"] for project in operator.json("projects", "list")] == ["default", "设计"]
         operator.ok("projects", "archive", "设计")
         assert operator.json("projects", "show", "设计")["archived_at"]
@@ -239,6 +243,9 @@ class TestCommands:
             ("projects", "limits", "design", "--weight", "0"): "from 1 to 100",
             ("projects", "limits", "design", "--weight", "101"): "from 1 to 100",
             ("projects", "limits", "design", "--weight", "1.5"): "from 1 to 100",
+            ("projects", "limits", "design", "--markup", "100.1"): "from 0 to 100",
+            ("projects", "limits", "design", "--markup", "-1"): "from 0 to 100",
+            ("projects", "limits", "design", "--markup", "1.2345678"): "at most 6 decimals",
             ("projects", "archive", "default"): "cannot be archived",
             ("keys", "create", "--name", "x", "--metadata", "team"): "name=value",
             ("keys", "create", "--name", "x", "--metadata", "=design"): "64",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests import servers
+from tests import postgres_servers, servers
 from tests.fleet import fleet
 from tests.receivers import ask_webhook, deliveries, receiving
 
@@ -66,7 +66,7 @@ def database_of(kind, tmp_path):
     if kind == "sqlite":
         yield {}
         return
-    with servers.postgres_server(tmp_path) as url:
+    with postgres_servers.postgres_server(tmp_path) as url:
         yield {"DATABASE_URL": url}
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests import servers
+from tests import postgres_servers, servers
 from tests.servers import ROOT, Process, answers, environment, free_port, http, wait_until
 
 
@@ -281,7 +281,7 @@ def test_a_server_that_cannot_start_names_its_log(tmp_path):
 def test_redis_and_postgresql_of_the_operators_replace_the_embedded_parts(tmp_path, simulator):
     with (
         servers.redis_server(tmp_path) as (redis_url, _),
-        servers.postgres_server(tmp_path) as database_url,
+        postgres_servers.postgres_server(tmp_path) as database_url,
         servers.gateway(
             tmp_path, simulator, REDIS_URL=redis_url, DATABASE_URL=database_url, GLM_GATEWAY_SECRET_KEY="a secret"
         ) as running,

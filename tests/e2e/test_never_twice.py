@@ -314,7 +314,7 @@ def command(running, *words):
 
 def test_an_operator_sees_and_cancels_jobs_and_purges_results(tmp_path):
     with (
-        servers.simulator(tmp_path, latency=8, concurrency=1) as slow,
+        servers.simulator(tmp_path, latency=16, concurrency=1) as slow,
         fleet(tmp_path, slow, 1, ZHIPUAI_CONCURRENCY="1") as running,
         ThreadPoolExecutor() as clients,
     ):
@@ -324,11 +324,15 @@ def test_an_operator_sees_and_cancels_jobs_and_purges_results(tmp_path):
         wait_until(lambda: slow.stats()["calls"] == 1, what="the call")
         queued = clients.submit(gateway.post, {"prompt": "queued", "size": SMALL}, key=secret)
 
-        def states():
-            return {job["state"]: job["job_id"] for job in json.loads(command(running, "jobs", "list", "--json"))}
+        states = {}
 
-        wait_until(lambda: set(states()) == {"sent", "queued"}, what="two jobs")
-        command(running, "jobs", "cancel", states()["queued"])
+        def both_run():
+            listed = json.loads(command(running, "jobs", "list", "--json"))
+            states.update({job["state"]: job["job_id"] for job in listed})
+            return {job["state"] for job in listed} == {"sent", "queued"}
+
+        wait_until(both_run, what="two jobs")
+        command(running, "jobs", "cancel", states["queued"])  # before the call has ended, however slow commands start
         status, headers, content = queued.result(timeout=5)
         assert (status, headers["x-should-retry"]) == (503, "false")
         assert json.loads(content)["error"]["code"] == "job_cancelled"

@@ -11,7 +11,7 @@ import pytest
 from gateway.adapters.redis.names import Names, encode_event
 from gateway.domain.projects import DEFAULT_ID
 from gateway.domain.quota import shard_of
-from tests import servers
+from tests import postgres_servers, servers
 from tests.builders import a_line, a_secret
 from tests.redis_servers import redis_alone
 
@@ -23,12 +23,12 @@ def stand(tmp_path):
     """A gateway on PostgreSQL that has known its key for a moment."""
     with ExitStack() as stack:
         upstream = stack.enter_context(servers.simulator(tmp_path))
-        database = stack.enter_context(servers.postgres_server(tmp_path))
+        database = stack.enter_context(postgres_servers.postgres_alone(tmp_path))
         redis, node = stack.enter_context(redis_alone(tmp_path / "redis"))
-        env = {"DATABASE_URL": database, "REDIS_URL": redis, "GLM_GATEWAY_SECRET_KEY": SECRET}
+        env = {"DATABASE_URL": database.url, "REDIS_URL": redis, "GLM_GATEWAY_SECRET_KEY": SECRET}
         gateway = stack.enter_context(servers.gateway(tmp_path, upstream, **env))
         assert generate(gateway)[0] == 200
-        gateway.redis = node
+        gateway.redis, gateway.database = node, database
         yield gateway
 
 
@@ -76,8 +76,8 @@ def test_a_model_whose_name_postgresql_cannot_hold_is_not_found(stand):
     assert (status, json.loads(content)["error"]["code"]) == (404, "model_not_found")
 
 
-def test_serving_goes_on_and_the_commands_end(stand, tmp_path):
-    with servers.standing_still(tmp_path):
+def test_serving_goes_on_and_the_commands_end(stand):
+    with stand.database.standing_still():
         assert generate(stand)[0] == 200
         status, _, content = stand.get("/readyz")
         assert (status, json.loads(content)["parts"]["sql"]) == (503, "failing"), content
@@ -91,7 +91,7 @@ def test_serving_goes_on_and_the_commands_end(stand, tmp_path):
     assert generate(stand)[0] == 200
 
 
-def test_a_gateway_stops_in_time_without_its_database(stand, tmp_path):
-    with servers.standing_still(tmp_path):
+def test_a_gateway_stops_in_time_without_its_database(stand):
+    with stand.database.standing_still():
         assert stand.process.stop(signal.SIGTERM, seconds=60) == 0
     assert "Traceback" not in stand.process.output()

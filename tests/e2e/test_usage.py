@@ -16,7 +16,7 @@ from gateway.adapters.sql.engine import migrate, open_engine
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.cli import main
 from gateway.domain.usage import Outcome
-from tests import servers
+from tests import postgres_servers, servers
 from tests.builders import a_line
 from tests.servers import environment, wait_until
 
@@ -48,7 +48,7 @@ def env(request, tmp_path):
     with ExitStack() as stack:
         url = f"sqlite:///{tmp_path}/gateway.db"
         if request.param == "postgresql":
-            url = stack.enter_context(servers.postgres_server(tmp_path))
+            url = stack.enter_context(postgres_servers.postgres_server(tmp_path))
         env = environment(GLM_GATEWAY_DATA_DIR=str(tmp_path / "data"), DATABASE_URL=url)
         env["GLM_GATEWAY_SECRET_KEY"] = "a secret"
         made = command(env, "keys", "create", "--name", "n8n, the robot", "--json")

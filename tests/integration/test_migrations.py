@@ -12,7 +12,7 @@ from gateway.adapters.sql.installation import agree_on_secret, is_first_to_open
 from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.tables import metadata
 from gateway.domain.errors import Misconfigured
-from tests import servers
+from tests import postgres_servers
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,7 @@ async def engine(request, tmp_path):
         yield opened
         await opened.dispose()
         return
-    with servers.postgres_server(tmp_path) as url:
+    with postgres_servers.postgres_server(tmp_path) as url:
         opened = open_engine(url)
         yield opened
         await opened.dispose()
@@ -57,7 +57,7 @@ async def test_each_step_down_and_up_again(engine):
             left.append(tables(connection))
         return left
 
-    later = {"admin_keys", "webhooks", "webhook_deliveries"}
+    later = {"admin_keys", "audit_log", "webhooks", "webhook_deliveries"}
     assert await on(engine, down) == [set(metadata.tables) - later, {"keys"}, set()]
     await migrate(engine)
     await migrate(engine)  # nothing is left to do
@@ -80,7 +80,7 @@ async def test_keys_of_before_projects_go_on_in_the_default_one(engine):
     await migrate(engine)
     keys = await SqlKeys(engine).list()
     assert [key.name for key in keys] == ["twice", "twice 2", "twice", "x" * 100, "x" * 98 + " 5"]
-    assert {(key.project.name, key.project.weight) for key in keys} == {("default", 1)}
+    assert {(key.project.name, key.project.weight, key.project.markup) for key in keys} == {("default", 1, 1)}
     assert {(key.models, key.ips, key.unwatermarked_allowed, key.created_at) for key in keys} == {
         ((), (), False, BEFORE)
     }

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from tests import redis_servers, servers
+from tests import postgres_servers, redis_servers
 from tests.ports.quota_shop import shop
 from tests.ports.quota_stores import memory_store, moved_redis_store
 
@@ -62,5 +62,5 @@ async def at(open_store):
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):
-    with servers.postgres_server(tmp_path_factory.mktemp("postgres")) as url:
+    with postgres_servers.postgres_server(tmp_path_factory.mktemp("postgres")) as url:
         yield url

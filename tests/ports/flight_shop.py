@@ -19,12 +19,13 @@ from gateway.adapters.redis.scripts import Scripts
 from gateway.domain.caching import Sought, plan_name
 from gateway.domain.flights import End, Ending, Receipt
 from gateway.domain.quota import Claim, Limits, Subject, shard_of, subject_names
-from gateway.domain.usage import Outcome, UsageEvent
+from gateway.domain.usage import Answer, Outcome, UsageEvent
 from tests.builders import a_paid_picture, a_picture, a_plan
 
 PRICE = 100_000
 FOREVER = 10.0**6
 NOTHING = Limits()
+ANSWERED = Answer()
 
 
 def a_new_plan():
@@ -111,14 +112,16 @@ class Project:
         """Reserve and attach."""
         return await (on or self.at).quotas.reserve(self.claim(wanted, **more))
 
-    async def settle(self, reservation, *ends, on=None, outcome=Outcome.DELIVERED, replayable=True, **by_position):
+    async def settle(
+        self, reservation, *ends, on=None, outcome=Outcome.DELIVERED, replayable=True, answer=ANSWERED, **by_position
+    ):
         """End a job; `ends` are those of what it leads, in order."""
         told = {lead.index: end for lead, end in zip(reservation.leads, ends, strict=False)}
         told |= {int(position.removeprefix("p")): end for position, end in by_position.items()}
         delivered = sum(end.picture is not None for index, end in told.items() if _leads(reservation, index))
         done = replace(
             reservation.claim.abandoned, outcome=outcome, cost=delivered * PRICE, cost_uncertain=False,
-            pictures_delivered=delivered, price=delivered * PRICE,
+            pictures_delivered=delivered, price=delivered * PRICE, status=answer.status, error_code=answer.code,
         )  # fmt: skip
         ending = Ending(ends=told, replayable=replayable)
         await (on or self.at).quotas.settle(reservation, delivered, done, ending)

@@ -12,6 +12,7 @@ from gateway.adapters.sql.engine import migrate, open_engine
 from gateway.adapters.sql.tables import admin_keys, installation
 from gateway.domain.admin_keys import AdminKey
 from gateway.domain.errors import DatabaseUnavailable
+from gateway.domain.paging import Place
 from tests.fakes_administration import NOW, FakeAdminKeys
 
 pytestmark = pytest.mark.anyio
@@ -71,6 +72,22 @@ async def test_the_oldest_comes_first(store):
     await store.add(an_admin_key("a", created_at=NOW + timedelta(seconds=1)))
     await store.add(an_admin_key("b"))
     assert [key.id for key in await store.list()] == ["b", "a"]
+
+
+async def test_pages_in_both_orders(store):
+    for number, key_id in enumerate("abcd"):
+        await store.add(an_admin_key(key_id, created_at=NOW + timedelta(seconds=number // 2)))
+    await store.revoke("b", NOW)
+
+    async def page(limit, after=None, *, newest_first=False):
+        found = await store.page(Place(limit=limit, after=after, newest_first=newest_first))
+        return "".join(key.id for key in found.items), found.has_more
+
+    assert await page(2) == ("ac", True)
+    assert await page(2, "b") == ("cd", False)
+    assert await page(2, newest_first=True) == ("dc", True)
+    assert await page(2, "c", newest_first=True) == ("a", False)
+    assert await store.page(Place(limit=1, after="nobody")) is None
 
 
 async def test_revoking_keeps_the_first_time(store):

@@ -37,7 +37,9 @@ async def test_the_first_leads_the_second_follows_the_third_hits(server, scope):
         assert [hit.picture for hit in third.hits] == [picture("fox").picture]
         assert await at.images() == (1, PRICE, 0)
         assert [line.outcome for line in await at.lines()] == [Outcome.DELIVERED, Outcome.JOINED, Outcome.HIT]
-        assert [(line.cost, line.price, line.cost_uncertain) for line in await at.lines()][2] == (0, 0, False)
+        line = (await at.lines())[2]
+        assert (line.cost, line.price, line.cost_uncertain) == (0, 0, False)
+        assert (line.status, line.error_code) == (200, "")
 
 
 async def test_a_hit_is_told_how_old_it_is(server):

@@ -16,7 +16,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.flights import WITHDRAWN, End, Task
 from gateway.domain.quota import Limits, Refusal, shard_of
-from gateway.domain.usage import Outcome
+from gateway.domain.usage import Answer, Outcome
 from tests.ports.flight_shop import PRICE, a_new_plan, picture, project, receipt, sought, url
 
 pytestmark = pytest.mark.anyio
@@ -174,6 +174,18 @@ async def test_a_refusal_is_not_replayed_and_refused_content_is(server):
         refusal = End.of(ContentRefused(Moderation(stage="input")))
         await at.settle(again, refusal, outcome=Outcome.FAILED)
         assert (await at.ask(retry)).replay.ended == (refusal,)
+
+
+async def test_a_repeated_request_has_a_line_with_the_answer_that_is_repeated(server):
+    async with project(server) as at:
+        refused = Answer(status=400, code="content_policy_violation")
+        other = replace(keyed, body="b0d2")
+        failed, made = await at.ask(first_try), await at.ask(other)
+        await at.settle(failed, End.of(ContentRefused(Moderation())), outcome=Outcome.FAILED, answer=refused)
+        await at.settle(made, picture())
+        assert [(await at.ask(again)).settled for again in (retry, other)] == [True, True]
+        lines = (await at.lines())[2:]
+        assert [Answer(status=line.status, code=line.error_code) for line in lines] == [refused, Answer()]
 
 
 async def test_a_retry_prefers_its_job_to_what_is_remembered(server, scope):

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from ipaddress import ip_network
 
 import pytest
@@ -16,9 +17,10 @@ from gateway.adapters.sql.rows import values_of
 from gateway.adapters.sql.tables import keys as keys_table
 from gateway.adapters.sql.tables import projects as projects_table
 from gateway.domain.errors import DatabaseUnavailable, NameTaken
+from gateway.domain.paging import Place
 from gateway.domain.projects import DEFAULT_ID
 from gateway.domain.quota import Limits
-from tests import servers
+from tests import postgres_servers
 from tests.fakes_administration import DEFAULT, NOW, FakeKeys, FakeProjects, a_key, a_project, a_secret
 
 pytestmark = pytest.mark.anyio
@@ -93,7 +95,7 @@ class TestProjects:
         assert project.created_at.utcoffset() == timedelta(0)
 
     async def test_what_is_stored_comes_back(self, projects):
-        project = a_project(limits=ALL_LIMITS, models=("glm-image",), archived_at=NOW, weight=7)
+        project = a_project(limits=ALL_LIMITS, models=("glm-image",), archived_at=NOW, weight=7, markup=Decimal("1.25"))
         await projects.add(project)
         assert await projects.find(project.id) == project
         assert await projects.find(project.name) == project
@@ -105,11 +107,32 @@ class TestProjects:
             await projects.add(replace(a_project(), id="proj_2"))
         assert len(await projects.list()) == 2
 
+    async def test_a_page_begins_after_a_project_shown_or_not(self, projects):
+        await projects.change(DEFAULT_ID, {"archived_at": NOW})
+        for number in (3, 1, 2, 0):  # two of them made at one moment
+            at = NOW + timedelta(seconds=number // 2 * 2)
+            archived = at if number == 1 else None
+            await projects.add(a_project(f"p{number}", created_at=at, archived_at=archived))
+
+        async def page(archived, limit, after=None):
+            found = await projects.page(Place(limit=limit, after=after), archived=archived)
+            return [project.name for project in found.items], found.has_more
+
+        assert await page(archived=False, limit=2) == (["p0", "p2"], True)
+        assert await page(archived=False, limit=2, after="proj_p0") == (["p2", "p3"], False)
+        assert await page(archived=False, limit=1, after="proj_p1") == (["p2"], True)
+        assert await page(archived=True, limit=2, after="proj_p0") == (["p1", "p2"], True)
+        assert await page(archived=True, limit=9, after="proj_p3") == ([], False)
+        assert await projects.page(Place(limit=1, after="nobody"), archived=True) is None
+
     async def test_a_change_changes_what_is_named(self, projects):
         await projects.add(a_project(limits=ALL_LIMITS))
-        assert await projects.change("proj_design", {"images_per_day": None, "models": ("cogview-4",), "weight": 3})
+        assert await projects.change(
+            "proj_design",
+            {"images_per_day": None, "models": ("cogview-4",), "weight": 3, "markup": Decimal("0.000001")},
+        )
         assert await projects.find("design") == a_project(
-            limits=replace(ALL_LIMITS, images_per_day=None), models=("cogview-4",), weight=3
+            limits=replace(ALL_LIMITS, images_per_day=None), models=("cogview-4",), weight=3, markup=Decimal("0.000001")
         )
         assert not await projects.change("nobody", {"images_per_day": 1})
 
@@ -135,6 +158,52 @@ class TestProjects:
 
 
 class TestKeys:
+    async def test_a_page_has_a_projects_keys_that_are_not_revoked(self, projects, keys):
+        await projects.add(a_project())
+        names = ("a", "b", "c", "d", "e")
+        for number, name in enumerate(names):
+            changes = {"project": a_project(), "name": name, "created_at": NOW + timedelta(seconds=number)}
+            changes |= {"b": {"revoked_at": NOW}, "d": {"disabled_at": NOW}}.get(name, {})
+            await keys.add(a_key(a_secret(name * 12), **changes))
+        await keys.add(a_key(OTHER))
+
+        async def page(limit, after=None, access=None):
+            found = await keys.page("proj_design", Place(limit=limit, after=after), access)
+            return "".join(key.name for key in found.items), found.has_more
+
+        assert await page(9) == ("acde", False)
+        assert await page(2) == ("ac", True)
+        assert await page(2, "b" * 12) == ("cd", True)
+        assert await page(2, "c" * 12) == ("de", False)
+        assert await page(2, access="active") == ("ac", True)
+        assert await page(2, access="inactive") == ("d", False)
+        assert (await keys.page("proj_design", Place(limit=1))).items[0].project == a_project()
+        assert await keys.page("proj_design", Place(limit=1, after="other0000000")) is None
+        await projects.change("proj_design", {"archived_at": NOW})
+        assert await page(9, access="inactive") == ("acde", False)
+        assert await page(9, access="active") == ("", False)
+
+    async def test_an_account_lives_as_long_as_one_of_its_keys(self, projects, keys):
+        await projects.add(a_project())
+        of = {
+            "a": {"revoked_at": NOW},
+            "b": {"account": "a" * 12},
+            "c": {"revoked_at": NOW},
+            "d": {},
+            "e": {"account": "d" * 12},
+        }
+        for number, (name, changes) in enumerate(of.items()):
+            made = {"project": a_project(), "name": name, "created_at": NOW + timedelta(seconds=number)}
+            await keys.add(a_key(a_secret(name * 12), **made, **changes))
+        page = await keys.page_accounts("proj_design", Place(limit=1))
+        assert ([key.name for key in page.items], page.has_more) == (["a"], True)
+        page = await keys.page_accounts("proj_design", Place(limit=1, after="c" * 12))
+        assert ([key.name for key in page.items], page.has_more) == (["d"], False)
+        assert await keys.page_accounts("proj_design", Place(limit=1, after="nobody")) is None
+        assert [key.name for key in await keys.of_account("proj_design", "a" * 12)] == ["a", "b"]
+        assert list(await keys.of_account("proj_default", "a" * 12)) == []
+        assert list(await keys.of_account("proj_design", "b" * 12)) == []
+
     @pytest.mark.parametrize("fields", [{}, FULL])
     async def test_what_is_stored_comes_back_with_its_project(self, projects, keys, fields):
         project = a_project(limits=ALL_LIMITS)
@@ -239,7 +308,7 @@ class TestKeys:
 
 
 async def test_a_server_that_is_gone_is_said_to_be_so(tmp_path):
-    with servers.postgres_server(tmp_path) as url:
+    with postgres_servers.postgres_server(tmp_path) as url:
         engine = open_engine(url)
         await migrate(engine)
         assert await SqlKeys(engine).list() == []

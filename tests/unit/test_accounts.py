@@ -30,7 +30,12 @@ def test_an_account_of_which_nothing_is_said(tmp_path):
     [account] = accounts(tmp_path, entry())
     assert (account.name, account.account, account.weight, account.currency) == ("main", "main", 1, "CNY")
     assert (account.limit(HD), account.limit(COGVIEW), account.models) == (1, 1, None)
-    assert not account.costs
+    assert account.costs == {name: int(model.price * 1_000_000) for name, model in load_catalog().models.items()}
+
+
+def test_an_account_takes_the_catalogs_price_for_models_that_it_names_no_price_of(tmp_path):
+    [account] = accounts(tmp_path, entry(rest=f'price = {{ "{COGVIEW}" = 0.5 }}'))
+    assert (account.costs[HD], account.costs[COGVIEW]) == (100_000, 500_000)
 
 
 def test_an_account_of_which_everything_is_said(tmp_path):

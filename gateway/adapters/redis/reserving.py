@@ -26,7 +26,8 @@ class Rules:
     most_waiting: int = 1000
 
 
-FOUND_LATER = ("outcome", "cost", "cost_uncertain", "cache")  # of the line: they depend on what is remembered
+# Of the line: they depend on what is remembered.
+FOUND_LATER = ("outcome", "cost", "cost_uncertain", "cache", "status", "error_code")
 
 
 def reserve_keys(claim: Claim, place: Place, owner: str, calendar: Calendar) -> list[str]:

@@ -8,9 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.adapters.sql.engine import READING, reaching
+from gateway.adapters.sql.pages import rows_after
 from gateway.adapters.sql.tables import admin_keys, installation
+from gateway.adapters.sql.transaction import reading, writing
 from gateway.domain.admin_keys import AdminKey
+from gateway.domain.paging import Page, Place, page_of
 
 _FIRST = "first_admin_key"  # the installation's note that it has made one
 
@@ -20,7 +22,6 @@ class SqlAdminKeys:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._reading = engine.execution_options(**{READING: True})
 
     async def get(self, key_id: str) -> AdminKey | None:
         """Find a key by its id."""
@@ -43,6 +44,13 @@ class SqlAdminKeys:
         """Give all keys, oldest first."""
         return [*await self._select(sa.true())]
 
+    async def page(self, place: Place) -> Page[AdminKey] | None:
+        """Give a page of the keys that are not revoked; None when there is none to begin after."""
+        query = sa.select(admin_keys).where(admin_keys.c.revoked_at.is_(None))
+        async with reading(self._engine) as connection:
+            rows = await rows_after(connection, query, admin_keys, sa.true(), place)
+        return None if rows is None else page_of([AdminKey(**row) for row in rows], place.limit)
+
     async def revoke(self, key_id: str, at: datetime) -> bool:
         """Revoke a key once; False when there is none of this id."""
         first_time = sa.func.coalesce(admin_keys.c.revoked_at, sa.bindparam("at", at, admin_keys.c.revoked_at.type))
@@ -54,21 +62,20 @@ class SqlAdminKeys:
 
     async def _select(self, which: sa.ColumnElement[bool]) -> Sequence[AdminKey]:
         query = sa.select(admin_keys).where(which).order_by(admin_keys.c.created_at, admin_keys.c.id)
-        async with reaching(), self._reading.connect() as connection:
+        async with reading(self._engine) as connection:
             return [AdminKey(**row) for row in (await connection.execute(query)).mappings()]
 
     async def _insert(self, *rows: sa.Insert) -> bool:
         """Insert all rows or none; False when one is there already."""
-        async with reaching():
-            try:
-                async with self._engine.begin() as connection:
-                    for row in rows:
-                        await connection.execute(row)
-            except IntegrityError:
-                return False
+        try:
+            async with writing(self._engine) as connection:
+                for row in rows:
+                    await connection.execute(row)
+        except IntegrityError:
+            return False
         return True
 
     async def _set(self, key_id: str, **values: object) -> bool:
         update = sa.update(admin_keys).where(admin_keys.c.id == key_id).values(values)
-        async with reaching(), self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             return (await connection.execute(update.returning(admin_keys.c.id))).one_or_none() is not None

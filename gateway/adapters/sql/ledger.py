@@ -1,21 +1,26 @@
 """The ledger: one row per job, written in batches, changed only by better knowledge of the same job."""
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from gateway.adapters.sql import bills
 from gateway.adapters.sql.engine import READING, reaching, reason_of, refuses_data, summing
 from gateway.adapters.sql.tables import usage_events
+from gateway.domain.bill import PaidSum
 from gateway.domain.errors import DatabaseUnavailable
+from gateway.domain.reconciliation import Charge, LedgerCounts
+from gateway.domain.upstream import CHINA
 from gateway.domain.usage import RANKS, Outcome, Tally, UsageEvent, Used
 from gateway.service.ports import LedgerUnavailable, LinesRefused
 
+DAY = timedelta(days=1)
 BATCH = 1000  # ids in one question
 LONG, LONGEST = timedelta(minutes=30), timedelta(hours=25)  # jobs that take long; paid pictures are tried for a day
 
@@ -62,6 +67,29 @@ class SqlLedger:
                 month=await _used_since(connection, month),
                 ended=await _ended_since(connection, ended),
             )
+
+    async def counts(self, day: datetime, month: datetime, since: datetime, event_ids: Collection[str]) -> LedgerCounts:
+        """Sum, and give lines since a moment and those that are named, as of one instant; raises as above."""
+        async with self._summing() as fresh:
+            connection = await fresh.execution_options(**self._snapshot)
+            lines = await _lines(connection, usage_events.c.time >= since)
+            names = sorted(event_ids)
+            for start in range(0, len(names), BATCH):
+                lines |= await _lines(connection, usage_events.c.event_id.in_(names[start : start + BATCH]))
+            return LedgerCounts(
+                day=day,
+                month=month,
+                today=await _used_since(connection, day),
+                this_month=await _used_since(connection, month),
+                lines=list(lines.values()),
+            )
+
+    async def paid(self, first: date, last: date) -> list[PaidSum]:
+        """Sum what accounts took on days of China, and the day before; LedgerUnavailable as above."""
+        start, end = (datetime.combine(day, time.min, CHINA) for day in (first - DAY, last + DAY))
+        query = bills.statement(start, end, self._engine.dialect.name)
+        async with self._summing() as connection:
+            return [bills.paid_sum(row) for row in await connection.execute(query)]
 
     async def known(self, event_ids: Sequence[str]) -> Mapping[str, Outcome]:
         """Tell which lines are there, and their outcomes; LedgerUnavailable as above."""
@@ -113,6 +141,14 @@ async def _used_since(connection: AsyncConnection, start: datetime) -> list[Used
         .group_by(table.project_id, table.key_id)
     )
     return [Used(*row) for row in await connection.execute(query)]
+
+
+async def _lines(connection: AsyncConnection, wanted: sa.ColumnElement[bool]) -> dict[str, Charge]:
+    table = usage_events.c
+    columns = (table.event_id, table.outcome, table.time, table.project_id, table.key_id)
+    query = sa.select(*columns, table.pictures_delivered.label("pictures"), table.price).where(wanted)
+    rows = (await connection.execute(query)).mappings()
+    return {row["event_id"]: Charge(**{**row, "outcome": Outcome(row["outcome"])}) for row in rows}
 
 
 async def _ended_since(connection: AsyncConnection, start: datetime) -> list[tuple[str, str]]:

@@ -69,11 +69,16 @@ def _column(group: Group, dialect: str) -> sa.ColumnElement[Any]:
     """Give what lines are told apart by; for a period its number since 1970."""
     if group not in SECONDS:
         return _COLUMNS[group]
+    return moment_in_seconds(dialect).op("/")(sa.literal(SECONDS[group]))
+
+
+def moment_in_seconds(dialect: str) -> sa.ColumnElement[int]:
+    """Give a line's time in whole seconds since 1970."""
     if dialect == "postgresql":
-        return sa.cast(sa.func.floor(sa.extract("epoch", _LINE.time) / SECONDS[group]), sa.BigInteger)
+        return sa.cast(sa.func.floor(sa.extract("epoch", _LINE.time)), sa.BigInteger)
     # SQLite rounds to milliseconds, so that the end of a day would belong to the next one.
     whole = sa.func.substr(sa.type_coerce(_LINE.time, sa.String), 1, _TO_THE_SECOND)
-    return sa.cast(sa.func.strftime("%s", whole), sa.Integer).op("/")(sa.literal(SECONDS[group]))
+    return sa.cast(sa.func.strftime("%s", whole), sa.Integer)
 
 
 def _sums(question: Question, row: sa.Row[Any]) -> Sums:

@@ -1,6 +1,7 @@
 """The tables. Times are stored in UTC; SQLite keeps no zone, so they are given one when they are read."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -86,6 +87,23 @@ class CidrList(sa.types.TypeDecorator[Networks]):
         return parse_networks(value or ())
 
 
+class Factor(sa.types.TypeDecorator[Decimal]):
+    """A decimal number, as millionths: SQLite has no exact ones."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> int | None:
+        """Write millionths."""
+        del dialect
+        return None if value is None else int(value.scaleb(6))
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> Decimal | None:
+        """Read millionths."""
+        del dialect
+        return None if value is None else Decimal(value).scaleb(-6)
+
+
 def _limits() -> list[sa.Column[Any]]:
     """Give a column for each limit: null is unlimited, money is in millionths."""
     counted: list[sa.Column[Any]] = [sa.Column(limit.value, sa.BigInteger) for limit in Limit]
@@ -108,6 +126,7 @@ projects = sa.Table(
     sa.Column("archived_at", UtcTime),
     sa.Column("models", Words, nullable=False),
     sa.Column("weight", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("markup", Factor, nullable=False, server_default="1000000"),
     *_limits(),
 )
 
@@ -199,6 +218,30 @@ webhook_deliveries = sa.Table(
     sa.Index(None, "next_try_at"),
 )
 
+# A row per change, with the fields of domain.audit; triggers refuse to change or delete any. No foreign keys, as below.
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    # SQLite numbers only what is an INTEGER by name, and AUTOINCREMENT keeps it from giving a number twice.
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("time", UtcTime, nullable=False),
+    sa.Column("type", sa.String(64), nullable=False),
+    sa.Column("actor_kind", sa.String(16), nullable=False),
+    sa.Column("actor_id", sa.Text, nullable=False),
+    sa.Column("actor_name", sa.Text, nullable=False),
+    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("user_agent", sa.Text, nullable=False),
+    sa.Column("request_id", sa.String(64), nullable=False),
+    sa.Column("resource_id", sa.Text, nullable=False),
+    sa.Column("project_id", sa.String(32), nullable=False),
+    sa.Column("project_name", sa.String(100), nullable=False),
+    sa.Column("before", sa.JSON, nullable=False),
+    sa.Column("after", sa.JSON, nullable=False),
+    sa.Index(None, "time"),
+    sa.Index(None, "resource_id"),
+    sqlite_autoincrement=True,
+)
+
 # A row per job, with the fields of domain.usage.UsageEvent. No foreign keys: rows outlive keys and projects.
 usage_events = sa.Table(
     "usage_events",
@@ -229,6 +272,7 @@ usage_events = sa.Table(
     sa.Column("error_code", sa.Text, nullable=False),
     sa.Column("end_user_hash", sa.String(64), nullable=False),
     sa.Column("prompt_hash", sa.String(64), nullable=False),
+    sa.Column("account_costs", sa.Text, nullable=False, server_default=""),
     sa.Index(None, "project_id", "time"),
     sa.Index(None, "key_id", "time"),
     sa.Index(None, "time"),

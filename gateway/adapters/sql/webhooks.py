@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.adapters.sql.engine import READING, reaching
 from gateway.adapters.sql.rows import PROJECT_COLUMNS, project_beside
 from gateway.adapters.sql.tables import projects, webhook_deliveries, webhooks
+from gateway.adapters.sql.transaction import reading, writing
 from gateway.domain.projects import Project
 from gateway.domain.webhooks import Webhook
 
@@ -23,12 +23,11 @@ class SqlWebhooks:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._reading = engine.execution_options(**{READING: True})
 
     async def get(self, project_id: str) -> Webhook | None:
         """Find a project's webhook."""
         query = sa.select(*WEBHOOK_COLUMNS).where(webhooks.c.project_id == project_id)
-        async with reaching(), self._reading.connect() as connection:
+        async with reading(self._engine) as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return webhook_beside(row) if row else None
 
@@ -37,7 +36,7 @@ class SqlWebhooks:
         values = asdict(webhook)
         insert = (postgresql if self._engine.dialect.name == "postgresql" else sqlite).insert(webhooks).values(values)
         upsert = insert.on_conflict_do_update(index_elements=["project_id"], set_=values)
-        async with reaching(), self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             await connection.execute(upsert)
 
     async def remove(self, project_id: str) -> bool:
@@ -45,7 +44,7 @@ class SqlWebhooks:
         table = webhook_deliveries.c
         delete = sa.delete(webhooks).where(webhooks.c.project_id == project_id).returning(webhooks.c.project_id)
         give_up = sa.update(webhook_deliveries).where(table.project_id == project_id, table.state == "pending")
-        async with reaching(), self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             found = (await connection.execute(delete)).one_or_none() is not None
             await connection.execute(give_up.values(state="failed", next_try_at=None, last_error=REMOVED))
         return found
@@ -53,14 +52,14 @@ class SqlWebhooks:
     async def disable(self, project_id: str, url: str, at: datetime) -> None:
         """Post nothing more to a project's webhook, if that still has the URL."""
         update = sa.update(webhooks).where(webhooks.c.project_id == project_id, webhooks.c.url == url)
-        async with reaching(), self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             await connection.execute(update.values(disabled_at=at))
 
     async def watched(self) -> list[tuple[Webhook, Project]]:
         """Give the webhooks that are not disabled, of projects that are not archived."""
         query = sa.select(*WEBHOOK_COLUMNS, *PROJECT_COLUMNS).join_from(webhooks, projects)
         query = query.where(webhooks.c.disabled_at.is_(None), projects.c.archived_at.is_(None))
-        async with reaching(), self._reading.connect() as connection:
+        async with reading(self._engine) as connection:
             rows = (await connection.execute(query)).mappings().all()
         return [(webhook_beside(row), project_beside(row)) for row in rows]
 

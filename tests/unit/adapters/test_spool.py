@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from gateway.adapters.spool import DiskSpool
@@ -31,9 +32,37 @@ async def test_a_job_is_settled_from_the_disk_with_all_that_its_followers_wait_f
     refused = End.of(ContentRefused(Moderation(stage="input", categories=("violence",))))
     ending = Ending(ends={0: End.of(a_picture()), 1: refused, 2: WITHDRAWN}, replayable=False)
     spool = DiskSpool(tmp_path)
-    put = Settlement(reservation=reservation, charged=1, event=a_line(), ending=ending, since=NOW, confirmed=True)
+    put = Settlement(reservation=reservation, charged=1, event=a_line(), ending=ending, since=NOW)
     await spool.put(put)
     [settlement] = await spool.waiting()
     assert settlement == put
     await spool.remove(settlement)
+    assert await spool.waiting() == []
+
+
+def confirmed(number):
+    claim = a_claim(f"request-{number}")
+    reservation = Reservation(claim=claim, day="2026-11-23", month="2026-11", moment=1_000)
+    return Settlement(reservation=reservation, charged=1, event=a_line(claim.request_id), confirmed=True)
+
+
+async def test_what_waits_for_the_ledger_is_given_in_parts_each_in_its_turn(tmp_path):
+    """A hundred thousand may wait: reading all of them twice a second would take all of the memory and of a core."""
+    spool, put = DiskSpool(tmp_path / "spool"), [confirmed(number) for number in range(5)]
+    for settlement in put:
+        await spool.put(settlement)
+    assert await spool.waiting() == []
+    rounds = [await spool.confirmed(2) for _ in range(6)]
+    assert [len(part) for part in rounds] == [2, 2, 1] * 2
+    for seen in (rounds[:3], rounds[3:]):
+        assert sorted(one.event.event_id for part in seen for one in part) == [one.event.event_id for one in put]
+    await spool.remove(put[0])
+    assert len([one for _ in range(2) for one in await spool.confirmed(2)]) == 4
+
+
+async def test_a_confirmed_settlement_that_an_older_release_left_is_found_and_removed(tmp_path):
+    spool, left = DiskSpool(tmp_path), confirmed(1)
+    (tmp_path / "request-1.json").write_bytes(msgspec.json.encode(left))
+    assert await spool.waiting() == [left]
+    await spool.remove(left)
     assert await spool.waiting() == []

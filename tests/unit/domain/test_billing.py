@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain import errors
-from gateway.domain.billing import Tariff, closed, opened
+from gateway.domain.billing import AccountCost, Tariff, closed, decode_costs, opened
 from gateway.domain.upstream import Account
 from gateway.domain.usage import Answer, Outcome
 from tests.builders import NOW, a_caller, a_picture, a_plan, an_order
@@ -127,19 +127,41 @@ def test_a_price_is_rounded_once_and_half_up(price, micros):
     assert Tariff.of(Decimal(price), "CNY") == Tariff(price=micros, currency="CNY")
 
 
+@pytest.mark.parametrize(
+    ("price", "markup", "micros"),
+    [("0.10", "1.25", 125_000), ("0.10", "0", 0), ("0.0000005", "0.9", 0), ("0.0000004", "1.25", 1)],
+)
+def test_a_price_with_markup_is_rounded_once_too(price, markup, micros):
+    assert Tariff.of(Decimal(price), "CNY", Decimal(markup)).price == micros
+
+
+def test_a_line_of_several_accounts_tells_what_each_took():
+    tariff = Tariff(price=1, currency="CNY").at([HERE, THERE, ABROAD], "glm-image")
+    line = opened(a_caller(), an_order(n=4), tariff, request_id="r", now=NOW, prompt_hash="")
+    ends = [a_picture(account="here"), a_picture(account="abroad"), lost_by("here"), a_picture(account="gone")]
+    assert decode_costs(closed(line, ends, tariff, **NO_WAIT).account_costs) == [
+        AccountCost("here", 2, 160_000, "CNY"),
+        AccountCost("abroad", 1, 15_000, "USD"),
+    ]
+    assert closed(line, ends[:1], tariff, **NO_WAIT).account_costs == "", "the line itself tells"
+    assert decode_costs(closed(line, [ends[0], UNSEEN], tariff, **NO_WAIT).account_costs) == [
+        AccountCost("here", 1, 80_000, "CNY")
+    ]
+
+
 HERE, THERE, ABROAD = (
     Account(name="here", costs={"glm-image": 80_000}, currency="CNY"),
-    Account(name="there", currency="CNY"),
+    Account(name="there", costs={"glm-image": 100_000}, currency="CNY"),
     Account(name="abroad", costs={"glm-image": 15_000}, currency="USD"),
 )
 OTHER_MODEL = Account(name="other", models=frozenset({"cogview-4"}), costs={"cogview-4": 10**9}, currency="CNY")
 
 
 def costs_of(accounts, *ends):
-    tariff = Tariff(price=100_000, currency="CNY").at([*accounts, OTHER_MODEL], "glm-image")
+    tariff = Tariff(price=125_000, currency="CNY").at([*accounts, OTHER_MODEL], "glm-image")
     line = opened(a_caller(), an_order(n=len(ends)), tariff, request_id="r", now=NOW, prompt_hash="")
     done = closed(line, ends, tariff, **NO_WAIT)
-    assert done.price == 100_000 * done.pictures_delivered
+    assert done.price == 125_000 * done.pictures_delivered
     assert done.currency == "CNY"
     said = [(one.cost, one.cost_currency, one.cost_uncertain) for one in (line, done)]
     return said[0], said[1]

@@ -23,8 +23,11 @@ class Desk:
 
     def __init__(self, store=None, peppers=(PEPPER,)):
         self.store, self.clock = store or FakeAdminKeys(), Clock()
-        draw = Office().draw
-        self.keys = AdministerAdminKeys(self.store, KeyForge(peppers[0], draw), peppers, self.clock)
+        office = Office()
+        self.log = office.log
+        self.keys = AdministerAdminKeys(
+            self.store, KeyForge(peppers[0], office.draw), peppers, self.clock, office.audit
+        )
         self.authenticate = AuthenticateAdmin(self.store, peppers, self.clock)
 
 

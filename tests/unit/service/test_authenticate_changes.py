@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from decimal import Decimal
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -23,7 +24,7 @@ class Door:
     """The use case on fakes; a store of one key."""
 
     def __init__(self, key=None):
-        project = a_project(limits=Limits(images_per_day=7), weight=3)
+        project = a_project(limits=Limits(images_per_day=7), weight=3, markup=Decimal("1.25"))
         self.projects = FakeProjects(project)
         self.keys = FakeKeys(self.projects, key or a_key(project=project, limits=Limits(concurrent=1)))
         self.clock = Clock()
@@ -44,6 +45,7 @@ async def test_the_caller_has_what_the_request_needs():
     assert caller.project_limits == Limits(images_per_day=7)
     assert caller.key_limits == Limits(concurrent=1)
     assert caller.project_weight == 3
+    assert caller.markup == Decimal("1.25")
 
 
 async def test_without_news_a_change_is_felt_when_the_memory_ends():

@@ -13,6 +13,7 @@ from gateway.domain.quota import calendar_of, shard_of
 from gateway.domain.usage import Outcome
 from gateway.service.backlog import Backlog
 from gateway.service.ports import LedgerUnavailable, QuotaUnavailable, Settlement
+from gateway.service.settlements import MOST_AT_ONCE
 from tests.builders import NOW, a_claim, a_line
 from tests.fakes import FakeObserver, settle
 from tests.fakes_quota import Books, FakeQuotas, FakeSpool
@@ -356,6 +357,17 @@ class TestLost:
         await office.carry()
         await office.live(2)
         assert (office.spool.settlements, len(office.store.events)) == ([], 5)
+
+    async def test_what_waits_on_disk_for_the_ledger_is_looked_at_in_parts(self):
+        office = Office(*(replace(a_settlement(number), confirmed=True) for number in range(10 * MOST_AT_ONCE)))
+        office.ledger.down = True
+        await office.settlements.replay()
+        assert office.spool.read == MOST_AT_ONCE
+        office.ledger.down = False
+        await office.ledger.write([one.event for one in office.spool.settlements])
+        for _ in range(10):
+            await office.settlements.replay()
+        assert (office.spool.settlements, office.store.events) == ([], [])
 
     async def test_at_the_end_what_the_ledger_lacks_goes_to_disk(self):
         office = Office()

@@ -7,8 +7,9 @@ import pytest
 from gateway.domain.errors import InvalidValue, MissingParameter, NotFound
 from gateway.domain.webhooks import OVERLAP
 from gateway.service.administer_projects import AdministerProjects
+from gateway.service.audit import Audit
 from gateway.service.webhooks import AdministerWebhooks, WebhookRules, WebhookStores
-from tests.fakes_administration import NOW, Clock, FakeAnnouncer, FakeProjects, a_project
+from tests.fakes_administration import NOW, OPERATOR, Clock, FakeAnnouncer, FakeAuditLog, FakeProjects, a_project
 from tests.fakes_alerts import URL, FakeWebhooks, a_delivery
 
 pytestmark = pytest.mark.anyio
@@ -19,10 +20,12 @@ OTHER = "https://other.example.com/"
 class Office:
     def __init__(self):
         self.stores, self.clock, self.drawn = FakeWebhooks(FakeProjects(a_project())), Clock(), 0
-        projects = AdministerProjects(self.stores.projects, FakeAnnouncer(), self.clock, self.draw)
+        self.log = FakeAuditLog()
+        audit = Audit(self.log, self.clock, OPERATOR)
+        projects = AdministerProjects(self.stores.projects, FakeAnnouncer(), self.clock, self.draw, audit)
         rules = WebhookRules(secrets_of=lambda *words: ["whsec_" + ".".join(words), "whsec_older"], allow_private=False)
         stores = WebhookStores(webhooks=self.stores, outbox=self.stores.outbox)
-        self.webhooks = AdministerWebhooks(stores, projects, rules, self.clock, self.draw)
+        self.webhooks = AdministerWebhooks(stores, projects, rules, self.clock, self.draw, audit)
 
     def draw(self, _):
         self.drawn += 1
@@ -32,6 +35,22 @@ class Office:
 @pytest.fixture
 def office():
     return Office()
+
+
+async def test_every_change_is_in_the_audit_log_without_secrets(office):
+    await office.webhooks.set("design", URL, None)
+    await office.webhooks.set("design", OTHER, (90,))
+    await office.webhooks.set("design", None, None, new_secret=True)
+    await office.webhooks.set("design", None, None)
+    await office.webhooks.remove("design")
+    told = [(entry.event.type, dict(entry.event.before), dict(entry.event.after)) for entry in office.log.entries]
+    assert told == [
+        ("webhook.created", {}, {"url": URL, "thresholds": [50, 80, 100]}),
+        ("webhook.updated", {"url": URL, "thresholds": [50, 80, 100]}, {"url": OTHER, "thresholds": [90]}),
+        ("webhook.updated", {}, {"secret": "replaced"}),
+        ("webhook.deleted", {"url": OTHER, "thresholds": [90]}, {}),
+    ]
+    assert {entry.event.project_name for entry in office.log.entries} == {"design"}
 
 
 async def test_the_secret_is_given_once(office):

@@ -14,7 +14,7 @@
 --       then for each subject: minute (hash), day A, day B (counters), month A, month B (hashes), running (set)
 -- ARGV  1 request id   2 owner   3 lease, ms   4 pictures   5 price of one, millionths
 --       6 record: the event if its owner dies, without time; with `sought` also without outcome, cost,
---       cost_uncertain and cache
+--       cost_uncertain, cache, status and error_code
 --       7-9 start of day A, its end (= start of day B), end of day B, ms   10-12 the same of the months
 --       13, 14 names of the days   15, 16 names of the months   17 '', or taken again after a loss of the store: the
 --       position of the first picture that is led
@@ -269,13 +269,13 @@ local encoded = cjson.encode({granted = granted})
 -- Gives the ledger's line, with what the adapter left out: by the time of a line it is summed what was counted in
 -- which window, so that it has to be the time by which that was chosen; the rest depends on what was found.
 local function timed(rest) return string.format('{"time":%.3f,', now / 1000) .. rest .. string.sub(ARGV[6], 2) end
-local function event(outcome, cost, cache)
-  return timed(string.format('"outcome":"%s","cost":%.0f,"cost_uncertain":%s,"cache":"%s",',
-    outcome, cost, tostring(cost > 0), cache))
+local function event(outcome, cost, cache, status, code)
+  return timed(string.format('"outcome":"%s","cost":%.0f,"cost_uncertain":%s,"cache":"%s","status":%d,"error_code":%s,',
+    outcome, cost, tostring(cost > 0), cache, status, cjson.encode(code)))
 end
 local record = timed('')
 if sought then
-  record = event('abandoned', arg(23) * pictures / math.max(asked, 1), pictures > 0 and 'MISS' or 'COALESCED')
+  record = event('abandoned', arg(23) * pictures / math.max(asked, 1), pictures > 0 and 'MISS' or 'COALESCED', 0, '')
 end
 redis.call('HSET', KEYS[1], 'state', ended and 'settled' or 'held', 'owner', ARGV[2], 'pictures', pictures,
   'price', ARGV[5], 'day', ARGV[12 + day], 'month', ARGV[14 + month], 'second', second,
@@ -321,7 +321,9 @@ if not ended or kept == DAY then
   for position, hit in ipairs(found.hits) do redis.call('HSET', KEYS[1], 'end:' .. (position - 1), hit[3]) end
 end
 if ended then
-  redis.call('XADD', KEYS[11], '*', 'event', event(replay and 'replayed' or 'hit', 0, 'HIT'))
+  local said = replay and redis.call('HMGET', prefix .. replay.id, 'status', 'error_code') or {}
+  local line = event(replay and 'replayed' or 'hit', 0, 'HIT', said[1] or 200, said[2] or '')
+  redis.call('XADD', KEYS[11], '*', 'event', line)
   redis.call('HSET', KEYS[1], 'ended', string.format('%.0f', now), 'replayable', 1)
   redis.call('PEXPIRE', KEYS[1], kept)
 end

@@ -24,7 +24,7 @@
 --
 -- In the record: owner, fence (of its owner, 1 if absent), task:<position> (ordered upstream), paid:<position>,
 -- end:<position> ('' for a withdrawal), first (position that leads), vacated (it has left `concurrent`), n, root (the job
--- that it repeats), ended (ms), replayable, pointed (an Idempotency-Key leads here).
+-- that it repeats), ended (ms), replayable, pointed (an Idempotency-Key leads here), status and error_code (the answer).
 
 local DAY = 86400000 -- ms: how long an Idempotency-Key counts
 local FORTY_DAYS = 3456000000 -- ms: windows that come back after a loss of the store end by themselves
@@ -107,5 +107,9 @@ if ARGV[12] ~= '' then
 end
 redis.call('PEXPIRE', KEYS[1], remembered)
 redis.call('SREM', KEYS[3], ARGV[1])
-if ARGV[4] ~= '' and not counted then redis.call('XADD', KEYS[5], '*', 'event', ARGV[4]) end
+if ARGV[4] ~= '' then
+  local line = cjson.decode(ARGV[4])
+  redis.call('HSET', KEYS[1], 'status', line.status or 0, 'error_code', line.error_code or '')
+  if not counted then redis.call('XADD', KEYS[5], '*', 'event', ARGV[4]) end
+end
 return state == 'held' and 'settled' or 'late'

@@ -1,0 +1,156 @@
+"""Bills against the ledger: what is certain has to agree to the last decimal, what is uncertain gives a range."""
+
+import json
+from datetime import date, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.bill import Amounts, BillRow, PaidSum, compare_bill, parse_bill
+from gateway.domain.errors import InvalidValue
+
+MONDAY = date(2026, 11, 23)
+HEADING = "date,account,model,images,amount"
+
+
+def row(day=0, account="main", images=1, amount="0.1"):
+    amounts = Amounts(images, Decimal(amount))
+    return BillRow(day=MONDAY + timedelta(day), account=account, model="glm-image", amounts=amounts)
+
+
+def paid(day=0, account="main", pictures=1, cost=100_000, **more):
+    ordinary = {
+        "day": MONDAY + timedelta(day), "crosses": False, "model": "glm-image", "account": account, "account_costs": "",
+        "uncertain": False, "lines": 1, "requested": pictures, "paid": pictures, "cost": cost, "currency": "CNY",
+    }  # fmt: skip
+    return PaidSum(**{**ordinary, **more})
+
+
+def uncertain(pictures=2, cost=200_000, day=0):
+    """Lines of which only is known what was asked for."""
+    return paid(day, "", 0, cost, uncertain=True, requested=pictures)
+
+
+def said(rows, sums):
+    """The differences: day, account, images and amount of the bill, and of the ledger."""
+    return [
+        ((one.day - MONDAY).days, one.account, one.billed.images, one.billed.money, one.ledger.images, one.ledger.money)
+        for one in compare_bill(rows, sums).differences
+    ]
+
+
+def test_equal_sides_have_no_difference():
+    rows = [row(images=2, amount="0.20"), row(1, "other", 1, "0.015"), row(images=1)]
+    assert said(rows, [paid(pictures=3, cost=300_000), paid(1, "other", 1, 15_000)]) == []
+
+
+ONE = Decimal("0.1")
+
+
+@pytest.mark.parametrize(
+    ("rows", "sums", "found"),
+    [
+        ([row(), row(2)], [paid(), paid(1, pictures=2, cost=200_000), paid(2)], (1, "main", 0, 0, 2, 2 * ONE)),
+        ([row(amount="0.100001")], [paid()], (0, "main", 1, Decimal("0.100001"), 1, ONE)),
+        ([row(images=2)], [paid()], (0, "main", 2, ONE, 1, ONE)),
+        ([row(), row(account="stranger")], [paid()], (0, "stranger", 1, ONE, 0, 0)),
+        ([row()], [paid(), paid(account="other")], (0, "other", 0, 0, 1, ONE)),
+        ([row()], [paid(), paid(model="cogview-4")], (0, "main", 0, 0, 1, ONE)),
+    ],
+    ids=["a missing row", "an amount", "images", "an unknown account", "a missing account", "a missing model"],
+)
+def test_what_does_not_agree_is_a_difference(rows, sums, found):
+    assert said(rows, sums) == [found]
+
+
+@pytest.mark.parametrize(
+    ("images", "amount", "agrees"),
+    [(1, "0.1", True), (2, "0.2", True), (3, "0.3", True), (0, "0", False), (4, "0.4", False), (3, "0.31", False)],
+)
+def test_a_bill_between_what_is_paid_and_what_may_be_is_no_difference_and_is_said(images, amount, agrees):
+    compared = compare_bill([row(images=images, amount=amount)], [paid(), uncertain()])
+    assert (not compared.differences) is agrees
+    [doubt] = compared.uncertain
+    assert (doubt.most, doubt.day) == (Amounts(2, Decimal("0.2")), MONDAY)
+    if agrees:
+        assert doubt.billed == Amounts(images - 1, Decimal(amount) - ONE)
+
+
+def test_what_is_uncertain_is_there_once_for_all_accounts():
+    rows = [row(account=name, images=2, amount="0.2") for name in ("a", "b")]
+    sums = [paid(account="a"), paid(account="b")]
+    assert said(rows, [*sums, uncertain()]) == []
+    assert [found[1] for found in said(rows, [*sums, uncertain(1, 100_000)])] == ["a", "b"]
+
+
+def test_a_job_that_several_accounts_paid_is_divided_as_they_took():
+    costs = json.dumps([("a", 2, 160_000, "CNY"), ("b", 1, 15_000, "USD")])
+    both = paid(account="a,b", pictures=6, cost=480_000, lines=2, account_costs=costs)
+    rows = [row(account="a", images=4, amount="0.32"), row(account="b", images=2, amount="0.03")]
+    assert said(rows, [both]) == []
+    rows[1] = row(account="b", images=2, amount="0.04")
+    assert said(rows, [both]) == [(0, "b", 2, Decimal("0.04"), 2, Decimal("0.03"))]
+
+
+def test_a_job_over_midnight_belongs_to_either_day_and_to_one_of_them():
+    sums = [paid(-1), paid(crosses=True), paid(2)]
+    for days in ((0,), (1,)):
+        assert said([row(-1), *map(row, days), row(2)], sums) == []
+    assert said([row(-1), row(0), row(1), row(2)], sums) == [(1, "main", 1, ONE, 0, 0)]
+    assert said([row(-1), row(2)], sums) == [(1, "main", 0, 0, 1, ONE)]
+
+
+@pytest.mark.parametrize("days", [(0, 1), (1,), (0,), ()])
+def test_jobs_over_the_ends_of_the_bill_may_be_on_it(days):
+    sums = [paid(-1, crosses=True), paid(1, crosses=True)]
+    rows = [row(day) for day in days] + [row(day, "other") for day in (0, 1)]
+    assert said(rows, [*sums, paid(0, "other"), paid(1, "other"), paid(-1, "other")]) == []
+
+
+places = st.tuples(st.integers(0, 4), st.sampled_from("abc"))
+amounts = st.dictionaries(places, st.tuples(st.integers(0, 9), st.integers(0, 10**7)))
+
+
+@given(certain=amounts.filter(bool), doubt=amounts, drawn=st.data())
+def test_any_bill_that_the_ledger_allows_agrees_and_one_that_lacks_a_row_does_not(certain, doubt, drawn):
+    sums = [paid(day, name, *amount) for (day, name), amount in certain.items()]
+    sums += [uncertain(*amount, day) for (day, _), amount in doubt.items()]
+    rows = [row(day, name, count, Decimal(cost).scaleb(-6)) for (day, name), (count, cost) in certain.items()]
+    for (day, name), (count, cost) in doubt.items():
+        images, money = drawn.draw(st.integers(0, count)), drawn.draw(st.integers(0, cost))
+        rows.append(row(day, name, images, Decimal(money).scaleb(-6)))
+    assert said(rows, sums) == []
+    (day, name), amount = next(iter(certain.items()))
+    ends = [row(at, "end", 0, 0) for at in (0, 4)]
+    less = [one for one in rows if (one.day, one.account) != (MONDAY + timedelta(day), name)]
+    assert ((day, name) in {found[:2] for found in said(less + ends, sums)}) is (amount != (0, 0))
+
+
+def test_a_file_is_read_in_any_order_of_columns():
+    [read] = parse_bill('amount,model,date,images,note,account\r\n0.10,glm-image,2026-11-23,1,x,"a, b"\r\n')
+    assert read == row(account="a, b", amount="0.10")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("date,account,model,images\n", "line 1, column 'amount'"),
+        (f"{HEADING},date\n", "line 1, column 'date'"),
+        ("", "line 1, column 'date'"),
+        (f"{HEADING}\n", "no rows"),
+        (f"{HEADING}\n2026-11-23,main,glm-image,1,0.1\n23.11.2026,main,glm-image,1,0.1\n", "line 3, column 'date'"),
+        (f"{HEADING}\n2026-02-30,main,glm-image,1,0.1\n", "line 2, column 'date': there is no day"),
+        (f"{HEADING}\n2026-11-23,,glm-image,1,0.1\n", "line 2, column 'account'"),
+        (f"{HEADING}\n2026-11-23,main,,1,0.1\n", "line 2, column 'model'"),
+        (f"{HEADING}\n2026-11-23,main,glm-image,1.5,0.1\n", "line 2, column 'images'"),
+        (f"{HEADING}\n2026-11-23,main,glm-image,1,1e3\n", "line 2, column 'amount'"),
+        (f"{HEADING}\n2026-11-23,main,glm-image,1\n", "line 2, column 'amount': '' is not"),
+        (f'{HEADING}\n2026-11-23,"main,glm-image,1,0.1\n', "line 2"),
+    ],
+)
+def test_what_is_wrong_with_a_bill_names_line_and_column(text, says):
+    with pytest.raises(InvalidValue) as failure:
+        parse_bill(text)
+    assert says in failure.value.message
