@@ -3,28 +3,30 @@
 import asyncio
 from collections import deque
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 
 PIECE = 65536
 
 
 @asynccontextmanager
 async def balancer(gateways):
-    """Run a balancer in front of gateways; gives its URL.
+    """Run a balancer in front of gateways; gives its URL. Clients have to have left when the block ends.
 
     It passes bytes on and sends none twice: whose gateway dies under a request sees the connection end.
     """
-    backends = deque(gateways)
-    async with await asyncio.start_server(partial(_serve, backends), "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    backends, connections = deque(gateways), set()
 
+    async def serve(reader, writer):
+        connections.add(asyncio.current_task())
+        if (backend := await _connected(backends)) is None:
+            writer.close()
+            return
+        await asyncio.gather(_pass_on(reader, backend[1]), _pass_on(backend[0], writer))
 
-async def _serve(backends, reader, writer):
-    connection = await _connected(backends)
-    if connection is None:
-        writer.close()
-        return
-    await asyncio.gather(_pass_on(reader, connection[1]), _pass_on(connection[0], writer))
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            await asyncio.gather(*connections)
 
 
 async def _connected(backends):
