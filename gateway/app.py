@@ -33,7 +33,7 @@ from gateway.api.middleware import Edge
 from gateway.api.native_errors import is_native, on_defect, on_failure, on_http_exception
 from gateway.api.services import Services
 from gateway.domain.errors import GatewayError
-from gateway.service.ports_requests import RequestObserver
+from gateway.service.ports_requests import RequestObserver, RequestTraces
 from gateway.settings import Settings
 
 OpenServices = Callable[[Settings], AbstractAsyncContextManager[Services]]
@@ -92,12 +92,12 @@ def create_app(settings: Settings, open_services: OpenServices) -> ASGIApp:
         logging_config=None,
     )
 
-    def observer() -> RequestObserver:
+    def told() -> tuple[RequestObserver, RequestTraces | None]:
         services: Services = app.state.services
-        return services.requests
+        return services.requests, services.traces
 
     logged = logging_requests(app) if settings.log.level == "debug" else app
-    return Edge(logged, new_request_id, observer)
+    return Edge(logged, new_request_id, told)
 
 
 def _cors(origins: tuple[str, ...]) -> CORSConfig | None:

@@ -51,7 +51,7 @@ def http(method, url, *, body=None, headers=None, timeout=30.0):
 
 def environment(**changes):
     """The test's environment without anything that would configure a gateway or a client."""
-    families = ("GLM_GATEWAY_", "ZHIPUAI_", "ZAI_", "OPENAI_")
+    families = ("GLM_GATEWAY_", "ZHIPUAI_", "ZAI_", "OPENAI_", "OTEL_")
     names = {"REDIS_URL", "DATABASE_URL", "HOST", "PORT", "LOG_LEVEL"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(families) and name not in names}
     return {**kept, "PYTHONUNBUFFERED": "1", **changes}

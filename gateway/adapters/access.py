@@ -57,6 +57,7 @@ def _event(finished: Finished, now: datetime) -> dict[str, Any]:
         "key": finished.key,
         "address": finished.address,
         "request_id": finished.request_id,
+        "trace_id": finished.trace_id,
     }
     said = {name: value for name, value in words.items() if value not in {"", None, 0}}
     return {"event": "request", "level": "info", "timestamp": now.isoformat(), **said}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from time import perf_counter
 from typing import Any, cast
 
@@ -15,9 +16,10 @@ from gateway.api.native_errors import encode_defect
 from gateway.domain.errors import GatewayError, LimitReached
 from gateway.domain.keys import Caller
 from gateway.service.generation import Generation
-from gateway.service.ports_requests import Finished, RequestObserver
+from gateway.service.ports_requests import Finished, RequestObserver, RequestTrace, RequestTraces
 
 CLIENT_LEFT = 499  # nginx's status for it
+_NO_TRACE = nullcontext[RequestTrace | None](None)
 _SLASHES = re.compile(r"/{2,}")
 _VERSIONED = re.compile(r"(?:/v1)*(/(?:images|models|organization)(?:/.*)?)", re.DOTALL)
 
@@ -38,13 +40,18 @@ def request_id_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
 class Edge:
     """The outermost ASGI layer; what is in it holds for 404s and crashes too.
 
-    `new_id` makes an id for a path, `observer` gives who is told of requests.
+    `new_id` makes an id for a path, `told` gives who is told of requests, and who keeps traces of them if anybody does.
     """
 
-    def __init__(self, app: ASGIApp, new_id: Callable[[str], str], observer: Callable[[], RequestObserver]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        new_id: Callable[[str], str],
+        told: Callable[[], tuple[RequestObserver, RequestTraces | None]],
+    ) -> None:
         self._app = app
         self._new_id = new_id
-        self._observer = observer
+        self._told = told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -53,7 +60,7 @@ class Edge:
             return
         path = canonical_path(scope["path"])
         exchange = _Exchange({**scope, "path": path, "raw_path": path.encode()}, send, self._new_id(path))
-        await exchange.run(self._app, receive, self._observer())
+        await exchange.run(self._app, receive, *self._told())
 
 
 class _Exchange:
@@ -66,9 +73,13 @@ class _Exchange:
         self._started = self._answered = perf_counter()
         self._status = 0
 
-    async def run(self, app: ASGIApp, receive: Receive, observer: RequestObserver) -> None:
+    async def run(
+        self, app: ASGIApp, receive: Receive, observer: RequestObserver, traces: RequestTraces | None
+    ) -> None:
         observer.request_began()
-        with structlog.contextvars.bound_contextvars(request_id=self._request_id):
+        scope = self._scope
+        begun = traces.begin(scope["method"], scope["scheme"], scope["path"], scope["headers"]) if traces else _NO_TRACE
+        with begun as trace, structlog.contextvars.bound_contextvars(**self._names(trace)):
             try:
                 await app(self._scope, receive, self.send)
             except Exception as failure:
@@ -77,7 +88,14 @@ class _Exchange:
                 structlog.get_logger().error("request_crashed", exc_info=failure)
                 await self._answer_defect()
             finally:
-                observer.request_finished(self._finished())
+                finished = self._finished(trace.id if trace else "")
+                observer.request_finished(finished)
+                if trace:
+                    trace.finished(finished)
+
+    def _names(self, trace: RequestTrace | None) -> dict[str, str]:
+        """Give what every event of the log says while the request is served, and of what it started."""
+        return {"request_id": self._request_id, "trace_id": trace.id} if trace else {"request_id": self._request_id}
 
     async def send(self, message: Message) -> None:
         """Pass a message on; the first one gets our headers."""
@@ -92,7 +110,7 @@ class _Exchange:
             ]
         await self._send(message)
 
-    def _finished(self) -> Finished:
+    def _finished(self, trace_id: str) -> Finished:
         """Say what became of the request, from what its handlers left in its state."""
         state = self._scope.get("state", {})
         caller: Caller | None = state.get("caller")
@@ -114,6 +132,7 @@ class _Exchange:
             model=generation.order.plan.model if generation else "",
             cache=generation.cache if generation else "",
             pictures=generation.order.n if generation else 0,
+            trace_id=trace_id,
         )
 
     async def _answer_defect(self) -> None:

@@ -13,7 +13,7 @@ from gateway.domain.slots import Park
 from gateway.service.administration import Administration
 from gateway.service.deliver import Deliver
 from gateway.service.generation import Generation
-from gateway.service.ports_requests import RequestObserver
+from gateway.service.ports_requests import RequestObserver, RequestTraces
 from gateway.service.tasks import Task
 
 
@@ -80,4 +80,5 @@ class Services:
     render_metrics: Callable[[], bytes]
     requests: RequestObserver
     shut_down: Callable[[], Awaitable[None]]
+    traces: RequestTraces | None = None
     trusted_proxies: Networks = ()

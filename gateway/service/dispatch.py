@@ -34,6 +34,14 @@ class Progress(Protocol):
         """The picture is paid, and not downloaded yet."""
 
 
+class PictureMaker(Protocol):
+    """What makes one picture of an order."""
+
+    async def make(self, order: ImageOrder, wish: Wish, progress: Progress) -> Picture:
+        """Make, pay, download and store it; GatewayError."""
+        ...
+
+
 class Dispatch:
     """Makes pictures. `longest_call`: seconds that a call whose end was not seen may still run upstream."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, InvalidRequest, QueueTimedOut, ReplicaFull
 from gateway.domain.flights import End, Follow, Hit, Receipt, Task
 from gateway.domain.image import ImageOrder, Picture
-from gateway.service.dispatch import Dispatch
+from gateway.service.dispatch import PictureMaker
 from gateway.service.errands import quietly
 from gateway.service.generation import Run
 from gateway.service.jobs import Jobs
@@ -35,14 +35,14 @@ class Making:
 
     def __init__(
         self,
-        dispatch: Dispatch,
+        maker: PictureMaker,
         keeping: Keeping,
         flights: FlightStore,
         errands: Jobs,
         leaving: Leaving,
         turns: Turns,
     ) -> None:
-        self._dispatch = dispatch
+        self._maker = maker
         self._keeping = keeping
         self._flights = flights
         self._errands = errands
@@ -67,7 +67,7 @@ class Making:
         try:
             with self._away(run, position):
                 await self.turns.wait(run)
-                picture = await self._dispatch.make(run.job.order, self._wish(run, position), progress)
+                picture = await self._maker.make(run.job.order, self._wish(run, position), progress)
         except asyncio.CancelledError:
             if run.withdrawn is None or position in run.sent:
                 raise

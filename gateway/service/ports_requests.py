@@ -1,5 +1,7 @@
 """What the operator is told of requests: one record per answer, for metrics and the access log."""
 
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +12,8 @@ class Finished:
 
     `seconds` until the last byte; `own_seconds` until the first one without the waits for slots, upstream calls and
     downloads, None where nothing was made. `limit` is the one that refused, `code` the answer's error code. `project`,
-    `key`, `model`, `cache` and `pictures` (asked for) are empty or 0 when it did not come so far.
+    `key`, `model`, `cache` and `pictures` (asked for) are empty or 0 when it did not come so far. `trace_id` is empty
+    where no trace is kept.
     """
 
     request_id: str
@@ -28,6 +31,7 @@ class Finished:
     model: str = ""
     cache: str = ""
     pictures: int = 0
+    trace_id: str = ""
 
 
 class RequestObserver(Protocol):
@@ -38,3 +42,26 @@ class RequestObserver(Protocol):
 
     def request_finished(self, finished: Finished) -> None:
         """A request was answered."""
+
+
+class RequestTrace(Protocol):
+    """The trace that a request belongs to; `id` is 32 hex digits."""
+
+    @property
+    def id(self) -> str:
+        """Name it."""
+
+    def finished(self, finished: Finished) -> None:
+        """Say what became of the request; nothing is added afterwards."""
+
+
+class RequestTraces(Protocol):
+    """Keeps traces. Nothing here may fail or wait."""
+
+    def begin(
+        self, method: str, scheme: str, path: str, headers: Iterable[tuple[bytes, bytes]]
+    ) -> AbstractContextManager[RequestTrace | None]:
+        """Begin a request's part of a trace, of its client's if `headers` name one; None: such requests have none.
+
+        What the block does, and the tasks that it starts, belong to it.
+        """

@@ -24,6 +24,7 @@ from gateway.settings.sections import (
     Quota,
     Redis,
     Server,
+    Tracing,
     Upstream,
     Webhooks,
 )
@@ -55,6 +56,7 @@ class Settings(Section, frozen=True, kw_only=True):
     webhooks: Webhooks = Webhooks()
     log: Log = Log()
     metrics: Metrics = Metrics()
+    tracing: Tracing = Tracing()
 
     def with_redis(self, url: str) -> "Settings":
         """Give the same settings with another Redis."""
@@ -77,6 +79,7 @@ CONVENTIONAL = {
     "LOG_LEVEL": ("log", "level"),
     "REDIS_URL": ("redis", "url"),
     "DATABASE_URL": ("database", "url"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("tracing", "endpoint"),
     "GLM_GATEWAY_DATA_DIR": ("data_dir",),
     "GLM_GATEWAY_SECRET_KEY": ("secret_key",),
     "GLM_GATEWAY_ADMIN_KEY": ("admin_key",),

@@ -115,3 +115,10 @@ class Metrics(Section, frozen=True, kw_only=True):
 
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
     by: Literal["none", "project", "key"] = "none"
+
+
+class Tracing(Section, frozen=True, kw_only=True):
+    """[tracing]."""
+
+    endpoint: Annotated[str, Meta(pattern=r"^(https?://[^\s/]+\S*)?\Z")] = ""
+    propagate: bool = True

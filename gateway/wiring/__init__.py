@@ -47,6 +47,7 @@ from gateway.wiring.alerting import alerting
 from gateway.wiring.generation import Flow, open_flow, planner_of
 from gateway.wiring.observing import observing, readiness_of, watching
 from gateway.wiring.quotas import Quotas, collecting, open_quotas
+from gateway.wiring.tracing import open_tracing
 from gateway.wiring.upstreams import Upstreams, open_upstreams
 
 
@@ -110,21 +111,18 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
     Raises:
         Misconfigured: a part cannot be reached or used.
     """
-    if not settings.upstreams:
-        raise Misconfigured(
-            "No upstream key is set: give ZHIPUAI_API_KEY=<id>.<secret> (or ZAI_API_KEY), or try 'glm-gateway demo'.",
-        )
+    _require_upstreams(settings)
     catalog, peppers, clock = load_catalog(), read_peppers(settings), SystemClock()
     async with AsyncExitStack() as stack:
         metrics, observer = stack.enter_context(observing(settings, clock))
+        tracing = await stack.enter_async_context(open_tracing(settings))
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
-        redis = await stack.enter_async_context(_open_redis(settings))
-        observer.redis_concerns(await concerns(redis))
+        redis = await stack.enter_async_context(_open_redis(settings, observer))
         authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock)
         authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
-        quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer))
-        upstreams = await stack.enter_async_context(open_upstreams(settings, catalog, quotas, clock, observer))
+        quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer, tracing))
+        upstreams = await stack.enter_async_context(open_upstreams(settings, catalog, quotas, observer, tracing))
         catalog = served(catalog, upstreams.accounts)
         books = _books(peppers, upstreams, observer)
         planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
@@ -146,8 +144,16 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             readiness=readiness,
             render_metrics=metrics.render,
             requests=observer,
+            traces=tracing.requests,
             trusted_proxies=settings.server.trusted_networks(),
             shut_down=partial(_shut_down, flow, upstreams.slots, settings.server.drain_seconds),
+        )
+
+
+def _require_upstreams(settings: Settings) -> None:
+    if not settings.upstreams:
+        raise Misconfigured(
+            "No upstream key is set: give ZHIPUAI_API_KEY=<id>.<secret> (or ZAI_API_KEY), or try 'glm-gateway demo'.",
         )
 
 
@@ -187,7 +193,7 @@ def _listening(
     redis: RedisClient, authenticate: Authenticate, quotas: Quotas, flow: Flow, upstreams: Upstreams
 ) -> AbstractAsyncContextManager[None]:
     """Hear what other processes announce: changes of keys, ends of jobs, cancellations, free slots and parks."""
-    heard = {CHANGES: authenticate.forget, JOBS: quotas.flights.heard, CANCELS: flow.generate.cancel}
+    heard = {CHANGES: authenticate.forget, JOBS: quotas.end_heard, CANCELS: flow.generate.cancel}
     heard |= upstreams.heard(quotas)
     return _working(listen(redis, heard, authenticate.forget_all))
 
@@ -259,10 +265,11 @@ def read_peppers(settings: Settings) -> Peppers:
 
 
 @asynccontextmanager
-async def _open_redis(settings: Settings) -> AsyncGenerator[RedisClient]:
+async def _open_redis(settings: Settings, observer: MetricsAndLog) -> AsyncGenerator[RedisClient]:
     client = RedisClient(settings.redis.url.reveal())
     try:
         await _greet(client)
+        observer.redis_concerns(await concerns(client))
         yield client
     finally:
         await client.aclose()

@@ -43,7 +43,7 @@ async def open_flow(
     leaving = Leaving(flights, errands, clock, abandon_after=settings.queue.abandon_after)
     bounds = Bounds(jobs=settings.queue.max_jobs, patience=settings.queue.max_wait)
     turns = Turns(flights, clock, observer, bounds)
-    making = Making(upstreams.dispatch, upstreams.keeping, flights, errands, leaving, turns)
+    making = Making(upstreams.maker, upstreams.keeping, flights, errands, leaving, turns)
     told = (flights, quotas.reservations, books, errands)
     generate = GenerateImages(planner, quotas.reservations, making, books, jobs, clock)
     observer.show_jobs(lambda: generate.running)

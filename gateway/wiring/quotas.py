@@ -1,7 +1,7 @@
 """Opens what limits need: the quota store, its refill, and the work that goes on beside."""
 
 import secrets
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,12 +27,14 @@ from gateway.adapters.spool import DiskSpool
 from gateway.adapters.sql.installation import is_first_to_open
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.rollups import SqlRollups
+from gateway.adapters.tracing.off import Untraced
 from gateway.service.backlog import Backlog
 from gateway.service.jobs import Jobs
 from gateway.service.metering import Metering
 from gateway.service.outage import QuotaOutage
 from gateway.service.outbox import Outbox
 from gateway.service.ports import Clock, LedgerUnavailable, QuotaUnavailable
+from gateway.service.ports_flights import FlightStore
 from gateway.service.refill import Refill
 from gateway.service.rescue import Rescue
 from gateway.service.reserve import Reservations
@@ -49,13 +51,14 @@ GIVE_BACK_SECONDS = 2.0  # for what requests that were cancelled have perhaps ta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quotas:
-    """The limits of this replica, `owner`, and what is known of the jobs of all."""
+    """The limits of this replica, `owner`, and what is known of the jobs of all, of whose ends `end_heard` is told."""
 
     owner: str
     clock: Clock
     scripts: Scripts
     store: RedisQuotas
-    flights: RedisFlights
+    flights: FlightStore
+    end_heard: Callable[[str], None]
     records: RedisJobRecords
     refill: Refill
     reservations: Reservations
@@ -64,16 +67,20 @@ class Quotas:
 
 @asynccontextmanager
 async def open_quotas(
-    settings: Settings, engine: AsyncEngine, redis: RedisClient, clock: Clock, observer: MetricsAndLog
+    settings: Settings,
+    engine: AsyncEngine,
+    redis: RedisClient,
+    clock: Clock,
+    observer: MetricsAndLog,
+    tracing: Untraced,
 ) -> AsyncGenerator[Quotas]:
     """Open the limits of this replica. What is settled is in the ledger when the block has ended, if SQL answers."""
     owner, zone = secrets.token_hex(8), ZoneInfo(settings.quota.timezone)
-    scripts = Scripts(redis, observer.crashed)
+    scripts = Scripts(redis, observer.crashed, tracing.scripts)
     topology = await redis.topology()
     deadline = settings.redis.reserve_deadline or (FAILOVER_DEADLINE if topology.fails_over else DEADLINE)
     store = _quota_store(settings, scripts, owner, topology, deadline)
-    observer.follow_unconfirmed(lambda: store.unconfirmed)
-    observer.follow_reserved(lambda: len(store.holdings))
+    _show(store, observer)
     ledger, spool = SqlLedger(engine), DiskSpool(settings.data_dir / "spool")
     stream = RedisUsageStream(scripts, owner, set_aside=observer.line_set_aside)
     outbox = Outbox(store, ledger, stream, spool, clock)
@@ -90,18 +97,25 @@ async def open_quotas(
             on_outage = settings.quota.on_outage
             reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
             reservations.watch_shadows(observer.shadowed)
+            flights = RedisFlights(scripts, store.holdings)
             yield Quotas(
                 owner=owner,
                 clock=clock,
                 scripts=scripts,
                 store=store,
-                flights=RedisFlights(scripts, store.holdings),
+                flights=tracing.flights(flights),
+                end_heard=flights.heard,
                 records=RedisJobRecords(scripts),
                 refill=refill,
                 reservations=reservations,
                 slots=slots,
             )
             await errands.drain(GIVE_BACK_SECONDS)
+
+
+def _show(store: RedisQuotas, observer: MetricsAndLog) -> None:
+    observer.follow_unconfirmed(lambda: store.unconfirmed)
+    observer.follow_reserved(lambda: len(store.holdings))
 
 
 def _slots(settings: Settings, scripts: Scripts, owner: str, deadline: float) -> RedisSlots:

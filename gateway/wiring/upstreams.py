@@ -14,15 +14,15 @@ from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.changes import Heard
 from gateway.adapters.redis.names import PARKS
 from gateway.adapters.redis.slots import heard_grants
-from gateway.adapters.store.picture_store import ObjectPictureStore
-from gateway.adapters.system import SystemClock
+from gateway.adapters.tracing.off import Untraced
 from gateway.domain.addresses import is_loopback
 from gateway.domain.catalog import Catalog
 from gateway.domain.upstream import Account
-from gateway.service.dispatch import Dispatch
+from gateway.service.dispatch import Dispatch, PictureMaker
 from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
 from gateway.service.model_queue import Desk
+from gateway.service.picture_ports import PictureStore
 from gateway.service.resuming import Resuming
 from gateway.service.slots import Slots
 from gateway.settings import Settings, environment
@@ -41,8 +41,8 @@ class Upstreams:
 
     accounts: Sequence[Account]
     slots: Slots
-    store: ObjectPictureStore
-    dispatch: Dispatch
+    store: PictureStore
+    maker: PictureMaker
     keeping: Keeping
     resuming: Resuming
     errands: Jobs
@@ -58,10 +58,10 @@ class Upstreams:
 
 @asynccontextmanager
 async def open_upstreams(
-    settings: Settings, catalog: Catalog, quotas: Quotas, clock: SystemClock, observer: MetricsAndLog
+    settings: Settings, catalog: Catalog, quotas: Quotas, observer: MetricsAndLog, tracing: Untraced
 ) -> AsyncGenerator[Upstreams]:
     """Open the transports, one for paid calls and one for downloads, and dispatch pictures over them into the store."""
-    errands = Jobs(observer.crashed)
+    clock, errands = quotas.clock, Jobs(observer.crashed)
     desk = Desk(store=quotas.slots, clock=clock, errands=errands, without=settings.quota.on_outage == "allow")
     accounts = accounts_of(settings, catalog)
     slots = Slots(accounts, tuple(catalog.models), desk, observer)
@@ -72,10 +72,12 @@ async def open_upstreams(
     resolver = PublicResolver(except_hosts=frozenset(filter(None, loopback)))
     downloads = AiohttpTransport(resolver=resolver, proxies=proxies)
     try:
-        async with open_store(settings, clock, observer) as store:
+        async with open_store(settings, clock, observer) as opened:
             with open_drafts(settings.data_dir / "downloads") as drafts:
-                keeping = Keeping(PictureDownloads(downloads, rules, drafts), store, clock, observer)
-                upstream = GlmImage(calls, endpoints_of(settings))
+                store = tracing.store(opened)
+                source = tracing.source(PictureDownloads(downloads, rules, drafts))
+                keeping = Keeping(source, store, clock, observer)
+                upstream = tracing.upstream(GlmImage(tracing.transport(calls), endpoints_of(settings)))
                 dispatch = Dispatch(upstream, keeping, slots, clock, observer, longest_call=settings.longest_call)
                 resuming = Resuming(upstream, {account.name: account for account in accounts})
                 async with every(TEND_SECONDS, slots.tend, observer):
@@ -83,7 +85,7 @@ async def open_upstreams(
                         accounts=accounts,
                         slots=slots,
                         store=store,
-                        dispatch=dispatch,
+                        maker=tracing.maker(dispatch),
                         keeping=keeping,
                         resuming=resuming,
                         errands=errands,

@@ -114,6 +114,8 @@ FROM_ENVIRONMENT = {
     "log.redact": ("false", False),
     "metrics.port": ("9090", 9090),
     "metrics.by": ("project", "project"),
+    "tracing.endpoint": ("http://collector:4318", "http://collector:4318"),
+    "tracing.propagate": ("false", False),
 }
 
 

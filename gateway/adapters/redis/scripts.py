@@ -8,6 +8,7 @@ import hashlib
 import random
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -49,11 +50,20 @@ def script(name: str) -> Script:
 
 
 class Scripts:
-    """Runs scripts on one client. `crashed` is told what a server that is well would not have refused: a defect."""
+    """Runs scripts on one client. `crashed` is told what a server that is well would not have refused: a defect.
 
-    def __init__(self, client: RedisClient, crashed: Callable[[BaseException], None] | None = None) -> None:
+    `spans` opens what is kept of each run in the trace of its request, by the name of the script or command.
+    """
+
+    def __init__(
+        self,
+        client: RedisClient,
+        crashed: Callable[[BaseException], None] | None = None,
+        spans: Callable[[str], AbstractContextManager[object]] | None = None,
+    ) -> None:
         self._client = client
         self._crashed = crashed
+        self._spans = spans
 
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[object], deadline: float) -> Any:  # noqa: ANN401 - a reply
         """Run a script, trying again until `deadline` seconds are over.
@@ -73,12 +83,18 @@ class Scripts:
     ) -> Confirmed:
         """Run a script as `run` does, and say how many replicas have what it wrote: as many as asked for, or fewer."""
         lua, words = script(name), (len(keys), *keys, *arguments)
-        confirmed: Confirmed = await self._within(deadline, lambda: self._evaluate(lua, words, replicas))
+        confirmed: Confirmed = await self._traced(name, deadline, lambda: self._evaluate(lua, words, replicas))
         return confirmed
 
     async def call(self, *command: object, deadline: float = 2.0) -> Any:  # noqa: ANN401 - a reply
         """Run a plain command that may be run twice; StoreUnavailable as for scripts."""
-        return await self._within(deadline, lambda: self._client.call(*command))
+        return await self._traced(str(command[0]), deadline, lambda: self._client.call(*command))
+
+    async def _traced(self, name: str, deadline: float, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - a reply
+        if self._spans is None:
+            return await self._within(deadline, attempt)
+        with self._spans(name):
+            return await self._within(deadline, attempt)
 
     async def _within(self, deadline: float, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - a reply
         try:
