@@ -11,13 +11,13 @@ from gateway.domain.slots import Park
 METRICS_TYPE = "text/plain; version=0.0.4"
 
 
-@get("/healthz", media_type=MediaType.TEXT)
+@get(["/healthz", "/health/liveliness"], media_type=MediaType.TEXT)
 async def healthz() -> str:
     """Say that the process answers."""
     return "ok"
 
 
-@get("/readyz")
+@get(["/readyz", "/health/readiness"])
 async def readyz(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     """Say whether requests can be served (200 or 503), which part is missing, and whether limits hold."""
     services: Services = request.app.state.services

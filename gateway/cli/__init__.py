@@ -6,7 +6,9 @@ from gateway import __version__
 from gateway.cli.admin_keys import admin_keys
 from gateway.cli.audit import audit
 from gateway.cli.cache import cache
+from gateway.cli.config import config
 from gateway.cli.demo import demo
+from gateway.cli.doctor import doctor
 from gateway.cli.jobs import jobs
 from gateway.cli.keys import keys
 from gateway.cli.migrate import migrate
@@ -27,7 +29,7 @@ def main() -> None:
 
 _COMMANDS = (
     *(serve, demo, projects, keys, admin_keys, webhooks, audit, usage, reconcile, upstreams, jobs, cache, migrate),
-    simulate,
+    *(config, doctor, simulate),
 )
 for _command in _COMMANDS:
     main.add_command(_command)

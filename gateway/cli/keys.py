@@ -29,7 +29,7 @@ def keys() -> None:
 def create(config: Path | None, name: str, project: str | None, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's options
     """Make a key and print it: this once, it is stored as a digest only."""
     with clear_failures():
-        terms = read_terms(words)
+        terms = read_terms(words, config)
 
     async def work(administration: Administration) -> None:
         key, secret = await administration.keys.create(name, project=project or DEFAULT_NAME, terms=terms)
@@ -149,7 +149,7 @@ def revoke(config: Path | None, key_id: str) -> None:
 def limits(config: Path | None, key_id: str, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's options
     """Change what is named and nothing else; the value `none` clears it. Running gateways know within a second."""
     with clear_failures():
-        terms = read_terms(words)
+        terms = read_terms(words, config)
 
     async def work(administration: Administration) -> None:
         _print_key(await administration.keys.change(key_id, terms), as_json=as_json)

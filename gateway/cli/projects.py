@@ -27,7 +27,7 @@ def projects() -> None:
 def create(config: Path | None, name: str, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's options
     """Make a project."""
     with clear_failures():
-        terms = read_terms(words)
+        terms = read_terms(words, config)
 
     async def work(administration: Administration) -> None:
         _print_project(await administration.projects.create(name, terms), as_json=as_json)
@@ -112,7 +112,7 @@ def unarchive(config: Path | None, project: str) -> None:
 def limits(config: Path | None, project: str, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's options
     """Change what is named and nothing else; the value `none` clears it. Running gateways know within a second."""
     with clear_failures():
-        terms = read_terms(words)
+        terms = read_terms(words, config)
 
     async def work(administration: Administration) -> None:
         _print_project(await administration.projects.change(project, terms), as_json=as_json)

@@ -68,9 +68,9 @@ def project_options(command: Command) -> Command:
     return limit_options(text_option("--weight", metavar="NUMBER", help=weight)(command))
 
 
-def read_terms(words: dict[str, Any]) -> Changes:
+def read_terms(words: dict[str, Any], config: Path | None) -> Changes:
     """Read what the options say; nothing is opened before that is done."""
-    return parse_terms(words, load_catalog())
+    return parse_terms(words, load_catalog(read_settings(config).models.file))
 
 
 def administer(config: Path | None, work: Work) -> None:

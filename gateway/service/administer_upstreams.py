@@ -14,6 +14,7 @@ from gateway.service.ports_slots import SlotStore
 from gateway.service.ports_upstream import CallFailed, Upstream
 from gateway.service.slots import seat_of
 
+BUSY = frozenset({"1302", "1303", "1305"})  # codes of an account that is well and has no room just now
 PROMPT = "A plain grey square."  # of a picture that is made to see whether one can be
 
 
@@ -96,29 +97,33 @@ class AdministerUpstreams:
     async def test(self, name: str | None, *, pay: bool) -> list[Verdict]:
         """Ask an account, or each, whether it would make pictures; with `pay` let it make one. Raises as above."""
         accounts = self._accounts if name is None else [self._find(name)]
-        return [await self._test(account, pay=pay) for account in accounts]
-
-    async def _test(self, account: Account, *, pay: bool) -> Verdict:
-        model = next(model for model in self._models.values() if account.serves(model.name))
-        try:
-            failure = await (self._make(account, model) if pay else self._upstream.probe(account, model.name))
-        except UpstreamUnreachable as unreachable:
-            return Verdict(name=account.name, model=model.name, well=False, said=unreachable.message)
-        return _verdict(account, model, failure, pay=pay)
-
-    async def _make(self, account: Account, model: Model) -> CallFailure | None:
-        plan = ImagePlan(model=model.name, prompt=PROMPT, size=model.default_size, quality=model.qualities[0])
-        try:
-            await self._upstream.make(account, plan, _nowhere)
-        except CallFailed as failed:
-            return failed.failure
-        return None
+        models = tuple(self._models.values())
+        return [await probe(self._upstream, account, models, pay=pay) for account in accounts]
 
     def _find(self, name: str) -> Account:
         for account in self._accounts:
             if account.name == name:
                 return account
         raise InvalidValue(f"No upstream is called {name[:100]!r}. 'glm-gateway upstreams list' shows all.")
+
+
+async def probe(upstream: Upstream, account: Account, models: Sequence[Model], *, pay: bool = False) -> Verdict:
+    """Ask an account whether it would make the first of the models that it serves; with `pay` let it."""
+    model = next(model for model in models if account.serves(model.name))
+    try:
+        failure = await (_make(upstream, account, model) if pay else upstream.probe(account, model.name))
+    except UpstreamUnreachable as unreachable:
+        return Verdict(name=account.name, model=model.name, well=False, said=unreachable.message)
+    return _verdict(account, model, failure, pay=pay)
+
+
+async def _make(upstream: Upstream, account: Account, model: Model) -> CallFailure | None:
+    plan = ImagePlan(model=model.name, prompt=PROMPT, size=model.default_size, quality=model.qualities[0])
+    try:
+        await upstream.make(account, plan, _nowhere)
+    except CallFailed as failed:
+        return failed.failure
+    return None
 
 
 def _verdict(account: Account, model: Model, failure: CallFailure | None, *, pay: bool) -> Verdict:

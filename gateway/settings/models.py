@@ -11,18 +11,18 @@ from gateway.domain.errors import Misconfigured
 from gateway.settings.files import Section, builtin, read_toml
 
 
-def load_catalog(path: Path | None = None) -> Catalog:
-    """Read the models and their aliases.
+def load_catalog(file: str | Path = "") -> Catalog:
+    """Read the models and their aliases: those that come with the gateway, or of models.file.
 
     Raises:
         Misconfigured: the file is missing or malformed, or its models contradict each other.
     """
-    path = path or builtin("models.toml")
+    path = Path(file).expanduser() if file else builtin("models.toml")
     raw = read_toml(path)
     try:
-        file = msgspec.convert(raw, _CatalogFile, strict=False)
+        read = msgspec.convert(raw, _CatalogFile, strict=False)
         _refuse_unknown(raw, models=Model, aliases=Alias)
-        return Catalog(models=file.models, aliases=file.aliases)
+        return Catalog(models=read.models, aliases=read.aliases)
     except ValueError as failure:
         raise Misconfigured(f"{path}: {failure}.") from failure
 

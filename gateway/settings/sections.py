@@ -44,6 +44,12 @@ class Upstream(Section, frozen=True, kw_only=True):
     image_max_bytes: Bytes = 32 * 1024 * 1024
 
 
+class Models(Section, frozen=True, kw_only=True):
+    """[models]."""
+
+    file: str = ""
+
+
 class Queue(Section, frozen=True, kw_only=True):
     """[queue]."""
 

@@ -44,6 +44,11 @@ class UpstreamAccount(Section, frozen=True, kw_only=True):
         return self.concurrency if isinstance(self.concurrency, dict) else {}
 
     @property
+    def most_calls(self) -> int:
+        """The calls that may be in flight at most, as far as the entry names its models."""
+        return sum(self.concurrency.values()) if isinstance(self.concurrency, dict) else self.concurrency
+
+    @property
     def named_models(self) -> set[str]:
         """Every model that the entry names."""
         priced = self.price if isinstance(self.price, dict) else {}

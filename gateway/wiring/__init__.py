@@ -40,12 +40,11 @@ from gateway.service.slots import Slots
 from gateway.service.tasks import Tasks
 from gateway.service.webhooks import WebhookRules
 from gateway.settings import Settings
-from gateway.settings.models import load_catalog
-from gateway.wiring.accounts import served
 from gateway.wiring.administering import administration_on
 from gateway.wiring.alerting import alerting
 from gateway.wiring.generation import Flow, open_flow, planner_of
 from gateway.wiring.observing import observing, readiness_of, watching
+from gateway.wiring.offers import Offer, offer_of
 from gateway.wiring.quotas import Quotas, collecting, open_quotas
 from gateway.wiring.tracing import open_tracing
 from gateway.wiring.upstreams import Upstreams, open_upstreams
@@ -111,8 +110,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
     Raises:
         Misconfigured: a part cannot be reached or used.
     """
-    _require_upstreams(settings)
-    catalog, peppers, clock = load_catalog(), read_peppers(settings), SystemClock()
+    offer, peppers, clock = offer_of(settings), read_peppers(settings), SystemClock()
     async with AsyncExitStack() as stack:
         metrics, observer = stack.enter_context(observing(settings, clock))
         tracing = await stack.enter_async_context(open_tracing(settings))
@@ -122,10 +120,9 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock)
         authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer, tracing))
-        upstreams = await stack.enter_async_context(open_upstreams(settings, catalog, quotas, observer, tracing))
-        catalog = served(catalog, upstreams.accounts)
-        books = _books(peppers, upstreams, observer)
-        planner = planner_of(settings, catalog, _mapping_rules(settings, peppers), books)
+        upstreams = await stack.enter_async_context(open_upstreams(settings, offer, quotas, observer, tracing))
+        books = _books(peppers, offer, observer)
+        planner = planner_of(settings, offer.catalog, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
         outage = await stack.enter_async_context(collecting(quotas, settings, flow.rescue, observer))
         await stack.enter_async_context(alerting(settings, engine, peppers.webhook_secrets, observer))
@@ -139,7 +136,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             tasks=Tasks(quotas.records),
             deliver=_deliver(settings, peppers, upstreams, clock),
             administration=administration_on(engine, announcer, peppers.keys, webhook_rules(settings, peppers)),
-            catalog=catalog,
+            catalog=offer.catalog,
             currency=settings.billing.currency,
             readiness=readiness,
             render_metrics=metrics.render,
@@ -147,13 +144,6 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             traces=tracing.requests,
             trusted_proxies=settings.server.trusted_networks(),
             shut_down=partial(_shut_down, flow, upstreams.slots, settings.server.drain_seconds),
-        )
-
-
-def _require_upstreams(settings: Settings) -> None:
-    if not settings.upstreams:
-        raise Misconfigured(
-            "No upstream key is set: give ZHIPUAI_API_KEY=<id>.<secret> (or ZAI_API_KEY), or try 'glm-gateway demo'.",
         )
 
 
@@ -165,8 +155,8 @@ async def _shut_down(flow: Flow, slots: Slots, seconds: float) -> None:
     await flow.jobs.drain(seconds)
 
 
-def _books(peppers: Peppers, upstreams: Upstreams, observer: MetricsAndLog) -> Books:
-    hash_prompt, accounts = peppers.hash_prompt, upstreams.accounts
+def _books(peppers: Peppers, offer: Offer, observer: MetricsAndLog) -> Books:
+    hash_prompt, accounts = peppers.hash_prompt, offer.accounts
     return Books(observer=observer, answer_of=answer_of, hash_prompt=hash_prompt, accounts=accounts)
 
 
@@ -247,21 +237,24 @@ def prepare_data_dir(data_dir: Path) -> None:
 
 def read_peppers(settings: Settings) -> Peppers:
     """Read the installation's secrets, a comma list; without one, the data directory's own is used and made once."""
-    given = settings.secret_key.reveal()
-    if not given:
-        url = settings.database.url.reveal()
-        if url and not url.startswith("sqlite"):
-            raise Misconfigured(
-                "GLM_GATEWAY_SECRET_KEY is required with this DATABASE_URL: every replica needs the same one. "
-                "Make one with 'openssl rand -hex 32'.",
-            )
-        given = own_secret(settings.data_dir / "secret.key")
+    needs_secret(settings)
+    given = settings.secret_key.reveal() or own_secret(settings.data_dir / "secret.key")
     masters = tuple(part.strip().encode() for part in given.split(",") if part.strip())
     if not masters:
         raise Misconfigured(
             "The secret key is empty: set GLM_GATEWAY_SECRET_KEY, or restore secret.key in the data directory.",
         )
     return Peppers(masters)
+
+
+def needs_secret(settings: Settings) -> None:
+    """Raise Misconfigured when the secret is missing that all replicas have to share."""
+    url = settings.database.url.reveal()
+    if url and not url.startswith("sqlite") and not settings.secret_key:
+        raise Misconfigured(
+            "GLM_GATEWAY_SECRET_KEY is required with this DATABASE_URL: every replica needs the same one. "
+            "Make one with 'openssl rand -hex 32'.",
+        )
 
 
 @asynccontextmanager

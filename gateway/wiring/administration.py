@@ -98,7 +98,7 @@ async def open_operation(settings: Settings) -> AsyncGenerator[Operation]:
 
 @asynccontextmanager
 async def _open_upstreams(settings: Settings, scripts: Scripts, audit: Audit) -> AsyncGenerator[AdministerUpstreams]:
-    catalog = load_catalog()
+    catalog = load_catalog(settings.models.file)
     store = RedisSlots(scripts, "operator", lease=0, longest=0, longest_call=0, deadline=DEADLINE)
     async with aclosing(AiohttpTransport(proxies=Proxies(environment()))) as transport:
         upstream = GlmImage(transport, endpoints_of(settings))

@@ -20,7 +20,7 @@ PROBE_SECONDS, SWEEP_SECONDS = 10.0, 3600.0
 @asynccontextmanager
 async def open_store(settings: Settings, clock: Clock, observer: Observer) -> AsyncGenerator[ObjectPictureStore]:
     """Open the store. One that cannot be used now may be later: until then requests are refused."""
-    store = ObjectPictureStore(_objects(settings), observer)
+    store = ObjectPictureStore(open_objects(settings), observer)
     retention = timedelta(seconds=settings.store.retention)
 
     async def sweep() -> None:
@@ -35,7 +35,8 @@ async def open_store(settings: Settings, clock: Clock, observer: Observer) -> As
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _objects(settings: Settings) -> Objects:
+def open_objects(settings: Settings) -> Objects:
+    """Open the place of the pictures' bytes; Misconfigured when that cannot be."""
     parts = urlsplit(settings.store.url)
     try:
         if parts.scheme == "s3":

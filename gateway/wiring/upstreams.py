@@ -1,6 +1,6 @@
 """Opens the way to the upstream: accounts, their slots, the calls and the downloads."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -16,8 +16,6 @@ from gateway.adapters.redis.names import PARKS
 from gateway.adapters.redis.slots import heard_grants
 from gateway.adapters.tracing.off import Untraced
 from gateway.domain.addresses import is_loopback
-from gateway.domain.catalog import Catalog
-from gateway.domain.upstream import Account
 from gateway.service.dispatch import Dispatch, PictureMaker
 from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
@@ -26,8 +24,8 @@ from gateway.service.picture_ports import PictureStore
 from gateway.service.resuming import Resuming
 from gateway.service.slots import Slots
 from gateway.settings import Settings, environment
-from gateway.wiring.accounts import accounts_of
 from gateway.wiring.background import every
+from gateway.wiring.offers import Offer
 from gateway.wiring.quotas import Quotas
 from gateway.wiring.store import open_store
 
@@ -39,7 +37,6 @@ GIVE_BACK_SECONDS = 2.0  # for slots that are on their way back when the process
 class Upstreams:
     """The way to pictures: made, and kept."""
 
-    accounts: Sequence[Account]
     slots: Slots
     store: PictureStore
     maker: PictureMaker
@@ -58,13 +55,13 @@ class Upstreams:
 
 @asynccontextmanager
 async def open_upstreams(
-    settings: Settings, catalog: Catalog, quotas: Quotas, observer: MetricsAndLog, tracing: Untraced
+    settings: Settings, offer: Offer, quotas: Quotas, observer: MetricsAndLog, tracing: Untraced
 ) -> AsyncGenerator[Upstreams]:
     """Open the transports, one for paid calls and one for downloads, and dispatch pictures over them into the store."""
     clock, errands = quotas.clock, Jobs(observer.crashed)
     desk = Desk(store=quotas.slots, clock=clock, errands=errands, without=settings.quota.on_outage == "allow")
-    accounts = accounts_of(settings, catalog)
-    slots = Slots(accounts, tuple(catalog.models), desk, observer)
+    accounts = offer.accounts
+    slots = Slots(accounts, tuple(offer.catalog.models), desk, observer)
     rules = fetch_rules(settings)
     loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
     proxies = Proxies(environment())
@@ -82,7 +79,6 @@ async def open_upstreams(
                 resuming = Resuming(upstream, {account.name: account for account in accounts})
                 async with every(TEND_SECONDS, slots.tend, observer):
                     yield Upstreams(
-                        accounts=accounts,
                         slots=slots,
                         store=store,
                         maker=tracing.maker(dispatch),

@@ -73,9 +73,8 @@ OPERATIONS = [
     ("GET", ADMIN_KEYS),
     ("GET", f"{ADMIN_KEYS}/{{key_id}}"),
     ("DELETE", f"{ADMIN_KEYS}/{{key_id}}"),
+    *(("GET", path) for path in ("/healthz", "/health/liveliness", "/readyz", "/health/readiness")),
     ("GET", AUDIT_LOGS),
-    ("GET", "/healthz"),
-    ("GET", "/readyz"),
     ("GET", "/metrics"),
 ]
 examples = settings(max_examples=max(200, settings().max_examples), suppress_health_check=list(HealthCheck))

@@ -298,12 +298,15 @@ def test_readiness_names_the_part_that_fails(tmp_path, simulator):
         servers.redis_server(tmp_path) as (redis_url, redis),
         servers.gateway(tmp_path, simulator, REDIS_URL=redis_url) as running,
     ):
+        assert http("GET", running.url + "/health/readiness")[0] == 200
         redis.kill()
         redis.wait()
-        status, _, content = http("GET", running.url + "/readyz")
-        assert status == 503
-        assert b'"redis":"failing"' in content
-        assert http("GET", running.url + "/healthz")[0] == 200
+        for path in ("/readyz", "/health/readiness"):
+            status, _, content = http("GET", running.url + path)
+            assert status == 503
+            assert b'"redis":"failing"' in content
+        for path in ("/healthz", "/health/liveliness"):
+            assert http("GET", running.url + path)[0] == 200
 
 
 def test_keys_are_made_listed_and_revoked(tmp_path, simulator):

@@ -8,9 +8,10 @@ import pytest
 
 from gateway.domain.addresses import is_loopback
 from gateway.domain.errors import Misconfigured
-from gateway.settings import ZAI, Secret, Section, Settings, load
+from gateway.settings import Secret, Section, Settings, load
 from gateway.settings.files import builtin
 from gateway.settings.models import load_catalog
+from gateway.settings.sources import ZAI
 from gateway.settings.upstreams import BIGMODEL, UpstreamAccount
 
 KEY = "0123456789abcdef0123456789abcdef.Secret0123456789"
@@ -84,6 +85,7 @@ FROM_ENVIRONMENT = {
     "upstream.image_hosts": ("a.example, b.example,", ("a.example", "b.example")),
     "upstream.image_timeout": ("5", 5.0),
     "upstream.image_max_bytes": ("1024", 1024),
+    "models.file": ("/etc/models.toml", "/etc/models.toml"),
     "queue.max_wait": ("0.5", 0.5),
     "queue.max_length": ("3", 3),
     "queue.abandon_after": ("5", 5.0),

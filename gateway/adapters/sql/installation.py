@@ -6,12 +6,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.adapters.sql.engine import reaching
+from gateway.adapters.sql.engine import READING, reaching
 from gateway.adapters.sql.tables import installation
 from gateway.domain.errors import Misconfigured
 
 _CHECK = "secret_check"
 _OPENED = "quota_store_opened"
+_ASKING = sa.select(installation.c.value).where(installation.c.name == _CHECK)
 
 
 async def agree_on_secret(engine: AsyncEngine, checks: Sequence[str]) -> None:
@@ -36,6 +37,15 @@ async def agree_on_secret(engine: AsyncEngine, checks: Sequence[str]) -> None:
             await _replace(engine, known, checks[0])
 
 
+async def knows_secret(engine: AsyncEngine, checks: Sequence[str]) -> bool | None:
+    """Tell whether one of the secrets is the installation's; None when it has none yet."""
+    if not await _has_table(engine):
+        return None
+    async with engine.execution_options(**{READING: True}).connect() as connection:
+        known: str | None = (await connection.execute(_ASKING)).scalar_one_or_none()
+    return None if known is None else known in checks
+
+
 async def is_first_to_open(engine: AsyncEngine) -> bool:
     """Tell whether this process is the first of the installation's life that opens the quota store: one ever is."""
     async with reaching():
@@ -50,8 +60,7 @@ async def is_first_to_open(engine: AsyncEngine) -> bool:
 async def _known_or_set(engine: AsyncEngine, check: str) -> str:
     """Give the installation's value; where there is none, this one becomes it."""
     async with engine.begin() as connection:
-        query = sa.select(installation.c.value).where(installation.c.name == _CHECK)
-        known: str | None = (await connection.execute(query)).scalar_one_or_none()
+        known: str | None = (await connection.execute(_ASKING)).scalar_one_or_none()
         if known is None:
             await connection.execute(sa.insert(installation).values(name=_CHECK, value=check))
         return known or check
@@ -61,3 +70,8 @@ async def _replace(engine: AsyncEngine, old: str, new: str) -> None:
     where = (installation.c.name == _CHECK, installation.c.value == old)
     async with engine.begin() as connection:
         await connection.execute(sa.update(installation).where(*where).values(value=new))
+
+
+async def _has_table(engine: AsyncEngine) -> bool:
+    async with engine.execution_options(**{READING: True}).connect() as connection:
+        return await connection.run_sync(lambda connected: sa.inspect(connected).has_table(installation.name))

@@ -60,6 +60,11 @@ class Objects(ABC):
         with translated():
             return bytes(await obstore.get_range_async(self._store, key, start=start, end=end))
 
+    async def delete(self, key: str) -> None:
+        """Remove an object; PictureGone when there is none."""
+        with translated():
+            await obstore.delete_async(self._store, key)
+
     async def sweep(self, before: datetime, ours: Callable[[str], bool]) -> None:
         """Delete what is ours and was last written before a moment; what is renewed meanwhile stays."""
         with translated(), suppress(FileNotFoundError):  # of what vanishes while it is listed; the next sweep goes on
