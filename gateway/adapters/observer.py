@@ -1,7 +1,7 @@
 """What the use cases report, as metrics and log events. Prompts never reach the log."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -30,7 +30,7 @@ class MetricsAndLog:
         self._metrics = metrics
         self._log = log
         self._access = access
-        self._parked: dict[str, set[str]] = {}  # upstreams that were ever parked, by model
+        self._upstreams: dict[str, set[str]] = {}  # their names by model
         self._outages: dict[str, float] = {}  # when an outage of each part was logged last
 
     def call_failed(self, account: Account, plan: ImagePlan, fault: Fault, detail: str) -> None:
@@ -76,14 +76,16 @@ class MetricsAndLog:
         )
         self._log.error("account_parked", account=account.account, upstream=park.seat, code=park.code, until=ends)
 
+    def show_upstreams(self, accounts: Sequence[Account], models: Iterable[str]) -> None:
+        """Say which upstreams there are: whether all of a model are left alone can be seen only where all are shown."""
+        self._upstreams = {model: {one.name for one in accounts if one.serves(model)} for model in models}
+
     def queue_looked_at(self, model: str, tended: Tended) -> None:
         """Show how long a queue is and which accounts are left alone, as all replicas see it."""
         self._metrics.queue.length.labels(model).set(tended.length)
         parked = {park.seat: park.code for park in tended.parked}
-        known = self._parked.setdefault(model, set())
-        for seat in known | parked.keys():
+        for seat in self._upstreams.get(model, set()) | parked.keys():
             self._metrics.upstream.parked.labels(seat, model).set(seat in parked)
-        known |= parked.keys()
 
     def ledger_backlog(self, lines: int) -> None:
         """Follow how far the ledger is behind."""

@@ -61,6 +61,7 @@ async def open_upstreams(
     clock, errands = quotas.clock, Jobs(observer.crashed)
     desk = Desk(store=quotas.slots, clock=clock, errands=errands, without=settings.quota.on_outage == "allow")
     accounts = offer.accounts
+    observer.show_upstreams(accounts, offer.catalog.models)
     slots = Slots(accounts, tuple(offer.catalog.models), desk, observer)
     rules = fetch_rules(settings)
     loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import servers
+from tests.deploy.tools import tool
 from tests.servers import free_port, http, wait_until
 
 GENERATIONS = "/v1/images/generations"
@@ -111,10 +112,18 @@ def test_parts_are_shown(used):
     assert value(gateway, "ledger_lag_seconds") == pytest.approx(0, abs=5)
 
 
+def test_upstreams_that_were_never_left_alone_are_shown_too(used):
+    gateway, _ = used
+    wait_until(lambda: "glm_gateway_upstream_parked" in str(samples(gateway)), what="the first look")
+    shown = {name: left for name, left in samples(gateway).items() if name[0] == "glm_gateway_upstream_parked"}
+    assert ("model", "glm-image") in {label for _, *labels in shown for label in labels}
+    assert set(shown.values()) == {0}
+
+
 def test_promtool_has_nothing_to_say(used):
     gateway, _ = used
     _, _, content = gateway.get("/metrics")
-    checked = subprocess.run(["promtool", "check", "metrics"], input=content, capture_output=True, check=False)
+    checked = subprocess.run([tool("promtool"), "check", "metrics"], input=content, capture_output=True, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 
