@@ -30,7 +30,7 @@ from gateway.api import (
 )
 from gateway.api.debugging import logging_requests
 from gateway.api.middleware import Edge
-from gateway.api.native_errors import is_native, on_defect, on_failure, on_http_exception
+from gateway.api.native_errors import is_native, on_deep_body, on_defect, on_failure, on_http_exception
 from gateway.api.services import Services
 from gateway.domain.errors import GatewayError
 from gateway.service.ports_requests import RequestObserver, RequestTraces
@@ -85,7 +85,12 @@ def create_app(settings: Settings, open_services: OpenServices) -> ASGIApp:
     app = Litestar(
         (*routes, openapi.serve_document(ROUTES)),
         lifespan=[lifespan],
-        exception_handlers={GatewayError: on_failure, HTTPException: on_http_exception, Exception: on_defect},
+        exception_handlers={
+            GatewayError: on_failure,
+            HTTPException: on_http_exception,
+            RecursionError: on_deep_body,
+            Exception: on_defect,
+        },
         request_max_body_size=settings.server.max_body,
         cors_config=_cors(settings.server.cors_origins),
         openapi_config=None,  # its pages would answer unknown paths in HTML

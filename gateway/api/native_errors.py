@@ -96,6 +96,13 @@ def on_http_exception(request: Request[Any, Any, Any], failure: HTTPException) -
     return answer
 
 
+def on_deep_body(request: Request[Any, Any, Any], failure: RecursionError) -> Response[bytes]:
+    """Answer a body that is nested too deeply for the framework to read; any other recursion is a defect of ours."""
+    if "deserializing" in str(failure):
+        return on_failure(request, failures.MalformedBody("The request's body is nested too deeply."))
+    return on_defect(request, failure)
+
+
 def on_defect(request: Request[Any, Any, Any], failure: Exception) -> Response[bytes]:
     """Answer a defect of ours in the words of the request's path."""
     answer = errors.on_defect(request, failure)

@@ -9,6 +9,7 @@ from gateway.domain.errors import InvalidValue
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Networks = tuple[Network, ...]
+_EMBEDDING = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
 _MAPPED_BITS = 96  # of ::ffff:0:0, behind which an address of version 4 stands
 
 
@@ -72,9 +73,23 @@ def is_public_host(host: str) -> bool:
     Numbers like 127.1 or 2130706433 are addresses to the system, and no resolver is asked for them.
     """
     try:
-        return ip_address(host.partition("%")[0]).is_global
+        return is_public(ip_address(host.partition("%")[0]))
     except ValueError:
         return not host.replace(".", "").isdigit()
+
+
+def is_public(address: Address) -> bool:
+    """Tell whether an address is of the Internet, and so is the one of version 4 that one of version 6 stands for."""
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address.sixtofour or _translated(address) or address
+    return address.is_global and not address.is_multicast
+
+
+def _translated(address: IPv6Address) -> IPv4Address | None:
+    """Give the address of version 4 that a translator (RFC 6052) or an old tunnel (::/96) leads to."""
+    if any(address in network for network in _EMBEDDING):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return None
 
 
 def _network(word: str, param: str) -> Network:

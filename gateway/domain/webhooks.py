@@ -123,7 +123,7 @@ def check_thresholds(percents: list[int]) -> tuple[int, ...]:
 
 
 def _is_local(url: str, host: str) -> bool:
-    return is_loopback(url) or host.endswith(".localhost")
+    return is_loopback(url) or f".{host.rstrip('.')}".endswith(".localhost")
 
 
 def _no_url() -> InvalidValue:

@@ -210,6 +210,7 @@ def test_an_admin_key_makes_no_pictures(gateway):
     ("body", "refusal"),
     [
         (b"{", (400, None, None)),
+        (b"[" * 100_000, (400, None, None)),
         ({}, (400, "missing_required_parameter", "name")),
         ({"name": 1}, (400, "invalid_value", "name")),
         ({"name": ""}, (400, "invalid_value", "name")),

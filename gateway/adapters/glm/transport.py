@@ -15,6 +15,7 @@ import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gateway.adapters.glm.proxies import Proxies
+from gateway.domain.addresses import is_public
 
 CHUNK = 64 * 1024
 # Shorter than any usual server's keep-alive, so that a paid POST never goes out on a connection about to be closed.
@@ -103,7 +104,7 @@ class PublicResolver(aiohttp.ThreadedResolver):
     ) -> list[ResolveResult]:
         """Resolve a name; OSError when one of its addresses is not public."""
         found = await super().resolve(host, port, family)
-        if host not in self._except_hosts and not all(ip_address(result["host"]).is_global for result in found):
+        if host not in self._except_hosts and not all(is_public(ip_address(result["host"])) for result in found):
             raise OSError(errno.EHOSTUNREACH, f"{host} resolves to an address that is not public")
         return found
 

@@ -10,7 +10,13 @@ from gateway.domain.webhooks import TRIES, parse_thresholds, parse_url, wait_bef
 
 
 @pytest.mark.parametrize(
-    "url", ["https://hooks.example.com/a?token=b", "https://8.8.8.8:8443/", "https://[2606:4700::1111]/x"]
+    "url",
+    [
+        "https://hooks.example.com/a?token=b",
+        "https://8.8.8.8:8443/",
+        "https://[2606:4700::1111]/x",
+        "https://[64:ff9b::808:808]/",
+    ],
 )
 def test_a_public_https_url_is_taken(url):
     assert parse_url(url, allow_private=False) == url
@@ -26,7 +32,13 @@ PRIVATE = [
     "https://169.254.169.254/latest/meta-data",
     "https://127.1/",
     "https://2130706433/",
+    "https://[::127.0.0.1]/",
+    "https://[64:ff9b::a9fe:a9fe]/",
+    "https://[2002:a00:1::]/",
+    "https://224.0.0.1/",
+    "https://[ff02::1]/",
     "https://localhost/",
+    "https://localhost./",
     "https://printer.localhost/",
 ]
 
