@@ -79,12 +79,18 @@ class FakeAlertOutbox:
             if row.project_id in project_ids and row.period in periods
         ]
 
-    async def claim(self, now, until, most):
+    async def claim(self, now, until, most, busy):
         rows = [row for row in self.rows.values() if row.state == "pending" and row.next_try_at <= now]
         claimed = {}
         for row in sorted(rows, key=lambda row: (row.next_try_at, row.id)):
             webhook = self.webhooks.get(row.project_id)
-            if webhook and not webhook.disabled_at and row.project_id not in claimed and len(claimed) < most:
+            if (
+                row.project_id not in busy
+                and webhook
+                and not webhook.disabled_at
+                and row.project_id not in claimed
+                and len(claimed) < most
+            ):
                 counted = {"tries": row.tries + 1, "tries_left": row.tries_left - 1}
                 self.rows[row.id] = replace(row, next_try_at=until, last_tried_at=now, **counted)
                 claimed[row.project_id] = (self.rows[row.id], webhook)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gateway.domain.webhooks import KEPT, TRIES, Delivery, Webhook, wait_before
+from gateway.service.jobs import end
 from gateway.service.ports import Clock
 from gateway.service.ports_alerts import (
     AlertObserver,
@@ -18,6 +19,7 @@ from gateway.service.ports_alerts import (
 )
 
 AT_ONCE = 20
+ROUND_SECONDS = 1.0  # then others are looked for, whoever hangs
 LEASE = timedelta(seconds=30)  # a try takes 15 at most; one whose process died comes again after so long
 _WELL, _GONE = range(200, 300), 410
 
@@ -40,15 +42,26 @@ class DeliverAlerts:
         self._way = way
         self._clock = clock
         self._observer = observer
+        self._posting: dict[str, asyncio.Task[None]] = {}  # by project
 
     async def deliver_due(self) -> None:
-        """Post what is due; DatabaseUnavailable when SQL is away: what was posted meanwhile is posted again later."""
+        """Post what is due, beside what hangs; wait for its end a second at most.
+
+        Raises:
+            DatabaseUnavailable: SQL is away, or was; what was posted meanwhile is posted again later.
+        """
         now = self._clock.now()
-        claimed = await self._way.outbox.claim(now, now + LEASE, AT_ONCE)
-        done = await asyncio.gather(*(self._deliver(*one) for one in claimed), return_exceptions=True)
-        for failure in done:
-            if failure is not None:
-                raise failure
+        claimed = await self._way.outbox.claim(now, now + LEASE, AT_ONCE - len(self._posting), self._posting.keys())
+        for delivery, webhook in claimed:
+            self._posting[delivery.project_id] = asyncio.create_task(self._deliver(delivery, webhook))
+        if self._posting:
+            ended, _ = await asyncio.wait(self._posting.values(), timeout=ROUND_SECONDS)
+            self._posting = {project: task for project, task in self._posting.items() if task not in ended}
+            await asyncio.gather(*ended)
+
+    async def close(self) -> None:
+        """Let go of what hangs; it is due again when its claim ends."""
+        await end(*self._posting.values())
 
     async def prune(self) -> None:
         """Forget what is old; DatabaseUnavailable when SQL is away."""

@@ -1,6 +1,6 @@
 """What alerts need of the database and of the way to their receivers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -72,8 +72,12 @@ class AlertOutbox(Protocol):
     async def told(self, project_ids: Sequence[str], periods: Sequence[str]) -> list[Told]:
         """Say which thresholds were told in some periods."""
 
-    async def claim(self, now: datetime, until: datetime, most: int) -> list[tuple[Delivery, Webhook]]:
+    async def claim(
+        self, now: datetime, until: datetime, most: int, busy: Collection[str]
+    ) -> list[tuple[Delivery, Webhook]]:
         """Begin a try of the pending events that are due, each for one of all callers; of each project the first.
+
+        Projects that are `busy` have to wait.
 
         If nobody says what became of it, an event is due again at `until`. The try is counted. Webhooks that are
         disabled are left alone.

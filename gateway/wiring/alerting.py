@@ -53,3 +53,4 @@ async def alerting(
             every(PRUNE_SECONDS, deliver.prune, observer),
         ):
             yield
+        await deliver.close()

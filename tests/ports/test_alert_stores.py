@@ -33,8 +33,9 @@ class Stores:
     def __init__(self, projects, webhooks, outbox):
         self.projects, self.webhooks, self.outbox = projects, webhooks, outbox
 
-    async def claimed(self, now=NOW, until=SOON, most=10):
-        return [(delivery.id, webhook.url) for delivery, webhook in await self.outbox.claim(now, until, most)]
+    async def claimed(self, now=NOW, until=SOON, most=10, busy=()):
+        claimed = await self.outbox.claim(now, until, most, busy)
+        return [(delivery.id, webhook.url) for delivery, webhook in claimed]
 
 
 def fakes():
@@ -128,7 +129,7 @@ async def test_it_is_known_what_was_told(stores):
 async def test_of_many_that_claim_an_event_one_gets_it(stores):
     await stores.webhooks.put(a_webhook())
     await stores.outbox.add([a_delivery()])
-    found = await asyncio.gather(*(stores.outbox.claim(NOW, SOON, 10) for _ in range(8)))
+    found = await asyncio.gather(*(stores.outbox.claim(NOW, SOON, 10, ()) for _ in range(8)))
     [(claimed, webhook)] = [one for some in found for one in some]
     assert (claimed.tries, claimed.tries_left, claimed.last_tried_at, claimed.next_try_at) == (1, 7, NOW, SOON)
     assert webhook == a_webhook()
@@ -143,6 +144,7 @@ async def test_of_each_project_the_longest_due_comes(stores):
     await stores.outbox.add([a_delivery(), a_delivery("msg_2", next_try_at=before), a_delivery("msg_3", SALES.id)])
     await stores.outbox.add([a_delivery("msg_4", SALES.id, next_try_at=after)])
     assert [delivery for delivery, _ in await stores.claimed(most=1)] == ["msg_2"]
+    assert await stores.claimed(busy={DESIGN.id, SALES.id}) == []
     assert {delivery for delivery, _ in await stores.claimed()} == {"msg_1", "msg_3"}
     assert await stores.claimed() == []
 
@@ -159,7 +161,7 @@ async def test_nothing_is_due_without_a_webhook_that_takes_it(stores):
 async def test_what_became_of_a_try_is_noted(stores):
     await stores.webhooks.put(a_webhook())
     await stores.outbox.add([a_delivery()])
-    [(claimed, _)] = await stores.outbox.claim(NOW, SOON, 1)
+    [(claimed, _)] = await stores.outbox.claim(NOW, SOON, 1, ())
     again = replace(claimed, next_try_at=LATER, last_status=500, last_error="status 500")
     await stores.outbox.record(again)
     assert await stores.outbox.find(DESIGN.id, "msg_1") == again
@@ -192,7 +194,7 @@ async def test_history_is_forgotten_but_not_what_was_told_in_a_period_that_lasts
 
 async def test_a_database_that_is_away_is_told():
     engine = open_engine("postgresql://postgres@127.0.0.1:1/none")
-    for question in (SqlWebhooks(engine).watched(), SqlAlertOutbox(engine).claim(NOW, SOON, 1)):
+    for question in (SqlWebhooks(engine).watched(), SqlAlertOutbox(engine).claim(NOW, SOON, 1, ())):
         with pytest.raises(DatabaseUnavailable):
             await question
     await engine.dispose()

@@ -1,6 +1,6 @@
 """The outbox of alerts: written with the crossing, emptied by whoever claims a row first, kept as their history."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -42,10 +42,12 @@ class SqlAlertOutbox:
             rows = (await connection.execute(query)).all()
         return [Told(project, Limit(limit), *rest) for project, limit, *rest in rows]
 
-    async def claim(self, now: datetime, until: datetime, most: int) -> list[tuple[Delivery, Webhook]]:
+    async def claim(
+        self, now: datetime, until: datetime, most: int, busy: Collection[str]
+    ) -> list[tuple[Delivery, Webhook]]:
         """Begin a try of the pending events that are due, each for one of all callers; see the port."""
         async with reaching(), self._reading.connect() as connection:
-            due = (await connection.execute(_due(now, most))).mappings().all()
+            due = (await connection.execute(_due(now, most, busy))).mappings().all()
         return [(claimed, webhook_beside(row)) for row in due if (claimed := await self._claim(row["id"], now, until))]
 
     async def record(self, delivery: Delivery) -> None:
@@ -85,13 +87,14 @@ class SqlAlertOutbox:
             return [_delivery(row) for row in (await connection.execute(query)).mappings()]
 
 
-def _due(now: datetime, most: int) -> sa.Select[Any]:
+def _due(now: datetime, most: int, busy: Collection[str]) -> sa.Select[Any]:
     """Ask for the event of each project that has been due for longest: a receiver that hangs holds up its own alone."""
     place = sa.func.row_number().over(partition_by=_ROW.project_id, order_by=(_ROW.next_try_at, _ROW.id))
     waiting = sa.select(_ROW.id, _ROW.next_try_at, *WEBHOOK_COLUMNS, place.label("place")).join_from(
         webhook_deliveries, webhooks, _ROW.project_id == webhooks.c.project_id
     )
-    due = waiting.where(_ROW.state == "pending", _ROW.next_try_at <= now, webhooks.c.disabled_at.is_(None)).subquery()
+    wanted = (_ROW.state == "pending", _ROW.next_try_at <= now, _ROW.project_id.not_in(busy))
+    due = waiting.where(*wanted, webhooks.c.disabled_at.is_(None)).subquery()
     return sa.select(due).where(due.c.place == 1).order_by(due.c.next_try_at).limit(most)
 
 

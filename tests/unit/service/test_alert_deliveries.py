@@ -1,15 +1,18 @@
 """What becomes of an event: taken, tried again, given up, or the end of its webhook."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from gateway.domain.errors import DatabaseUnavailable
 from gateway.domain.webhooks import KEPT, TRIES
+from gateway.service import alert_deliveries
 from gateway.service.alert_deliveries import LEASE, DeliverAlerts, Way
+from gateway.service.ports_alerts import Sent
 from tests.fakes_administration import NOW, Clock, FakeProjects
-from tests.fakes_alerts import FakeAlertObserver, FakeReceivers, FakeWebhooks, a_delivery, a_webhook
+from tests.fakes_alerts import URL, FakeAlertObserver, FakeReceivers, FakeWebhooks, a_delivery, a_webhook
 
 pytestmark = pytest.mark.anyio
 
@@ -99,7 +102,7 @@ async def test_a_secret_that_was_replaced_signs_for_a_while():
 async def test_a_try_whose_process_died_comes_again_with_the_same_id():
     office = Office()
     await office.add()
-    await office.stores.outbox.claim(NOW, NOW + LEASE, 1)
+    await office.stores.outbox.claim(NOW, NOW + LEASE, 1, ())
     assert (await office.run(LEASE.total_seconds() - 1)).tries == 1
     assert ((await office.run(1)).state, [post.id for post in office.receivers.posts]) == ("delivered", ["msg_1"])
 
@@ -132,3 +135,46 @@ async def test_the_history_is_forgotten_in_the_end():
     office.clock.seconds += 1
     await office.deliver.prune()
     assert not office.rows
+
+
+class HangingReceiver(FakeReceivers):
+    """Answers for one project only when it is let."""
+
+    def __init__(self, url):
+        super().__init__()
+        self.url, self.answering = url, asyncio.Event()
+
+    async def send(self, post):
+        if post.url == self.url:
+            self.posts.append(post)
+            await self.answering.wait()
+            return Sent(200)
+        return await super().send(post)
+
+
+async def test_a_receiver_that_hangs_holds_up_its_own_events_alone(monkeypatch):
+    monkeypatch.setattr(alert_deliveries, "ROUND_SECONDS", 0.01)
+    office = Office()
+    office.stores.webhooks["proj_slow"] = a_webhook(project_id="proj_slow", url="https://slow.example.com/")
+    office.receivers = HangingReceiver("https://slow.example.com/")
+    office.deliver._way = replace(office.deliver._way, sender=office.receivers)
+    await office.add(a_delivery(), *(a_delivery(f"slow_{number}", project_id="proj_slow") for number in range(2)))
+    assert (await office.run()).state == "delivered"
+    await office.add(a_delivery("msg_2"))
+    await office.run()
+    assert [post.id for post in office.receivers.posts] == ["msg_1", "slow_0", "msg_2"]
+    assert office.rows["msg_2"].state == "delivered"
+    office.receivers.answering.set()
+    await office.run()
+    await office.run()
+    assert {row.state for row in office.rows.values()} == {"delivered"}
+
+
+async def test_what_hangs_is_let_go_of_at_the_end(monkeypatch):
+    monkeypatch.setattr(alert_deliveries, "ROUND_SECONDS", 0.01)
+    office = Office()
+    office.deliver._way = replace(office.deliver._way, sender=HangingReceiver(URL))
+    await office.add()
+    assert (await office.run()).state == "pending"
+    async with asyncio.timeout(5):
+        await office.deliver.close()
