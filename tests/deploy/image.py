@@ -18,6 +18,7 @@ LIBRARIES = ("libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "lib
 LIBRARIES += ("libgcc_s.so.1", "libstdc++.so.6", "libnss_files.so.2", "libnss_dns.so.2")
 PROGRAMS = ("sh", "rm", "install", "env")  # what the Dockerfile runs besides Python
 USER = 10001
+ENGINE_UMASK = 0o022  # of every container engine, whatever the umask of who asks it
 STEP_SECONDS = 300  # some 30 on an idle machine
 # The container: a mount and process namespace, a read-only root, and no way to more rights.
 CONTAINER = """
@@ -58,9 +59,11 @@ class Builder:
         """Store images while the block runs: as overlays, or as copies where the kernel has none (slower)."""
         if run(*self._command, "info", env=self._env)[0] != 0:
             self._driver = "vfs"
+        mask = os.umask(ENGINE_UMASK)
         try:
             yield self
         finally:
+            os.umask(mask)
             self("umount", "--all")
             self("rm", "--all")
             run("umount", self._folder / "storage" / "overlay")
