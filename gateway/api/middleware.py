@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from time import perf_counter
-from typing import Any, cast
+from typing import cast
 
 import structlog
-from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
@@ -29,12 +28,6 @@ def canonical_path(path: str) -> str:
     path = _SLASHES.sub("/", path)
     match = _VERSIONED.fullmatch(path)
     return f"/v1{match[1]}" if match else path
-
-
-def request_id_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """Give the id that the Edge made for a request."""
-    request_id: str = cast("dict[str, Any]", connection.scope)["request_id"]
-    return request_id
 
 
 class Edge:
