@@ -24,6 +24,13 @@ def run(script, gateway, **names):
     return json.loads(done.stdout)
 
 
+def test_node_is_the_process_that_was_started():
+    """Else it would outlive who stops that process."""
+    command = [servers.node(), "-e", "console.log(process.pid)"]
+    with subprocess.Popen(command, env=servers.environment(), stdout=subprocess.PIPE) as process:
+        assert int(process.stdout.read()) == process.pid
+
+
 @pytest.fixture(scope="module")
 def pictures(shared_simulator, shared_gateway):
     """What pictures.mjs printed, and the simulator's pictures by prompt."""

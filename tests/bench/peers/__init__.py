@@ -4,18 +4,19 @@
         servers.http("POST", target.url, body=target.body(1), headers=target.headers)
 
 Each is ready when the block begins, has made a picture, and ends with the block. `folder` takes their logs and
-settings; `core` is the one that a process is pinned to. A peer that is not installed raises Missing: `.ci/setup bench`
-installs both into environments of their own.
+settings; `core` is the one that a process is pinned to. What is given is the target of a load (tests/bench/load.py),
+whose pid is the root of a process tree. A peer that is not installed raises Missing: `.ci/setup bench` installs both
+into environments of their own.
 """
 
 import json
 import sys
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tests import servers
+from tests.bench.load import Target
 
 HOME = servers.ROOT / "tests" / "bench" / "peers"
 LITELLM = servers.ROOT / ".venv-litellm"
@@ -28,20 +29,6 @@ FIRST_SECONDS = 60.0
 
 class Missing(Exception):
     """A peer that is not installed; the bench says so and goes on without it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """What can be asked for pictures: POST `body(n)`, the n-th of distinct orders, with `headers` to `url`.
-
-    `pid` is the root of its process tree.
-    """
-
-    name: str
-    url: str
-    headers: dict[str, str]
-    body: Callable[[int], bytes]
-    pid: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +57,10 @@ def pinned(command, core):
     return command if core is None else ("taskset", "-c", str(core), *command)
 
 
-def order(model):
+def order(model, **more):
     """Give what writes the n-th order of a picture: no two have the same prompt."""
-    return lambda number: json.dumps({"model": model, "prompt": f"picture {number}", "size": "1280x1280"}).encode()
+    fields = {"model": model, "size": "1280x1280", **more}
+    return lambda number: json.dumps({**fields, "prompt": f"picture {number}"}).encode()
 
 
 @contextmanager
@@ -98,7 +86,7 @@ def litellm(folder, upstream, *, core=None, redis_url=None):
     program = pinned((str(LITELLM / "bin" / "litellm"),), core)
     arguments = ["--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     process = servers.Process(arguments, _litellm_environment(), config.with_suffix(".log"), program)
-    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {KEY}"}
     with _target(name, port, "/health/liveliness", headers, process) as target:
         yield target
 
@@ -113,7 +101,6 @@ def portkey(folder, upstream, *, core=None):
     process = servers.Process([f"--port={port}", "--headless"], env, folder / f"portkey-{port}.log", program)
     headers = {
         "Authorization": f"Bearer {KEY}",
-        "Content-Type": "application/json",
         "x-portkey-provider": "openai",
         "x-portkey-custom-host": upstream.openai_url,
     }
