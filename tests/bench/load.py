@@ -128,7 +128,7 @@ class Load:
     async def open(self, per_second: float, seconds: float) -> Answers:
         """Send a request at every moment that is due, whatever is still under way.
 
-        Its time counts from the moment when it was due: a target that stalls delays what would have been sent meanwhile.
+        Its time counts from the moment when it was due: a target that stalls delays what is sent meanwhile.
         """
         began, asking = perf_counter(), set[asyncio.Task[None]]()
         for number in range(int(per_second * seconds)):
