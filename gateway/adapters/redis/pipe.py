@@ -17,8 +17,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.adapters.redis.links import ANSWER_SECONDS, Command
 
-# Those of our commands whose replies redis-py hands on as they come.
-PIPED = frozenset({"EVALSHA", "EVAL", "GET", "HGET", "HMGET", "HDEL", "XLEN", "PUBLISH"})
+# Those of our commands whose replies we read as they come.
+_KEYS = ("GET", "HGET", "HMGET", "HDEL", "HEXISTS", "SADD", "SMISMEMBER")
+_STREAMS = ("XADD", "XDEL", "XLEN", "XRANGE")
+PIPED = frozenset({"EVALSHA", "EVAL", "PUBLISH", *_KEYS, *_STREAMS})
 
 
 class Pipe(asyncio.Protocol):
