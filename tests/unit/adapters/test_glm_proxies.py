@@ -5,12 +5,11 @@ import ssl
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp.connector
 import httpx
 import pytest
 
 from gateway.adapters.glm.proxies import Proxies
-from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
+from gateway.adapters.glm.transport import HttpTransport, PublicResolver, connecting
 from gateway.domain.errors import Misconfigured
 from tests.fakes import answering, head, serving
 from tests.servers import free_port
@@ -70,7 +69,7 @@ async def behind_a_proxy(monkeypatch, refusal=None):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
     trusting = ssl.create_default_context(cafile=TLS / "cert.pem")
-    monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusting)
+    monkeypatch.setattr(connecting, "trusting", lambda: trusting)
     async with listening(host, ssl=context) as port:
         proxy = Proxy(port, refusal)
         async with listening(proxy.serve) as at:
@@ -78,7 +77,7 @@ async def behind_a_proxy(monkeypatch, refusal=None):
 
 
 async def get(url, environ, **options):
-    transport = AiohttpTransport(proxies=Proxies(environ), **options)
+    transport = HttpTransport(proxies=Proxies(environ), **options)
     try:
         response = await transport.handle_async_request(
             httpx.Request("GET", url, extensions={"timeout": {"connect": 10, "read": 10}})

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.adapters.glm import client
 from gateway.adapters.glm.client import Endpoint, GlmImage
-from gateway.adapters.glm.transport import KEEPALIVE_SECONDS, AiohttpTransport, PublicResolver
+from gateway.adapters.glm.transport import HttpTransport, PublicResolver
+from gateway.adapters.glm.transport.pool import KEEPALIVE_SECONDS
 from gateway.domain.errors import UpstreamUnreachable
 from gateway.domain.upstream import Fault
 from gateway.service.ports_upstream import CallFailed
@@ -28,7 +29,7 @@ WHOLE = head("200 OK", len(PAID)) + PAID
 
 @pytest.fixture
 async def transport():
-    transport = AiohttpTransport()
+    transport = HttpTransport()
     yield transport
     await transport.aclose()
 
@@ -201,7 +202,7 @@ async def test_any_number_of_calls_is_in_flight_at_once(transport):
 async def test_an_idle_connection_is_dropped_before_servers_drop_it(transport, monkeypatch):
     """Usual servers keep one for 5 s or more: a paid POST must not go out on one that is about to be closed."""
     assert KEEPALIVE_SECONDS < 5
-    monkeypatch.setattr("gateway.adapters.glm.transport.KEEPALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.adapters.glm.transport.pool.KEEPALIVE_SECONDS", 0.05)
     async with serving(answering(WHOLE)) as server:
         await send(transport, a_post(server.url))
         await asyncio.sleep(0.1)
@@ -251,7 +252,7 @@ async def test_a_body_comes_as_it_was_sent(transport):
 
 
 async def test_a_name_that_leads_into_the_own_network_is_not_followed():
-    transport = AiohttpTransport(resolver=PublicResolver())
+    transport = HttpTransport(resolver=PublicResolver())
     async with serving(answering(WHOLE)) as server:
         with pytest.raises(httpx.ConnectError):
             await send(transport, a_post(f"http://localhost:{server.port}/"))
@@ -260,7 +261,7 @@ async def test_a_name_that_leads_into_the_own_network_is_not_followed():
 
 
 async def test_only_a_named_host_may_be_on_this_machine():
-    transport = AiohttpTransport(resolver=PublicResolver(except_hosts=frozenset({"localhost"})))
+    transport = HttpTransport(resolver=PublicResolver(except_hosts=frozenset({"localhost"})))
     async with serving(answering(WHOLE)) as server:
         assert (await send(transport, a_post(f"http://localhost:{server.port}/")))[1] == PAID
     await transport.aclose()
@@ -268,13 +269,13 @@ async def test_only_a_named_host_may_be_on_this_machine():
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::1", "::ffff:10.0.0.1"])
 async def test_one_private_address_among_public_ones_is_enough(address, monkeypatch):
-    async def resolve(*_):
-        return [{"host": "8.8.8.8"}, {"host": address}]
+    async def found(*_, **__):
+        return [(2, 1, 6, "", (each, 443)) for each in ("8.8.8.8", address)]
 
-    monkeypatch.setattr("aiohttp.ThreadedResolver.resolve", resolve)
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found, raising=False)
     with pytest.raises(OSError, match="not public"):
-        await PublicResolver().resolve("cdn.z.ai", 443)
+        await PublicResolver().resolve("cdn.z.ai")
 
 
 async def test_a_transport_that_was_never_used_closes():
-    await AiohttpTransport().aclose()
+    await HttpTransport().aclose()
