@@ -1,21 +1,19 @@
 """The way out through a proxy: what goes through it, what never does, and what a proxy's refusal means."""
 
 import asyncio
-import ssl
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 
 from gateway.adapters.glm.proxies import Proxies
-from gateway.adapters.glm.transport import HttpTransport, PublicResolver, connecting
+from gateway.adapters.glm.transport import HttpTransport, PublicResolver
 from gateway.domain.errors import Misconfigured
 from tests.fakes import answering, head, serving
 from tests.servers import free_port
+from tests.wires import listening, trusting_glm_example
 
 pytestmark = pytest.mark.anyio
-TLS = Path(__file__).parents[2] / "tls"  # a certificate of glm.example, and nobody's secret
 WHOLE = head("200 OK", 2) + b"ok"
 
 
@@ -50,12 +48,6 @@ async def _pass_on(reader, writer):
 
 
 @asynccontextmanager
-async def listening(serve, **options):
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, **options) as listener:
-        yield listener.sockets[0].getsockname()[1]
-
-
-@asynccontextmanager
 async def behind_a_proxy(monkeypatch, refusal=None):
     """A host with TLS that only the proxy can find; gives the proxy, its port and what the host was sent."""
     asked = []
@@ -66,11 +58,7 @@ async def behind_a_proxy(monkeypatch, refusal=None):
         await writer.drain()
         writer.close()
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
-    trusting = ssl.create_default_context(cafile=TLS / "cert.pem")
-    monkeypatch.setattr(connecting, "trusting", lambda: trusting)
-    async with listening(host, ssl=context) as port:
+    async with listening(host, ssl=trusting_glm_example(monkeypatch)) as port:
         proxy = Proxy(port, refusal)
         async with listening(proxy.serve) as at:
             yield proxy, at, asked

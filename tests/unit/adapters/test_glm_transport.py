@@ -17,10 +17,10 @@ from gateway.service.ports_upstream import CallFailed
 from tests.builders import a_plan, an_account
 from tests.fakes import answering, head, serving, settle
 from tests.servers import free_port
+from tests.wires import NOTHING_WAS_SENT, a_post, leading, send
 
 pytestmark = pytest.mark.anyio
 
-NOTHING_WAS_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 PAID = b'{"data":[{"url":"https://z.ai/a.png"}],"request_id":"r"}'
 
 
@@ -41,19 +41,6 @@ def upstream(transport, port, timeout=5.0, path=""):
 
 async def never(task_id):
     raise AssertionError("nothing is ordered in one call")
-
-
-def a_post(url, read=5.0, connect=5.0):
-    timeout = {"connect": connect, "read": read}
-    return httpx.Request("POST", url, content=b'{"prompt":"x"}', extensions={"timeout": timeout})
-
-
-async def send(transport, request):
-    response = await transport.handle_async_request(request)
-    try:
-        return response, await response.aread()
-    finally:
-        await response.aclose()
 
 
 async def test_a_whole_answer(transport):
@@ -269,10 +256,7 @@ async def test_only_a_named_host_may_be_on_this_machine():
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::1", "::ffff:10.0.0.1"])
 async def test_one_private_address_among_public_ones_is_enough(address, monkeypatch):
-    async def found(*_, **__):
-        return [(2, 1, 6, "", (each, 443)) for each in ("8.8.8.8", address)]
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found, raising=False)
+    leading(monkeypatch, "8.8.8.8", address)
     with pytest.raises(OSError, match="not public"):
         await PublicResolver().resolve("cdn.z.ai")
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 import httpx
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 # Those of GLM and its CDN have some 20 fields in 1 KB. The bytes are also the most that may stand between two pieces
 # of a body, and in all interim answers together.
@@ -80,12 +80,15 @@ class Answer(httpx.AsyncByteStream):
     def feed(self, data: bytes) -> None:
         """Take what has come."""
         self._between += len(data)
+        before = len(self._pieces)
         try:
             if self._parser is not None:
                 self._parser.feed_data(data)
-        except HttpParserError as failure:  # also for 101, which nobody has asked for
+        except (HttpParserError, HttpParserUpgrade) as failure:  # the latter is 101, which nobody has asked for
             self._surplus = True
             self.fail(httpx.RemoteProtocolError(f"the answer is no HTTP: {failure}"))
+        if len(self._pieces) > before + 1:  # small chunks: an object for each would need 40 times their memory
+            self._pieces[before:] = [b"".join(self._pieces[before:])]
         if self._between > MOST_HEAD_BYTES:
             self.fail(httpx.RemoteProtocolError("the answer's head, or what stands within its body, is too long"))
         self._settle()
