@@ -16,6 +16,7 @@ from tests.wires import NOTHING_WAS_SENT, a_post, send
 pytestmark = pytest.mark.anyio
 
 WHOLE = head("200 OK", 2) + b"ok"
+OLD = WHOLE.replace(b"/1.1", b"/1.0")
 CHUNKED = head("200 OK", None, "Transfer-Encoding: chunked")
 INTERIM = head("100 Continue") + head("103 Early Hints", None, "Link: </a>; rel=preload")
 # Each with its status and body, and whether the connection may carry another request.
@@ -28,8 +29,8 @@ ANSWERS = {
     "not modified": (head("304 Not Modified", 99), 304, b"", True),
     "interim answers": (INTERIM + WHOLE, 200, b"ok", True),
     "an error": (head("429 Too Many Requests", 2) + b"ok", 429, b"ok", True),
-    "1.0 that keeps": (WHOLE.replace(b"/1.1 200 OK\r\n", b"/1.0 200 OK\r\nConnection: keep-alive\r\n"), 200, b"ok", True),
-    "1.0": (WHOLE.replace(b"/1.1", b"/1.0"), 200, b"ok", False),
+    "1.0 that keeps": (OLD.replace(b"OK\r\n", b"OK\r\nConnection: keep-alive\r\n"), 200, b"ok", True),
+    "1.0": (OLD, 200, b"ok", False),
     "a close": (head("200 OK", 2, "Connection: close") + b"ok", 200, b"ok", False),
     "a second answer": (WHOLE + WHOLE, 200, b"ok", False),
     "half a second answer": (WHOLE + b"HTT", 200, b"ok", False),

@@ -172,7 +172,7 @@ async def test_a_body_that_nobody_takes_is_not_read_on(transport):
 
 async def test_each_piece_of_an_answer_has_its_time(transport):
     async def drip(_, writer):
-        for byte in head("200 OK", 4) [:12], head("200 OK", 4)[12:], b"1", b"2", b"3", b"4":
+        for byte in head("200 OK", 4)[:12], head("200 OK", 4)[12:], b"1", b"2", b"3", b"4":
             writer.write(byte)
             await asyncio.sleep(0.15)
 

@@ -45,7 +45,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
 
 
 def _written(request: httpx.Request, connection: Connection) -> bytes:
-    """Give a request as it goes over the wire. The bodies are prompts: joined to its head, one is sent with one call."""
+    """Give a request as it goes over the wire: bodies are prompts, and go out with the head in one piece."""
     url, way = request.url, connection.way
     target = b"http://%b%b" % (url.netloc, url.raw_path) if way.absolute else url.raw_path
     lines = [b"%b %b HTTP/1.1" % (request.method.encode(), target)]
