@@ -1,14 +1,16 @@
 """Connections to the upstream: when one is kept, when it is closed, and how long anything is waited for."""
 
 import asyncio
+import gc
 from contextlib import suppress
 
 import httpx
 import pytest
 
 from gateway.adapters.glm.transport import HttpTransport
+from gateway.adapters.glm.transport.answer import Answer
 from gateway.adapters.glm.transport.connection import MOST_HELD
-from tests.fakes import answering, head, serving
+from tests.fakes import answering, head, serving, settle
 from tests.wires import NOTHING_WAS_SENT, a_post, listening, send
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +124,31 @@ async def test_who_is_cancelled_closes_the_connection(transport, answer):
             await call
         await closing(server)
         assert server.connections == 1
+
+
+async def test_who_is_cancelled_after_the_answer_leaves_the_connection_to_the_next(transport):
+    """It may carry another paid call by then, in the very turn of the loop in which the answer came."""
+    async with serving(answering(WHOLE)) as server:
+        call = asyncio.create_task(send(transport, a_post(server.url)))
+        while not transport._pool._idle:
+            await settle(1)
+        assert not call.done()
+        call.cancel()
+        assert (await send(transport, a_post(server.url)))[1] == b"ok"
+        assert call.cancelled()
+        assert server.connections == 1
+
+
+async def test_answers_need_no_collection_of_garbage(transport):
+    async with serving(answering(WHOLE)) as server:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await send(transport, a_post(server.url))
+            assert sum(isinstance(thing, Answer) for thing in gc.get_objects()) <= 1
+        finally:
+            gc.enable()
 
 
 async def test_an_answer_that_is_left_before_its_end_closes_the_connection(transport):

@@ -168,6 +168,7 @@ async def test_the_calls_headers_are_glms(transport):
     assert request.startswith(b"POST /api/paas/v4/images/generations HTTP/1.1\r\n")
     assert b"authorization: bearer id.secret\r\n" in request.lower()
     assert b"content-type: application/json\r\n" in request.lower()
+    assert b"accept: */*\r\n" in request.lower()
     assert b"accept-encoding: identity\r\n" in request.lower()
     assert request.lower().count(b"user-agent: glm-image-gateway/") == request.lower().count(b"user-agent:") == 1
 

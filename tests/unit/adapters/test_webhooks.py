@@ -41,6 +41,7 @@ async def test_each_secret_verifies_what_is_sent(receiver):
     assert [receiver.verified(secret) for secret in SECRETS] == [[{"type": "测试"}]] * 2
     [(path, headers, _)] = receiver.posts
     assert (path, headers["content-type"], headers["webhook-id"]) == ("/hooks?a=b", "application/json", "msg_1")
+    assert headers["accept"] == "*/*"
     assert headers["user-agent"].startswith("glm-gateway/")
     with pytest.raises(WebhookVerificationError):
         Webhook("whsec_" + "Z2hp" * 8).verify(receiver.posts[0][2], headers)

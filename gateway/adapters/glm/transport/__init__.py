@@ -8,6 +8,7 @@ failure that it may have been.
 import httpx
 
 from gateway.adapters.glm.proxies import Proxies
+from gateway.adapters.glm.transport.answer import Answer
 from gateway.adapters.glm.transport.connecting import Connector
 from gateway.adapters.glm.transport.connection import Connection
 from gateway.adapters.glm.transport.names import PublicResolver, Resolver
@@ -31,17 +32,25 @@ class HttpTransport(httpx.AsyncBaseTransport):
         timeout, url = request.extensions.get("timeout", {}), request.url
         key = (url.scheme, url.netloc)
         connection = self._pool.take(key) or await self._connector.connect(key, url, timeout.get("connect"))
+        answer = _asked(connection, request, timeout.get("read"))
         try:
-            answer = connection.ask(request.method, _written(request, connection), timeout.get("read"))
             await answer.head()
         except BaseException:
-            connection.close()
+            await answer.aclose()
             raise
         return httpx.Response(answer.status, headers=answer.headers, stream=answer, request=request)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._pool.aclose()
+
+
+def _asked(connection: Connection, request: httpx.Request, seconds: float | None) -> Answer:
+    try:
+        return connection.ask(request.method, _written(request, connection), seconds)
+    except BaseException:  # nothing was written
+        connection.close()
+        raise
 
 
 def _written(request: httpx.Request, connection: Connection) -> bytes:

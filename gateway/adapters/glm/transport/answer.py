@@ -73,7 +73,7 @@ class Answer(httpx.AsyncByteStream):
                 await self._more()
 
     async def aclose(self) -> None:
-        """Let the rest go, and the connection with it."""
+        """Let the rest go, and the connection with it; once nothing is to come, that may carry another request."""
         if not self.over:
             self._wire.close()
 
@@ -158,11 +158,14 @@ class Answer(httpx.AsyncByteStream):
 
     def _taken(self) -> bytes:
         pieces, self._pieces, self.held = self._pieces, [], 0
-        self._wire.resume()
+        if not self.over:
+            self._wire.resume()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _settle(self) -> None:
         """Wake who waits, if there is something for him."""
+        if self.over:
+            self._parser = None  # it holds this answer: only the garbage collector would find them
         if (self.status or self.over) and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -108,7 +108,7 @@ def _credentials(proxy: SplitResult) -> tuple[tuple[bytes, bytes], ...]:
 def _share(limit: asyncio.Timeout, attempts: int) -> float | None:
     """Give when an attempt has to end, so that as many have the same time."""
     when, now = limit.when(), asyncio.get_running_loop().time()
-    return None if when is None else now + (when - now) / attempts
+    return None if when is None or attempts == 1 else now + (when - now) / attempts
 
 
 @cache
