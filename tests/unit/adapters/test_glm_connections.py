@@ -192,7 +192,7 @@ async def test_a_body_that_nobody_takes_is_not_read_on(transport):
         response = await transport.handle_async_request(a_post(server.url, read=0.2))
         await asyncio.sleep(0.5)  # longer than a piece may take: the server is not to blame
         assert sent < 32 * MEGABYTE  # what the sockets hold
-        assert response.stream.held < 3 * MOST_HELD
+        assert response.stream.held < MOST_HELD + 256 * 1024  # what is read at once
         assert sum([len(piece) async for piece in response.stream]) == 64 * MEGABYTE
         assert sent == 64 * MEGABYTE
 

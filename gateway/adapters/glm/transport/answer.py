@@ -1,6 +1,7 @@
 """An answer as it comes over the wire: its head, and a body that is taken piece by piece."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -38,7 +39,7 @@ class Answer(httpx.AsyncByteStream):
         self.held = 0  # bytes of the body that came and were not taken
         self._wire, self._method = wire, method
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
-        self._pieces: list[bytes] = []
+        self._pieces: deque[bytes] = deque()
         self._failure: httpx.TransportError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._kept = self._surplus = False
@@ -88,7 +89,8 @@ class Answer(httpx.AsyncByteStream):
             self._surplus = True
             self.fail(httpx.RemoteProtocolError(f"the answer is no HTTP: {failure}"))
         if len(self._pieces) > before + 1:  # small chunks: an object for each would need 40 times their memory
-            self._pieces[before:] = [b"".join(self._pieces[before:])]
+            fresh = [self._pieces.pop() for _ in range(len(self._pieces) - before)]
+            self._pieces.append(b"".join(reversed(fresh)))
         if self._between > MOST_HEAD_BYTES:
             self.fail(httpx.RemoteProtocolError("the answer's head, or what stands within its body, is too long"))
         self._settle()
@@ -157,10 +159,12 @@ class Answer(httpx.AsyncByteStream):
             self._waiter = None
 
     def _taken(self) -> bytes:
-        pieces, self._pieces, self.held = self._pieces, [], 0
-        if not self.over:
+        """Give a piece as it came, without a copy."""
+        piece = self._pieces.popleft()
+        self.held -= len(piece)
+        if not self.over and not self._pieces:
             self._wire.resume()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return piece
 
     def _settle(self) -> None:
         """Wake who waits, if there is something for him."""

@@ -10,7 +10,7 @@ import httpx
 
 from gateway.adapters.glm.transport.answer import Answer
 
-MOST_HELD = 256 * 1024  # bytes of a body that nobody takes; uvloop reads as many at once
+MOST_HELD = 64 * 1024  # bytes of a body that wait to be taken before no more is read; uvloop reads 250 KiB at once
 Key = tuple[str, bytes]  # scheme, and host with port: what connections have in common
 
 
