@@ -32,6 +32,18 @@ async def listening(serve, **options):
         yield listener.sockets[0].getsockname()[1]
 
 
+async def carry(reader, writer):
+    """Pass on what comes, to its end."""
+    try:
+        while piece := await reader.read(65536):
+            writer.write(piece)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
 def trusting_glm_example(monkeypatch):
     """Let transports that are made from now on trust the certificate; give what a server shows it with."""
     trusting = ssl.create_default_context(cafile=TLS / "cert.pem")

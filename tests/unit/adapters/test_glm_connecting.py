@@ -12,7 +12,7 @@ from gateway.adapters.glm.proxies import Proxies
 from gateway.adapters.glm.transport import HttpTransport, PublicResolver
 from tests.fakes import answering, head, serving
 from tests.servers import free_port
-from tests.wires import NOTHING_WAS_SENT, a_post, leading, listening, send, trusting_glm_example
+from tests.wires import NOTHING_WAS_SENT, a_post, carry, leading, listening, send, trusting_glm_example
 
 pytestmark = pytest.mark.anyio
 
@@ -214,17 +214,6 @@ class Tunnel:
         there, out = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(head("200 Connection established"))
         await asyncio.gather(carry(reader, out), carry(there, writer))
-
-
-async def carry(reader, writer):
-    try:
-        while piece := await reader.read(65536):
-            writer.write(piece)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
 
 
 async def test_one_way_through_a_proxy_carries_many_requests(monkeypatch):

@@ -11,7 +11,7 @@ from gateway.adapters.glm.transport import HttpTransport, PublicResolver
 from gateway.domain.errors import Misconfigured
 from tests.fakes import answering, head, serving
 from tests.servers import free_port
-from tests.wires import listening, trusting_glm_example
+from tests.wires import carry, listening, trusting_glm_example
 
 pytestmark = pytest.mark.anyio
 WHOLE = head("200 OK", 2) + b"ok"
@@ -33,18 +33,7 @@ class Proxy:
             return
         there = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(head("200 Connection established"))
-        await asyncio.gather(_pass_on(reader, there[1]), _pass_on(there[0], writer))
-
-
-async def _pass_on(reader, writer):
-    try:
-        while piece := await reader.read(65536):
-            writer.write(piece)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
+        await asyncio.gather(carry(reader, there[1]), carry(there[0], writer))
 
 
 @asynccontextmanager
