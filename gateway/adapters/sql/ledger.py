@@ -49,7 +49,8 @@ class SqlLedger:
         for event in events:
             if event.event_id not in best or RANKS[event.outcome] > RANKS[best[event.event_id].outcome]:
                 best[event.event_id] = event
-        refused = await self._write([asdict(event) for event in best.values()])
+        # In one order: of two who write the same lines at once, one waits for the other, and PostgreSQL ends neither.
+        refused = await self._write([asdict(best[name]) for name in sorted(best)])
         if refused:
             raise LinesRefused(refused)
 
