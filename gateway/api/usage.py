@@ -132,6 +132,7 @@ async def images(
         only=_filters(request, USAGE_FILTERS),
         limit=_within(limit, *LIMITS[bucket_width]),
         page=page or "",
+        prices=False,
     )
     found = await _ask(request, asked)
     data = [
