@@ -86,10 +86,15 @@ class SqlLedger:
             )
 
     async def paid(self, first: date, last: date) -> list[PaidSum]:
-        """Sum what accounts took on days of China, and the day before; LedgerUnavailable as above."""
+        """Sum what accounts took on days of China, and the day before; LedgerUnavailable as above.
+
+        Raises:
+            InvalidValue: of some of these days sums only are kept, which know no accounts.
+        """
         start, end = (datetime.combine(day, time.min, CHINA) for day in (first - DAY, last + DAY))
         query = bills.statement(start, end, self._engine.dialect.name)
         async with self._summing() as connection:
+            bills.refuse_before(start, await connection.scalar(bills.LAST_ARCHIVED))
             return [bills.paid_sum(row) for row in await connection.execute(query)]
 
     async def known(self, event_ids: Sequence[str]) -> Mapping[str, Outcome]:
