@@ -81,8 +81,7 @@ def _statement(question: Question, source: Source, span: Span, dialect: str) -> 
     # Grouped by position: an expression with parameters would be another one for PostgreSQL each time it stands there.
     positions: list[sa.ColumnElement[Any]] = [sa.literal_column(str(number)) for number in range(1, len(groups) + 1)]
     amounts = [
-        _ZERO if name in unasked else total(amount)
-        for name, amount in zip(AMOUNTS, source.amounts, strict=True)
+        _ZERO if name in unasked else total(amount) for name, amount in zip(AMOUNTS, source.amounts, strict=True)
     ]
     query = sa.select(*groups, *amounts).where(source.within(span), *wanted)
     return query.group_by(*positions)
