@@ -111,7 +111,10 @@ def page_of_buckets(start: int, end: int, width: Group, limit: int, page: str = 
         InvalidValue: the range is empty or no time, or the page is not one of it.
     """
     if not 0 <= start < end <= LATEST:
-        raise InvalidValue("'start_time' and 'end_time' are Unix seconds, and the end is after the start.", param=None)
+        raise InvalidValue(
+            "'start_time' and 'end_time' are Unix seconds, and the end is after the start.",
+            param="end_time" if 0 <= start < LATEST else "start_time",
+        )
     at = _place_of(page, start, end, SECONDS[width]) if page else start
     bounds: list[tuple[int, int]] = []
     while at < end and len(bounds) < limit:

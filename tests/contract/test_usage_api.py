@@ -169,6 +169,13 @@ def test_a_month_without_an_end_reaches_to_the_end_of_today(usage):
         (f"usage/images?start_time={SINCE}&group_by[]=line_item", "group_by"),
         (f"costs?start_time={SINCE}&group_by=model", "group_by"),
         (f"costs?start_time={SINCE}&page=page_7", "page"),
+        (f"costs?start_time={SINCE}&models=glm-image", "models"),
+        (f"costs?start_time={SINCE}&user_ids[]=somebody", "user_ids"),
+        (f"usage/images?start_time={SINCE}&line_items[]=glm-image", "line_items"),
+        (f"usage/images?start_time={SINCE}&end_time={SINCE}", "end_time"),
+        (f"costs?start_time={SINCE}&end_time={10**12}", "end_time"),
+        ("costs?start_time=-1", "start_time"),
+        (f"usage/images?start_time={10**12}", "start_time"),
         (f"costs?start_time={SINCE}&project_ids[]=a%00", "project_ids"),
     ],
 )
