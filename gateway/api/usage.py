@@ -203,7 +203,7 @@ def _groups(request: UsageRequest, groups: Mapping[str, Group]) -> tuple[Group, 
 
 
 def _filters(request: UsageRequest, filters: Mapping[str, Group]) -> dict[Group, list[str]]:
-    """Read what is asked for alone; a filter of the other path would be ignored, and sums taken for what they are not."""
+    """Read what is asked for alone; a filter of the other path is refused, or sums would be taken for others."""
     for name in sorted((USAGE_FILTERS | COST_FILTERS).keys() - filters):
         if listed(request, name):
             raise UnsupportedParameter(f"{name!r} is no filter here. There are {', '.join(filters)}.", param=name)
