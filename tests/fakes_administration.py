@@ -185,6 +185,8 @@ class FakeAdminKeys:
         self.keys = {}
         self.made_first = False
         self.lookups = 0
+        self.touches = 0
+        self.read_only = False
 
     async def get(self, key_id):
         return self.keys.get(key_id)
@@ -218,6 +220,9 @@ class FakeAdminKeys:
         return known is not None
 
     async def touch(self, key_id, at):
+        self.touches += 1
+        if self.read_only:
+            raise DatabaseUnavailable("It takes no writes.")
         self.keys[key_id] = replace(self.keys[key_id], last_used_at=at)
 
 

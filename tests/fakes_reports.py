@@ -16,6 +16,7 @@ FIELDS = {
     Group.OUTCOME: "outcome",
     Group.USER: "end_user_hash",
 }
+WITHOUT_COSTS = {"pictures_paid": 0, "pictures_requested": 0, "cost": 0, "cost_currency": ""}
 
 
 def value(line, group):
@@ -49,10 +50,10 @@ class FakeReports:
             ended = question.end is not None and line.time >= question.end
             if line.time >= question.start and not ended and wanted:
                 names = tuple(value(line, group) for group in question.by)
-                counted = (
-                    line
-                    if question.costs
-                    else replace(line, pictures_paid=0, pictures_requested=0, cost=0, cost_currency="")
+                counted = replace(
+                    line,
+                    **({} if question.costs else WITHOUT_COSTS),
+                    **({} if question.prices else {"price": 0, "currency": ""}),
                 )
                 groups[names, counted.cost_currency, counted.currency].append(counted)
         return [summed(dict(zip(question.by, names, strict=True)), lines) for (names, *_), lines in groups.items()]

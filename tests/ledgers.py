@@ -48,6 +48,7 @@ def a_drawn_line(number, chance):
         cost=chance.randrange(10**9),
         cost_currency=chance.choice(["CNY", "USD"]),
         price=chance.randrange(10**9),
+        currency=chance.choice(["CNY", "CNY", "USD"]),
     )
 
 
@@ -59,5 +60,6 @@ QUESTIONS = [
     {"by": (Group.SIZE,), "only": {Group.MODEL: ["glm-image"], Group.SIZE: ["", "1024x1024"]}},
     {"only": {Group.KEY: []}},
     {"by": (Group.DAY, Group.MODEL), "costs": False},
+    {"by": (Group.DAY, Group.KEY), "costs": False, "prices": False},
     {"by": (Group.USER, Group.SOURCE), "start": NOW + timedelta(hours=30), "end": NOW + timedelta(hours=40)},
 ]

@@ -101,7 +101,7 @@ _STATUS_MESSAGES = {
     405: "Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)",
     413: "The request's body is too large. The largest body is {limit} bytes.",
 }
-_MISSING = re.compile(r"missing required field `(\w+)`")
+_MISSING = re.compile(r"missing required (?:field `|query parameter ')(\w+)", re.IGNORECASE)
 _UNKNOWN = re.compile(r"contains unknown field `(.*)`")
 _DEFECT = "The gateway had an error while processing your request. Try again, and tell its operator the request id."
 
@@ -194,15 +194,15 @@ def on_http_exception(request: Request[Any, Any, Any], failure: HTTPException) -
 
 def _unreadable(failure: HTTPException) -> tuple[str, str | None, str | None]:
     """Say why the framework refuses; the parameter and the code where one parameter is the reason."""
-    match failure.extra:
-        case [{"message": str(reason)}, *_] if missing := _MISSING.search(reason):
-            return reason, missing[1], "missing_required_parameter"
-        case [{"message": str(reason)}, *_] if unknown := _UNKNOWN.search(reason):
-            return f"Unknown parameter: '{unknown[1][:100]}'.", unknown[1][:100], "unknown_parameter"
-        case [{"key": str(name), "message": str(reason)}, *_]:
-            return f"'{name}': {reason}", name, "invalid_value"
-        case _:
-            return failure.detail, None, None
+    first = failure.extra[0] if isinstance(failure.extra, list) and failure.extra else {}
+    name, reason = first.get("key"), first.get("message", failure.detail)
+    if missing := _MISSING.search(reason):
+        return f"Missing required parameter: '{missing[1]}'.", missing[1], "missing_required_parameter"
+    if unknown := _UNKNOWN.search(reason):
+        return f"Unknown parameter: '{unknown[1][:100]}'.", unknown[1][:100], "unknown_parameter"
+    if name == "data":  # the handlers' name for a body: there is none, or it is no object
+        return "The body has to be a JSON object.", None, None
+    return (f"'{name}': {reason}", name, "invalid_value") if name else (failure.detail, None, None)
 
 
 def on_defect(_: Request[Any, Any, Any], failure: Exception) -> Response[bytes]:

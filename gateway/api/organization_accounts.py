@@ -142,11 +142,9 @@ async def update_account(
 @delete(ACCOUNT, guards=[require_admin_key], responses=REFUSALS, status_code=200)
 async def delete_account(request: AdminRequest, project_id: str, account_id: str) -> DeletedServiceAccount:
     """Revoke all keys of an account."""
-    keys = await _keys_of(request, project_id, account_id)
-    for key in keys:
-        if key.revoked_at is None:
-            await administration_of(request).accounts.revoke(key.id)
-    return DeletedServiceAccount(id=keys[0].id)
+    account, *_ = await _keys_of(request, project_id, account_id)
+    await administration_of(request).accounts.end_account(account)
+    return DeletedServiceAccount(id=account.id)
 
 
 @post(ACCOUNT_KEYS, guards=[require_admin_key], responses=REFUSALS, status_code=200)

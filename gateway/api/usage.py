@@ -10,7 +10,7 @@ from gateway.api.auth import require_admin_key
 from gateway.api.lists import listed
 from gateway.api.schema import errors
 from gateway.api.services import Services
-from gateway.domain.errors import InvalidValue
+from gateway.domain.errors import InvalidValue, UnsupportedParameter
 from gateway.domain.quota import MICROS
 from gateway.domain.reports import Group, Sums
 from gateway.service.report import PageAsked, UsagePage
@@ -132,6 +132,7 @@ async def images(
         only=_filters(request, USAGE_FILTERS),
         limit=_within(limit, *LIMITS[bucket_width]),
         page=page or "",
+        prices=False,
     )
     found = await _ask(request, asked)
     data = [
@@ -202,6 +203,10 @@ def _groups(request: UsageRequest, groups: Mapping[str, Group]) -> tuple[Group, 
 
 
 def _filters(request: UsageRequest, filters: Mapping[str, Group]) -> dict[Group, list[str]]:
+    """Read what is asked for alone; a filter of the other path is refused, or sums would be taken for others."""
+    for name in sorted((USAGE_FILTERS | COST_FILTERS).keys() - filters):
+        if listed(request, name):
+            raise UnsupportedParameter(f"{name!r} is no filter here. There are {', '.join(filters)}.", param=name)
     return {group: values for name, group in filters.items() if (values := listed(request, name))}
 
 

@@ -97,6 +97,18 @@ def key_event(kind: str, before: StoredKey | None, after: StoredKey) -> AuditEve
     )
 
 
+def account_ended_event(first: StoredKey, held: Sequence[str]) -> AuditEvent:
+    """Say that a service account ended with the keys that it still had; it has the id of its first key."""
+    return AuditEvent(
+        type="service_account.deleted",
+        resource_id=first.id,
+        project_id=first.project.id,
+        project_name=first.project.name,
+        before={"keys": list(held)},
+        after={"keys": []},
+    )
+
+
 def project_event(before: Project | None, after: Project) -> AuditEvent:
     """Say what happened to a project; OpenAI has an event of its own for limits."""
     old, new = _differing(before, after)

@@ -1,6 +1,7 @@
 """The upstream's bill against the ledger: which pictures each account took how much for, by days of China. Pure."""
 
 import csv
+import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from gateway.domain.errors import InvalidValue
 COLUMNS = ("date", "account", "model", "images", "amount")
 _DAY = timedelta(days=1)
 _MICROS = 6  # decimals of the ledger's amounts
+_YEARS = range(2000, 3000)  # others are slips of the pen, and no calendar goes far beyond
 _FORMS = {
     "date": (re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}"), "a date like 2026-11-23"),
     "account": (re.compile(r".+"), "the name of an account"),
@@ -108,7 +110,7 @@ def parse_bill(text: str) -> list[BillRow]:
     Raises:
         InvalidValue: names the line and the column.
     """
-    reader = csv.reader(text.splitlines(), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)  # which keeps line breaks within quotes
     try:
         heading = [name.strip() for name in next(reader, [])]
         for name in COLUMNS:
@@ -238,6 +240,8 @@ def _row(words: Mapping[str, str], line: int) -> BillRow:
         day = date.fromisoformat(cells["date"])
     except ValueError:
         raise _wrong(line, "date", f"there is no day {cells['date']}") from None
+    if day.year not in _YEARS:
+        raise _wrong(line, "date", f"no bill is of {day}")
     amounts = Amounts(int(cells["images"]), Decimal(cells["amount"]))
     return BillRow(day=day, account=cells["account"], model=cells["model"], amounts=amounts)
 

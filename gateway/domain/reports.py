@@ -37,7 +37,7 @@ class Question:
     """Which lines are summed: from `start` until before `end` (None: no end), with one of the values of each `only`.
 
     Without `costs` the answer says nothing of what upstreams take: `paid`, `uncertain` and `cost` are 0, and groups are
-    told apart by the currency of prices alone.
+    not told apart by the currency of costs. Without `prices` it says nothing of these, nor of their currency.
     """
 
     start: datetime
@@ -45,6 +45,7 @@ class Question:
     by: tuple[Group, ...] = ()
     only: Mapping[Group, Sequence[str]] = field(default_factory=dict)
     costs: bool = True
+    prices: bool = True
 
 
 class Sums(NamedTuple):  # a report may have tens of thousands, and a frozen dataclass takes four times as long to make
@@ -110,7 +111,10 @@ def page_of_buckets(start: int, end: int, width: Group, limit: int, page: str = 
         InvalidValue: the range is empty or no time, or the page is not one of it.
     """
     if not 0 <= start < end <= LATEST:
-        raise InvalidValue("'start_time' and 'end_time' are Unix seconds, and the end is after the start.", param=None)
+        raise InvalidValue(
+            "'start_time' and 'end_time' are Unix seconds, and the end is after the start.",
+            param="end_time" if 0 <= start < LATEST else "start_time",
+        )
     at = _place_of(page, start, end, SECONDS[width]) if page else start
     bounds: list[tuple[int, int]] = []
     while at < end and len(bounds) < limit:

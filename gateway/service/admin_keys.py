@@ -2,11 +2,12 @@
 
 import hmac
 from collections.abc import Sequence
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 from gateway.domain.admin_keys import ADMIN_PREFIX, AdminKey, is_admin_secret
 from gateway.domain.audit import admin_key_event
-from gateway.domain.errors import InvalidKey, MissingKey, NotAllowed, NotFound
+from gateway.domain.errors import DatabaseUnavailable, InvalidKey, MissingKey, NotAllowed, NotFound
 from gateway.domain.keys import PREFIX, digest
 from gateway.domain.paging import Page, Place
 from gateway.domain.terms import parse_name
@@ -115,6 +116,7 @@ class AuthenticateAdmin:
         self._keys = keys
         self._peppers = peppers
         self._clock = clock
+        self._noted: dict[str, datetime] = {}  # when the use of a key was last written, or tried to be
 
     async def __call__(self, secret: str | None) -> AdminKey:
         """Find the admin key of a secret.
@@ -134,9 +136,16 @@ class AuthenticateAdmin:
         now = self._clock.now()
         if key.state(now) != "active":
             raise InvalidKey(f"The admin key {key.redacted} is {key.state(now)}. Use another one.")
-        if key.last_used_at is None or now - key.last_used_at >= TOUCH_EVERY:
-            await self._keys.touch(key.id, now)
+        await self._note_use(key.id, now)
         return key
+
+    async def _note_use(self, key_id: str, now: datetime) -> None:
+        """Note a use once a minute; it is dropped while the database is read only, so that reports can be read then."""
+        if key_id in self._noted and now - self._noted[key_id] < TOUCH_EVERY:
+            return
+        self._noted[key_id] = now
+        with suppress(DatabaseUnavailable):
+            await self._keys.touch(key_id, now)
 
     async def _find(self, secret: str) -> AdminKey | None:
         """Look for the digest, which tells nobody the secret; compare in constant time what was found."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway.domain.audit import AuditEvent, key_event
+from gateway.domain.audit import AuditEvent, account_ended_event, key_event
 from gateway.domain.errors import InvalidValue, NotFound
 from gateway.domain.keys import ID_LENGTH, PREFIX, RANDOM_LENGTH, Access, StoredKey, compose, digest
 from gateway.domain.paging import Page, Place
@@ -188,6 +188,20 @@ class AdministerKeys:
         """Make a key unusable for good; every replica refuses it within a second. InvalidValue when there is none."""
         now = self._clock.now()
         await self._noted(key_id, lambda _: self._keys.revoke(key_id, now))
+
+    async def end_account(self, first: StoredKey) -> None:
+        """Make all keys of a service account, given by its first one, unusable for good, together."""
+        now = self._clock.now()
+        async with self._audit.changing() as note:
+            keys = await self._keys.of_account(first.project.id, first.id)
+            held = [key for key in keys if key.revoked_at is None]
+            for key in held:
+                await self._keys.revoke(key.id, now)
+                if key.id != first.id:
+                    await note(key_event("api_key", key, await self.find(key.id)))
+            await note(account_ended_event(first, [key.id for key in held]))
+        for key in held:
+            await self._announcer.announce(key.id)
 
     async def _set_disabled(self, key: StoredKey, at: datetime | None) -> None:
         await self._keys.change(_unrevoked(key).id, {"disabled_at": at})

@@ -45,4 +45,8 @@ class LedgerAudit(Protocol):
         """Sum since two moments and give single lines, those since a third one and those named: as of one instant."""
 
     async def paid(self, first: date, last: date) -> Sequence[PaidSum]:
-        """Sum what accounts took on days of China, and on the day before the first what may belong to that."""
+        """Sum what accounts took on days of China, and on the day before the first what may belong to that.
+
+        Raises:
+            InvalidValue: of some of these days it does not know any more which account took what.
+        """

@@ -101,7 +101,12 @@ class Reconcile:
         )
 
     async def bill(self, rows: Sequence[BillRow]) -> BillComparison:
-        """Compare a bill with the ledger; LedgerUnavailable when that cannot be read."""
+        """Compare a bill with the ledger.
+
+        Raises:
+            LedgerUnavailable: that cannot be read.
+            InvalidValue: the bill has days that are too old for it.
+        """
         await self._drain()
         days = [row.day for row in rows]
         return compare_bill(rows, await self._ledger.paid(min(days), max(days)))

@@ -51,7 +51,10 @@ def _place(row: Sums) -> tuple[str | datetime, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageAsked:
-    """A page of periods: times in Unix seconds; without an end until the end of the present period."""
+    """A page of periods: times in Unix seconds; without an end until the end of the present period.
+
+    Without `prices` only pictures and requests are summed, whatever currencies they were charged in.
+    """
 
     start: int
     end: int | None
@@ -60,11 +63,12 @@ class PageAsked:
     only: Mapping[Group, Sequence[str]]
     limit: int
     page: str = ""
+    prices: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """A period in Unix seconds, and its sums: one for each group and currency of prices, in their order."""
+    """A period in Unix seconds, and its sums: one for each group, and currency if prices are asked for, in order."""
 
     start: int
     end: int
@@ -96,8 +100,14 @@ class PageUsage:
         end = asked.end if asked.end is not None else max(asked.start + 1, end_of(self._clock.now(), asked.width))
         page = page_of_buckets(asked.start, end, asked.width, asked.limit, asked.page)
         first, last = page.bounds[0][0], page.bounds[-1][1]
-        by = (asked.width, *asked.by)
-        question = Question(start=_moment(first), end=_moment(last), by=by, only=asked.only, costs=False)
+        question = Question(
+            start=_moment(first),
+            end=_moment(last),
+            by=(asked.width, *asked.by),
+            only=asked.only,
+            costs=False,
+            prices=asked.prices,
+        )
         found = defaultdict[object, list[Sums]](list)
         for sums in sorted(await self._reports.sums(question), key=_place):
             found[sums.group[asked.width]].append(sums)

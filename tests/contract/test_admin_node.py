@@ -106,6 +106,18 @@ def test_model_permissions(printed):
     assert printed["modelPermissions"]["deleted"]["deleted"] is True
 
 
+def test_audit_logs(printed):
+    logs, project = printed["auditLogs"], printed["projects"]["made"][0]
+    assert [one["id"] for one in logs["all"]] == logs["paged"]
+    types = [one["type"] for one in logs["all"]]
+    assert types[-2:] == ["project.updated", "project.created"]
+    assert {"service_account.deleted", "api_key.deleted", "rate_limit.updated"} <= set(types)
+    assert logs["all"][-1]["project.created"]["id"] == project
+    named = [one["id"] for one in logs["all"] if one["type"] in {"project.created", "project.updated"}]
+    assert logs["ofKinds"] == named
+    assert len(named) < len(logs["paged"]) > 4, "more than two pages"
+
+
 def test_usage_and_costs_come_day_by_day(printed, charged):
     for name, number in (("images", "images"), ("costs", "quantity")):
         pages = printed["usage"][name]

@@ -211,6 +211,8 @@ def test_an_admin_key_makes_no_pictures(gateway):
     [
         (b"{", (400, None, None)),
         (b"[" * 100_000, (400, None, None)),
+        (b"", (400, None, None)),
+        ([], (400, None, None)),
         ({}, (400, "missing_required_parameter", "name")),
         ({"name": 1}, (400, "invalid_value", "name")),
         ({"name": ""}, (400, "invalid_value", "name")),
@@ -221,7 +223,9 @@ def test_an_admin_key_makes_no_pictures(gateway):
     ],
 )
 def test_what_makes_no_project(gateway, body, refusal):
-    assert error(ask(gateway, "POST", PROJECTS, body)) == refusal
+    answer = ask(gateway, "POST", PROJECTS, body)
+    assert error(answer) == refusal
+    assert "'data'" not in answer[1]["error"]["message"], "that is a name of ours"
 
 
 @pytest.mark.parametrize(

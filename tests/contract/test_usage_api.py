@@ -35,6 +35,8 @@ def lines():
             yield a_line(f"{day}-{number}", time=at, **names, **TENTH, cost_currency=cost_currency)
         yield a_line(f"{day}-hit", Outcome.HIT, time=at, project_id="proj_0", key_id="key_0", size="1024x1024")
         yield a_line(f"{day}-0~1", Outcome.FAILED, time=at, project_id="proj_0", key_id="key_0", size="1024x1024")
+    for currency in ("CNY", "USD"):  # the installation's currency was another one until that day
+        yield a_line(currency, time=START + timedelta(days=40), **TENTH, cost_currency="CNY", currency=currency)
     yield a_line("lost", Outcome.ABANDONED, time=START, project_id="proj_2", cost=60_000, end_user_hash="somebody")
 
 
@@ -142,6 +144,15 @@ def test_costs_are_what_was_charged_as_numbers(usage, place):
     assert (result["quantity"], result["line_item"]) == (None, None)
 
 
+def test_what_was_charged_in_two_currencies_is_one_number_of_images_and_two_amounts(usage):
+    words = {"start_time": SINCE + 40 * DAY, "end_time": SINCE + 41 * DAY}
+    for group_by in ([], ["model", "size"]):
+        [result] = usage.images(**words, group_by=group_by).data[0].results
+        assert (result.images, result.num_model_requests) == (2, 2)
+    amounts = [(one.amount.value, one.amount.currency) for one in usage.costs(**words).data[0].results]
+    assert amounts == [(0.1, "cny"), (0.1, "usd")]
+
+
 def test_a_month_without_an_end_reaches_to_the_end_of_today(usage):
     tomorrow = (int(datetime.now(UTC).timestamp()) // DAY + 1) * DAY
     [yesterday, today] = usage.images(start_time=tomorrow - 2 * DAY).data
@@ -158,12 +169,30 @@ def test_a_month_without_an_end_reaches_to_the_end_of_today(usage):
         (f"usage/images?start_time={SINCE}&group_by[]=line_item", "group_by"),
         (f"costs?start_time={SINCE}&group_by=model", "group_by"),
         (f"costs?start_time={SINCE}&page=page_7", "page"),
+        (f"costs?start_time={SINCE}&models=glm-image", "models"),
+        (f"costs?start_time={SINCE}&user_ids[]=somebody", "user_ids"),
+        (f"usage/images?start_time={SINCE}&line_items[]=glm-image", "line_items"),
+        (f"usage/images?start_time={SINCE}&end_time={SINCE}", "end_time"),
+        (f"costs?start_time={SINCE}&end_time={10**12}", "end_time"),
+        ("costs?start_time=-1", "start_time"),
+        (f"usage/images?start_time={10**12}", "start_time"),
         (f"costs?start_time={SINCE}&project_ids[]=a%00", "project_ids"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_by_name(place, path, param):
     answer = asked(place, path)
     assert (answer.status, answer.error["param"], answer.error["type"]) == (400, param, "invalid_request_error")
+
+
+@pytest.mark.parametrize("path", ["usage/images", "costs"])
+def test_a_time_to_begin_with_is_asked_for_by_name(place, path):
+    answer = asked(place, path)
+    assert answer.error["message"].endswith("Missing required parameter: 'start_time'.")
+    assert (answer.status, answer.error["param"], answer.error["code"]) == (
+        400,
+        "start_time",
+        "missing_required_parameter",
+    )
 
 
 @pytest.mark.parametrize("query", ["", "start_time=yesterday", f"start_time={SINCE}&bucket_width=1w", "start_time=-1"])

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from gateway.adapters.sql.engine import migrate, open_engine
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.cli import main
+from gateway.domain.reports import Group
 from gateway.domain.usage import Outcome
 from tests import postgres_servers, servers
 from tests.builders import a_line
@@ -105,6 +106,30 @@ def test_groups_and_the_time_are_chosen(env):
     assert sum(row["requests"] for row in as_json(env, "--since", "2020-01-01")) == 5
     assert as_json(env, "--since", "1s") == []
     assert len(usage(env, "--since", "1s").splitlines()) == 1
+
+
+def test_every_group_is_told_in_every_format(env):
+    words = ["--since", "9d", "--group-by", ",".join(Group)]
+    rows = as_json(env, *words)
+    groups = ["project", "project_id", "key", "key_id", *list(Group)[2:]]
+    assert [list(row) for row in rows] == [[*groups, *AMOUNTS, *MONEY]] * 5
+    began = (NOW - timedelta(days=8)).strftime("%Y-%m-%dT%H:%MZ")
+    [old] = [row for row in rows if row["day"] == began[:10]]
+    assert [old[name] for name in ("day", "hour", "minute")] == [
+        began[:10],
+        f"{began[:13]}:00:00Z",
+        f"{began[:16]}:00Z",
+    ]
+    assert [old[name] for name in ("size", "source", "outcome", "user")] == ["", "image.generation", "delivered", ""]
+    read = list(csv.DictReader(io.StringIO(usage(env, *words, "--format", "csv"))))
+    assert read == [{name: str(value) for name, value in row.items()} for row in rows]
+    assert len(usage(env, *words).splitlines()) == len(rows) + 1
+
+
+def test_what_was_used_outlives_the_key(env):
+    said = usage(env, "--format", "csv")
+    assert command(env, "keys", "revoke", as_json(env)[0]["key_id"]).exit_code == 0
+    assert usage(env, "--format", "csv") == said
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The ledger: one suite for the fake and for SQL on SQLite and PostgreSQL."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
 import pytest
 
@@ -43,6 +45,20 @@ async def test_writing_again_changes_nothing_and_better_knowledge_does(ledger):
     await ledger.write([a_line("a", pictures_delivered=9)])
     [used] = await ledger.used_since(NOW)
     assert (used.pictures, used.price) == (2, 200_000)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_many_who_write_the_same_lines_at_once_hold_up_nobody(request, tmp_path, kind):
+    """Whatever order each has them in, the best knowledge stays, and no database sees a deadlock."""
+    url = f"sqlite:///{tmp_path}/gateway.db" if kind == "sqlite" else request.getfixturevalue("postgres")
+    said = (Outcome.ABANDONED, Outcome.UNKNOWN, Outcome.DELIVERED, Outcome.UNKNOWN, Outcome.ABANDONED)
+    lines = [a_line(f"line-{number}", outcome) for number in range(100) for outcome in said]
+    async with empty_ledger(url) as engine:
+        ledger = SqlLedger(engine)
+        async with asyncio.TaskGroup() as writers:
+            for chance in map(Random, range(6)):
+                writers.create_task(ledger.write(chance.sample(lines, len(lines))))
+        assert set((await ledger.known([line.event_id for line in lines])).values()) == {Outcome.DELIVERED}
 
 
 async def test_what_was_used_is_summed_by_key_in_plain_integers(ledger):

@@ -23,6 +23,7 @@ from gateway.adapters.sql.tables import (
     usage_hours,
     usage_hours_by_size,
 )
+from gateway.domain.errors import InvalidValue
 from gateway.domain.reports import Group, Question
 from gateway.domain.rollups import Stale
 from gateway.domain.usage import RANKS, Outcome
@@ -176,6 +177,18 @@ async def test_lines_older_than_the_retention_are_kept_as_sums(engine):
     await tend(engine, NOW + 500 * DAY, retention=2 * DAY)
     assert await count(engine, usage_events) == [0]
     await same(engine, [*lines, *late], questions)
+
+
+async def test_a_bill_of_days_whose_lines_are_not_kept_is_not_compared(engine):
+    """Sums do not say which account took what: all of it would seem to be missing."""
+    ledger, day = SqlLedger(engine), NOW.date()
+    await ledger.write([a_line("kept", pictures_paid=1, cost=100_000, upstream_account="main")])
+    assert [one.cost for one in await ledger.paid(day, day)] == [100_000]
+    await tend(engine, NOW + 50 * DAY, retention=35 * DAY)
+    for first in (day, day + DAY):
+        with pytest.raises(InvalidValue, match=f"from {day + 2 * DAY} on"):
+            await ledger.paid(first, day + 3 * DAY)
+    assert await ledger.paid(day + 2 * DAY, day + 3 * DAY) == []
 
 
 async def test_old_lines_go_in_batches_within_one_hour(engine):

@@ -1,12 +1,15 @@
 """Sums of the ledger's lines as the upstream bills them: by days of China, account and model."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.adapters.sql.tables import usage_events
+from gateway.adapters.sql.tables import usage_archive, usage_events
 from gateway.domain.bill import PaidSum
+from gateway.domain.errors import InvalidValue
+from gateway.domain.reports import Group
+from gateway.domain.rollups import LENGTHS
 from gateway.domain.upstream import CHINA
 
 _LINE = usage_events.c
@@ -14,6 +17,8 @@ _DAY = 86_400  # seconds
 _AHEAD = int((CHINA.utcoffset(None) or timedelta()).total_seconds())
 _SINCE = date(1970, 1, 1)
 _TO_THE_SECOND = len("2026-01-01 00:00:00")
+
+LAST_ARCHIVED = sa.select(sa.func.max(usage_archive.c.time))
 
 
 def statement(start: datetime, end: datetime, dialect: str) -> sa.Select[Any]:
@@ -33,6 +38,23 @@ def statement(start: datetime, end: datetime, dialect: str) -> sa.Select[Any]:
     wanted = sa.or_(_LINE.pictures_paid > 0, _LINE.cost > 0)
     query = sa.select(*alike, sa.func.count(), *amounts).where(_LINE.time >= start, _LINE.time < end, wanted)
     return query.group_by(*positions)
+
+
+def refuse_before(start: datetime, last_archived: datetime | None) -> None:
+    """Refuse a question that begins before lines are kept, after the last hour of which they are not.
+
+    Raises:
+        InvalidValue: names the first day that can be compared: the one after the first that has all its lines.
+    """
+    kept_from = None if last_archived is None else (last_archived + LENGTHS[Group.HOUR]).astimezone(CHINA)
+    if kept_from is None or kept_from <= start:
+        return
+    whole = kept_from.date() + timedelta(days=kept_from.time() > time.min)
+    raise InvalidValue(
+        f"The ledger keeps older lines as sums, which know no accounts ('ledger.retention'): a bill can be compared "
+        f"from {whole + timedelta(days=1)} on.",
+        param="bill",
+    )
 
 
 def paid_sum(row: sa.Row[Any]) -> PaidSum:

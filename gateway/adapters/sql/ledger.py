@@ -50,7 +50,9 @@ class SqlLedger:
         for event in events:
             if event.event_id not in best or RANKS[event.outcome] > RANKS[best[event.event_id].outcome]:
                 best[event.event_id] = event
-        refused = await self._write([{name: getattr(event, name) for name in COLUMNS} for event in best.values()])
+        # In one order: of two who write the same lines at once, one waits for the other, and PostgreSQL ends neither.
+        rows = [{name: getattr(best[event_id], name) for name in COLUMNS} for event_id in sorted(best)]
+        refused = await self._write(rows)
         if refused:
             raise LinesRefused(refused)
 
@@ -86,10 +88,15 @@ class SqlLedger:
             )
 
     async def paid(self, first: date, last: date) -> list[PaidSum]:
-        """Sum what accounts took on days of China, and the day before; LedgerUnavailable as above."""
+        """Sum what accounts took on days of China, and the day before; LedgerUnavailable as above.
+
+        Raises:
+            InvalidValue: of some of these days sums only are kept, which know no accounts.
+        """
         start, end = (datetime.combine(day, time.min, CHINA) for day in (first - DAY, last + DAY))
         query = bills.statement(start, end, self._engine.dialect.name)
         async with self._summing() as connection:
+            bills.refuse_before(start, await connection.scalar(bills.LAST_ARCHIVED))
             return [bills.paid_sum(row) for row in await connection.execute(query)]
 
     async def known(self, event_ids: Sequence[str]) -> Mapping[str, Outcome]:

@@ -17,7 +17,7 @@ from gateway.domain.reports import LATEST, SECONDS, Group, Question, Sums
 from gateway.domain.rollups import LENGTHS, Grain, Span, Stale, spans_of
 
 _TO_THE_SECOND = 19  # characters of SQLite's times
-_OF_COSTS, _COST_CURRENCY = ("paid", "uncertain", "cost"), "cost_currency"
+_OF_COSTS, _OF_PRICES = frozenset({"paid", "uncertain", "cost", "cost_currency"}), frozenset({"price", "currency"})
 _ZERO, _NONE = sa.literal_column("0", sa.Integer), sa.literal_column("''", sa.String)
 _AMOUNTS = -len(AMOUNTS)  # where a row's amounts begin
 _FIRST, _NO_END = datetime.fromtimestamp(0, UTC), datetime.fromtimestamp(LATEST, UTC)
@@ -75,13 +75,13 @@ def _coarsest(question: Question, wanted: set[Group]) -> Grain:
 
 def _statement(question: Question, source: Source, span: Span, dialect: str) -> sa.Select[Any]:
     groups = [_column(group, source, dialect) for group in question.by]
-    groups += [source.table.c[name] if question.costs or name != _COST_CURRENCY else _NONE for name in CURRENCIES]
+    unasked = (frozenset() if question.costs else _OF_COSTS) | (frozenset() if question.prices else _OF_PRICES)
+    groups += [_NONE if name in unasked else source.table.c[name] for name in CURRENCIES]
     wanted = [source.columns[group].in_(values) for group, values in question.only.items()]
     # Grouped by position: an expression with parameters would be another one for PostgreSQL each time it stands there.
     positions: list[sa.ColumnElement[Any]] = [sa.literal_column(str(number)) for number in range(1, len(groups) + 1)]
     amounts = [
-        total(amount) if question.costs or name not in _OF_COSTS else _ZERO
-        for name, amount in zip(AMOUNTS, source.amounts, strict=True)
+        _ZERO if name in unasked else total(amount) for name, amount in zip(AMOUNTS, source.amounts, strict=True)
     ]
     query = sa.select(*groups, *amounts).where(source.within(span), *wanted)
     return query.group_by(*positions)

@@ -4,7 +4,7 @@ import OpenAI from "openai";
 
 const client = new OpenAI({ maxRetries: 0 });
 const { organization } = client.admin;
-const { adminAPIKeys, projects, spendLimit, usage } = organization;
+const { adminAPIKeys, auditLogs, projects, spendLimit, usage } = organization;
 const { apiKeys, modelPermissions, rateLimits, serviceAccounts } = projects;
 const name = (word) => `node ${word} ${crypto.randomUUID()}`;
 const three = [1, 2, 3];
@@ -113,6 +113,13 @@ const asked = { start_time: Number(process.env.USAGE_SINCE), bucket_width: "1d",
 printed.usage = {
   images: await pages((query) => usage.images(query), { ...asked, group_by: ["project_id", "size"] }),
   costs: await pages((query) => usage.costs(query), { ...asked, group_by: ["project_id", "line_item"] }),
+};
+
+const since = { gte: printed.projects.retrieved.created_at };
+printed.auditLogs = {
+  all: (await auditLogs.list({ project_ids: [project_id], effective_at: since, limit: 100 })).data,
+  paged: await ids(auditLogs.list({ project_ids: [project_id], effective_at: since, limit: 2 })),
+  ofKinds: await ids(auditLogs.list({ project_ids: [project_id], event_types: ["project.created", "project.updated"] })),
 };
 
 console.log(JSON.stringify(printed));

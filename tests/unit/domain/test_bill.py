@@ -133,6 +133,13 @@ def test_a_file_is_read_in_any_order_of_columns():
     assert read == row(account="a, b", amount="0.10")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_may_end_in_any_way_and_names_have_any_character(end):
+    name = "a\u2028b\x0bc"
+    text = end.join([HEADING, f"2026-11-23,{name},glm-image,1,0.10", "", ""])
+    assert parse_bill(text) == [row(account=name, amount="0.10")]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -142,7 +149,10 @@ def test_a_file_is_read_in_any_order_of_columns():
         (f"{HEADING}\n", "no rows"),
         (f"{HEADING}\n2026-11-23,main,glm-image,1,0.1\n23.11.2026,main,glm-image,1,0.1\n", "line 3, column 'date'"),
         (f"{HEADING}\n2026-02-30,main,glm-image,1,0.1\n", "line 2, column 'date': there is no day"),
+        (f"{HEADING}\n0001-01-01,main,glm-image,1,0.1\n", "line 2, column 'date': no bill is of 0001-01-01"),
+        (f"{HEADING}\n9999-12-31,main,glm-image,1,0.1\n", "line 2, column 'date': no bill is of 9999-12-31"),
         (f"{HEADING}\n2026-11-23,,glm-image,1,0.1\n", "line 2, column 'account'"),
+        (f'{HEADING}\n2026-11-23,"ma\nin",glm-image,1,0.1\n', "column 'account': 'ma\nin' is not"),
         (f"{HEADING}\n2026-11-23,main,,1,0.1\n", "line 2, column 'model'"),
         (f"{HEADING}\n2026-11-23,main,glm-image,1.5,0.1\n", "line 2, column 'images'"),
         (f"{HEADING}\n2026-11-23,main,glm-image,1,1e3\n", "line 2, column 'amount'"),

@@ -142,6 +142,17 @@ async def test_the_last_use_is_noted_at_most_once_a_minute():
     assert noted == [timedelta(0), timedelta(0), timedelta(seconds=60)]
 
 
+async def test_a_database_that_takes_no_writes_is_read_and_not_waited_for_at_each_request():
+    """A full or failed-over one, or SQLite while old lines are archived: who administers wants to see what is there."""
+    desk = Desk()
+    key, secret = await desk.keys.create("ci")
+    desk.store.read_only = True
+    for second in (0, 1, 59, 60):
+        desk.clock.seconds = second
+        assert (await desk.authenticate(secret)).id == key.id
+    assert desk.store.touches == 2
+
+
 async def test_what_is_not_there_cannot_be_revoked_or_found():
     desk = Desk()
     for ask in (desk.keys.revoke, desk.keys.find):

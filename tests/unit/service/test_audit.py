@@ -78,12 +78,31 @@ async def test_a_keys_life(office):
 
 async def test_a_service_account_is_called_one(office):
     accounts = office.keys.as_accounts()
-    key, _ = await accounts.create("n8n")
+    key, _ = await accounts.create("n8n", project="design")
     await accounts.rename(key.id, "n9n")
-    await accounts.revoke(key.id)
+    await accounts.end_account(key)
     assert [kind for kind, _, _ in lines(office)] == [
         f"service_account.{verb}" for verb in ("created", "updated", "deleted")
     ]
+
+
+@pytest.mark.parametrize("revoked_first", [False, True])
+async def test_the_end_of_an_account_with_several_keys_is_one_line_of_it_and_one_of_each_further_key(
+    office, revoked_first
+):
+    """Also when the key that it began with, whose id it has, is revoked already."""
+    first, _ = await office.keys.as_accounts().create("n8n", project="design")
+    further = [(await office.keys.add_to_account(first, None, None))[0] for _ in range(2)]
+    if revoked_first:
+        await office.keys.revoke(first.id)
+    open_ids = [key.id for key in ([] if revoked_first else [first]) + further]
+    begun = len(office.log.entries)
+    await office.keys.as_accounts().end_account(first)
+    said = [(one.event.type, one.event.resource_id) for one in office.log.entries[begun:]]
+    assert said == [*(("api_key.deleted", key.id) for key in further), ("service_account.deleted", first.id)]
+    last = office.log.entries[-1].event
+    assert (last.before, last.after) == ({"keys": open_ids}, {"keys": []})
+    assert all(key.revoked_at for key in await office.keys.list())
 
 
 async def test_an_admin_keys_life(office):
