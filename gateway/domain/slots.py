@@ -30,6 +30,11 @@ class Park:
     until: int
     whole: bool
 
+    @property
+    def everywhere(self) -> bool:
+        """Tell whether it is so for all models: a key that is refused until it is changed opens none of them."""
+        return self.until == 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:

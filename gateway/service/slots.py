@@ -88,9 +88,9 @@ class Slots:
             queue.refuse(shutting_down)
 
     async def park(self, account: Account, model: str, park: Park) -> None:
-        """Leave a key or an account alone: a key for all its models, since it opens none of them."""
+        """Leave a key or an account alone, for the model or for all that it serves."""
         self._observer.account_parked(account, park)
-        models = [model] if park.whole else [name for name in self._queues if account.serves(name)]
+        models = [name for name in self._queues if account.serves(name)] if park.everywhere else [model]
         with suppress(SlotsUnavailable):  # the next call on it will tell again
             await asyncio.gather(*(self._store.park(name, seat_of(account, name), park) for name in models))
 
