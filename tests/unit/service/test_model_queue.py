@@ -250,6 +250,55 @@ async def test_a_slot_that_was_told_to_nobody_is_found_at_the_next_look(replica)
     assert (await task)[0].name == "main"
 
 
+async def test_a_slot_that_came_while_the_process_stood_still_is_not_used_when_others_have_it(replica):
+    """What was told before its lease ended is read after it: the slot is taken by another replica meanwhile."""
+    other = Replica(owner="other", memory=replica.memory)
+    await other.take("theirs")
+    task, heard = await replica.take("mine"), {}
+    replica.store.told = heard.update
+    await other.give("theirs")
+    replica.memory.dead.add("owner")
+    await other.queue.bury()
+    assert (await other.take("next")).done()
+    replica.clock.seconds += 60.0
+    replica.queue.granted(heard)
+    await settle()
+    assert not task.done()
+    assert replica.held == {"next": True, "mine": False}
+    replica.store.told = replica.queue.granted
+    await other.give("next")
+    assert (await task)[0].name == "main"
+
+
+async def test_a_slot_that_came_while_the_process_stood_still_is_used_when_it_is_still_its_own(replica):
+    other = Replica(owner="other", memory=replica.memory)
+    await other.take("theirs")
+    task = await replica.take("mine")
+    replica.clock.seconds += 60.0
+    replica.store.down = True
+    await other.give("theirs")
+    await settle()
+    assert not task.done()
+    replica.store.down = False
+    await replica.queue.tend()
+    assert (await task)[0].name == "main"
+    assert replica.held == {"mine": True}
+
+
+async def test_an_answer_that_waited_for_the_process_is_not_taken_for_granted(replica):
+    replica.store.gate.clear()
+    task = await replica.take("mine")
+    replica.memory.lose()
+    other = Replica(owner="other", memory=replica.memory)
+    assert (await other.take("theirs")).done()
+    replica.clock.seconds += 60.0
+    replica.store.gate.set()
+    await settle()
+    assert not task.done()
+    await other.give("theirs")
+    assert (await task)[0].name == "main"
+
+
 async def test_who_waits_too_long_is_gone_from_the_store(replica):
     await replica.take("first")
     late = await replica.take("late", seconds=0.01)
