@@ -7,12 +7,13 @@ paid twice, so the errors are mapped by us: ConnectError and ConnectTimeout mean
 
 import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from ipaddress import ip_address
 
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.tracing import Trace
 
 from gateway.adapters.glm.proxies import Proxies
 from gateway.domain.addresses import is_public
@@ -20,6 +21,7 @@ from gateway.domain.addresses import is_public
 CHUNK = 64 * 1024
 # Shorter than any usual server's keep-alive, so that a paid POST never goes out on a connection about to be closed.
 KEEPALIVE_SECONDS = 4.0
+CONNECT_STEPS = 3  # to a connection: the socket, a proxy's consent, TLS
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
@@ -45,11 +47,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 headers=request.headers,
                 data=request.content or None,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(
-                    connect=timeout.get("pool"),
-                    sock_connect=timeout.get("connect"),
-                    sock_read=timeout.get("read"),
-                ),
+                timeout=_timeout(timeout),
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
             raise _translated(failure) from failure
@@ -66,12 +64,40 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             resolver = None if proxied else self._resolver
             self._sessions[proxied] = aiohttp.ClientSession(
                 # No limit here: the slots and the jobs bound the connections.
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, resolver=resolver),
+                connector=_Connector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, resolver=resolver),
                 cookie_jar=aiohttp.DummyCookieJar(),  # the upstream's WAF sets cookies (section 1.3)
                 auto_decompress=False,
                 skip_auto_headers=("User-Agent",),
             )
         return self._sessions[proxied]
+
+
+class _NotSentError(aiohttp.ClientError):
+    """There was no connection that anything could have been sent on."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells failures on the way to a connection from those on it: a proxy that hangs up has passed nothing on."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own
+    ) -> aiohttp.connector.Connection:
+        """Give a connection, also a kept one.
+
+        Raises:
+            _NotSentError: there is none. TimeoutError: not in time; the session tells this one from later ones.
+        """
+        try:
+            return await super().connect(req, traces, timeout)
+        except TimeoutError:
+            raise
+        except aiohttp.ClientResponseError as refusal:  # its own words name the proxy with its password
+            raise _NotSentError(f"the proxy refused the connection with status {refusal.status}") from refusal
+        except (aiohttp.ClientError, OSError) as failure:
+            raise _NotSentError(str(failure)) from failure
 
 
 class _Body(httpx.AsyncByteStream):
@@ -109,15 +135,20 @@ class PublicResolver(aiohttp.ThreadedResolver):
         return found
 
 
+def _timeout(seconds: Mapping[str, float]) -> aiohttp.ClientTimeout:
+    """Bound each step to a connection, their sum (a proxy answers in neither), and each wait for a piece."""
+    connect = seconds.get("connect")
+    whole = None if connect is None else connect * CONNECT_STEPS
+    return aiohttp.ClientTimeout(connect=whole, sock_connect=connect, sock_read=seconds.get("read"))
+
+
 def _translated(failure: Exception) -> httpx.TransportError:
     """Give httpx's name for what happened; only the first two say that nothing was sent."""
     match failure:
         case aiohttp.ConnectionTimeoutError():
             return httpx.ConnectTimeout(str(failure))
-        case aiohttp.ClientConnectorError() | aiohttp.InvalidURL():
+        case _NotSentError() | aiohttp.InvalidURL():
             return httpx.ConnectError(str(failure))
-        case aiohttp.ClientHttpProxyError():  # CONNECT was refused: the request itself did not go out
-            return httpx.ConnectError(f"the proxy refused the connection with status {failure.status}")
         case TimeoutError():
             return httpx.ReadTimeout(str(failure) or "no answer in time")
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | aiohttp.ClientResponseError():
