@@ -104,7 +104,7 @@ class GenerateImages:
         told = known(ends)
         made = [told[position] for position in run.leads]
         line = replace(run.job.line, cache=run.cache)
-        said = Ends(all=ends, made=made, waits=run.queued)
+        said = Ends(all=ends, made=made, queued=run.queued)
         line = self._books.close(line, said, run.job.tariff, now=self._clock.now())
         ending = Ending(ends={at: End.of(end) for at, end in enumerate(told)}, replayable=replayable(told))
         await self._reservations.settle(run.reservation, line.pictures_delivered, line, ending)
