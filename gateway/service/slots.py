@@ -88,7 +88,12 @@ class Slots:
             queue.refuse(shutting_down)
 
     async def park(self, account: Account, model: str, park: Park) -> None:
-        """Leave a key or an account alone, for the model or for all that it serves."""
+        """Leave a key or an account alone, for the model or for all that it serves.
+
+        An account of one key goes by that key: who replaces the key has another account behind the same name.
+        """
+        keys = sum(one.account == account.account for one in self._accounts.values())
+        park = replace(park, whole=park.whole and keys > 1)
         self._observer.account_parked(account, park)
         models = [name for name in self._queues if account.serves(name)] if park.everywhere else [model]
         with suppress(SlotsUnavailable):  # the next call on it will tell again
