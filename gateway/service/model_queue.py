@@ -2,18 +2,31 @@
 
 import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from gateway.domain.errors import AccountUnusable, GatewayError, QuotaStoreDown
-from gateway.domain.slots import Gone, Granted, Seat, Standing, Tended, Ticket, crowded, late
+from gateway.domain.slots import (
+    Gone,
+    Granted,
+    Park,
+    Seat,
+    Standing,
+    Tended,
+    Ticket,
+    crowded,
+    late,
+    spread,
+    usable,
+    with_room,
+)
 from gateway.domain.upstream import unusable
 from gateway.service.jobs import Jobs
 from gateway.service.ports import Clock
 from gateway.service.ports_slots import SlotStore, SlotsUnavailable
+from gateway.service.returns import Returns
 from gateway.service.waiter import Waiter
 
-RETRY_PAUSE = 1.0  # seconds between tries to give back what the store does not take
 LOCAL_PAUSE = 0.05  # seconds between looks for a slot while the store is away
 FOREIGN_PAUSE = 1.0  # seconds until a slot is asked for again, when the one given is of a key not known here
 
@@ -46,8 +59,7 @@ class ModelQueue:
         self._waiting: dict[str, Waiter] = {}
         self._running: dict[str, Ticket] = {}
         self._entering: list[Waiter] = []
-        self._leaving: list[Gone] = []
-        self._leaves: set[asyncio.Task[None]] = set()
+        self._returns = Returns(self._left, self._given_back, self._running, desk.clock, desk.errands)
         self._strangers = False  # the store held more tickets than are known here when it was asked last
         self._looking = False  # a look after a pause is under way
         self._looked = desk.clock.monotonic()  # when the last look began
@@ -66,8 +78,8 @@ class ModelQueue:
         waiter = Waiter(ticket, asyncio.get_running_loop().create_future())
         try:
             async with asyncio.timeout(seconds):
-                if ticket.place and self._leaves:
-                    await asyncio.wait(self._leaves)  # what its call taught has to be known before it is let in again
+                if ticket.place:
+                    await self._returns.taught(without=self._without)
                 self._waiting[ticket.id] = waiter
                 self._enter(waiter)
                 return await waiter.slot
@@ -80,7 +92,13 @@ class ModelQueue:
     def give(self, gone: Gone) -> None:
         """Give a slot back; that is not waited for."""
         if self._running.pop(gone.ticket, None) is not None:
-            self._leave(gone)
+            self._returns.add(gone)
+
+    async def park(self, park: Park) -> None:
+        """Leave a key or an account alone. This replica does so also while the store is away."""
+        self.standing = replace(self.standing, parked=(*self.standing.parked, *spread(park, self.seats)))
+        with suppress(SlotsUnavailable):  # the next call on it will tell again
+            await self._store.park(self._model, self._seats[park.seat], park)
 
     def refuse(self, reason: Callable[[], GatewayError]) -> None:
         """Let all who wait go, with a failure."""
@@ -99,7 +117,7 @@ class ModelQueue:
                 continue
             waiter = self._waiting.get(ticket_id)
             if waiter is None or waiter.slot.done():
-                self._leave(Gone(ticket=ticket_id))
+                self._returns.add(Gone(ticket=ticket_id))
             elif stale:
                 waiter.entered = True
                 self._look_after(0.0)
@@ -119,7 +137,7 @@ class ModelQueue:
         self._bring_back(tended, entered)
         for name in tended.names:
             if name not in self._running and name not in self._waiting:
-                self._leave(Gone(ticket=name))
+                self._returns.add(Gone(ticket=name))
         self._strangers = tended.held > known
         if not tended.usable:
             self.refuse(self.unusable)
@@ -153,7 +171,7 @@ class ModelQueue:
                 await self._store.enter(self._model, self.seats, running)
         except SlotsUnavailable:
             return  # the next look finds them missing once more
-        self._leave(*(Gone(ticket=ticket.id) for ticket in running if ticket.id not in self._running))
+        self._returns.add(*(Gone(ticket=ticket.id) for ticket in running if ticket.id not in self._running))
         for waiter in waiting:
             if waiter.entered and not waiter.slot.done():
                 self._enter(waiter)
@@ -190,7 +208,7 @@ class ModelQueue:
             elif ticket.group in standing.refused and ticket.id not in {*standing.granted, *standing.waiting}:
                 waiter.fail(crowded(standing.refused[ticket.group]))
             elif waiter.slot.done():
-                self._leave(Gone(ticket=ticket.id))
+                self._returns.add(Gone(ticket=ticket.id))
             elif ticket.id in standing.waiting:
                 waiter.entered = True
                 waiter.ticket = replace(ticket, place=standing.waiting[ticket.id])
@@ -217,23 +235,22 @@ class ModelQueue:
         if waiter.ticket.place and not self._without:
             waiter.entered = True
             return
-        self._leave(Gone(ticket=waiter.ticket.id))
+        self._returns.add(Gone(ticket=waiter.ticket.id))
         if self._without and not waiter.slot.done():
             _ = self._errands.start(self._take_here(waiter))
             return
         waiter.fail(QuotaStoreDown("The gateway cannot reach its queue. Nothing was charged; try again after a wait."))
 
     async def _take_here(self, waiter: Waiter) -> None:
-        """Find a slot by what this replica has in flight."""
+        """Find a slot by what this replica has in flight, and by what it knows of parks."""
         while not waiter.slot.done():
-            for seat in self.seats:
-                if self._calls_of(seat.account) < seat.limit:
-                    return self._seated(waiter, seat, waiter.ticket.place)
+            seats = usable(self.seats, self.standing.parked, self._clock.now())
+            if not seats:
+                return waiter.fail(self.unusable())
+            if seat := with_room(seats, self._running.values()):
+                return self._seated(waiter, seat, waiter.ticket.place)
             await self._clock.sleep(LOCAL_PAUSE)
         return None
-
-    def _calls_of(self, account: str) -> int:
-        return sum(ticket.seat is not None and ticket.seat.account == account for ticket in self._running.values())
 
     def _seated(self, waiter: Waiter, seat: Seat, place: int) -> None:
         self._waiting.pop(waiter.ticket.id, None)
@@ -243,7 +260,7 @@ class ModelQueue:
     async def _ask_again(self, waiter: Waiter, place: int) -> None:
         """Give back what another release's settings gave, and come back to the same place a little later."""
         waiter.entered = False
-        self._leave(Gone(ticket=waiter.ticket.id))
+        self._returns.add(Gone(ticket=waiter.ticket.id))
         await self._clock.sleep(FOREIGN_PAUSE)
         waiter.ticket = replace(waiter.ticket, place=place)
         if not waiter.slot.done():
@@ -256,30 +273,14 @@ class ModelQueue:
             waiter.slot.exception()  # seen: it would be logged as lost otherwise
         held = self._running.pop(waiter.ticket.id, None)
         if waiter.entered or held is not None:
-            self._leave(Gone(ticket=waiter.ticket.id))
+            self._returns.add(Gone(ticket=waiter.ticket.id))
 
-    def _leave(self, *gone: Gone) -> None:
-        self._leaving += gone
-        if gone and len(self._leaving) == len(gone):
-            leave = self._errands.start(self._leave_all())
-            self._leaves.add(leave)
-            leave.add_done_callback(self._leaves.discard)
+    async def _left(self, gone: Sequence[Gone]) -> Standing:
+        return await self._store.leave(self._model, self.seats, gone)
 
-    async def _leave_all(self) -> None:
-        """Give back what came since the event loop's last turn, until the store takes it."""
-        batch, self._leaving = self._leaving, []
-        asked = self._clock.monotonic()
-        while (standing := await self._left([gone for gone in batch if gone.ticket not in self._running])) is None:
-            await self._clock.sleep(RETRY_PAUSE)
-            asked = self._clock.monotonic()
+    def _given_back(self, standing: Standing, asked: float) -> None:
         self.granted(standing.granted, asked)
         self._look_after(standing.pause)
-
-    async def _left(self, gone: Sequence[Gone]) -> Standing | None:
-        try:
-            return await self._store.leave(self._model, self.seats, gone)
-        except SlotsUnavailable:
-            return None
 
     def _look_after(self, pause: float | None) -> None:
         """Come back when an account that is left alone may be asked again."""

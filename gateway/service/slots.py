@@ -96,8 +96,7 @@ class Slots:
         park = replace(park, whole=park.whole and keys > 1)
         self._observer.account_parked(account, park)
         models = [name for name in self._queues if account.serves(name)] if park.everywhere else [model]
-        with suppress(SlotsUnavailable):  # the next call on it will tell again
-            await asyncio.gather(*(self._store.park(name, seat_of(account, name), park) for name in models))
+        await asyncio.gather(*(self._queues[name].park(park) for name in models))
 
     def granted(self, grants: Mapping[str, Granted]) -> None:
         """Take note of slots that other replicas' scripts gave to tickets of this one."""
