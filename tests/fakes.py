@@ -268,7 +268,7 @@ def slots_of(accounts, clock, observer, *, max_length=1000, without=False):
     memory = SlotMemory(lambda: clock.now().timestamp(), longest=max_length)
     store = FakeSlots(memory)
     desk = Desk(store=store, clock=clock, errands=Jobs(observer.crashed), without=without)
-    slots = Slots(accounts, ["glm-image"], desk, observer)
+    slots = Slots(accounts, ["glm-image", "cogview-4"], desk, observer)
     store.told = slots.granted
     return slots, store
 
@@ -293,8 +293,9 @@ class Workshop:
 
     def make(self, *, linked=False, **plan):
         self.made += 1
-        wish = a_wish(f"job {self.made}", came=self.clock.now(), patience=self.max_wait)
-        return self.dispatch.make(an_order(plan=a_plan(**plan), linked=linked), wish, self.progress)
+        order = an_order(plan=a_plan(**plan), linked=linked)
+        wish = a_wish(f"job {self.made}", model=order.plan.model, came=self.clock.now(), patience=self.max_wait)
+        return self.dispatch.make(order, wish, self.progress)
 
 
 class Queue:

@@ -1,7 +1,9 @@
 """The calls that the upstream's accounts let be in flight: who may make one, and who waits for one."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from gateway.domain.errors import QueueTimedOut
 
@@ -29,6 +31,11 @@ class Park:
     code: str
     until: int
     whole: bool
+
+    @property
+    def everywhere(self) -> bool:
+        """Tell whether it is so for all models: a key that is refused until it is changed opens none of them."""
+        return self.until == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +117,24 @@ class Tended(Standing):
     names: tuple[str, ...] = ()
     held: int = 0
     length: int = 0
+
+
+def spread(park: Park, seats: Sequence[Seat]) -> list[Park]:
+    """Name every seat that a park keeps from being used: those of its account, or of its key alone."""
+    accounts = {seat.account for seat in seats if park.whole and seat.name == park.seat}
+    return [replace(park, seat=seat.name) for seat in seats if seat.name == park.seat or seat.account in accounts]
+
+
+def usable(seats: Iterable[Seat], parks: Iterable[Park], now: datetime) -> list[Seat]:
+    """Give the seats that no park of these keeps from being used any more."""
+    holding = {park.seat for park in parks if park.everywhere or park.until > now.timestamp() * 1000}
+    return [seat for seat in seats if seat.name not in holding]
+
+
+def with_room(seats: Iterable[Seat], held: Iterable[Ticket]) -> Seat | None:
+    """Give a seat whose account lets one more call be in flight than those that are held, if there is any."""
+    calls = Counter(ticket.seat.account for ticket in held if ticket.seat is not None)
+    return next((seat for seat in seats if calls[seat.account] < seat.limit), None)
 
 
 def late() -> QueueTimedOut:

@@ -18,14 +18,14 @@ from gateway.service.worst import worst_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ends:
-    """How a job's pictures ended: all that it gave, those of them that it made itself, and their waits for slots.
+    """How a job's pictures ended: all that it gave, and those of them that it made itself.
 
-    Waits are in seconds, in the order in which they ended.
+    `queued`: seconds until the first of these was sent.
     """
 
     all: Sequence[Picture | BaseException]
     made: Sequence[Picture | GatewayError]
-    waits: Sequence[float] = ()
+    queued: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Books:
             ends.made,
             self._costed(tariff, line.upstream_model),
             latency_ms=_milliseconds((now - line.time).total_seconds()),
-            queue_ms=_milliseconds(ends.waits[0]) if ends.waits else 0,
+            queue_ms=_milliseconds(ends.queued),
             answer=Answer() if delivered else self.answer_of(worst_of(ends.all)),
         )
         self.observer.line_closed(line)

@@ -111,7 +111,7 @@ class GenerateImages:
         line, cache = run.job.line, run.cache
         if line.cache != cache:
             line = replace(line, cache=cache)
-        said = Ends(all=ends, made=made, waits=run.queued)
+        said = Ends(all=ends, made=made, queued=run.queued)
         line = self._books.close(line, said, run.job.tariff, now=self._clock.now())
         ending = Ending(ends={at: End.of(end) for at, end in enumerate(told)}, replayable=replayable(told))
         await self._reservations.settle(run.reservation, line.pictures_delivered, line, ending)

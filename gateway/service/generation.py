@@ -34,7 +34,8 @@ class Run:
     """A job while it runs: one task per picture. `children` are runs for pictures that others did not give after all.
 
     `sent` are the positions whose upstream call has begun: they end, whatever happens. `receipts` are what was paid.
-    `waits` are those for slots, in seconds and in the order of their ends; `turned` is that for the job's turn before.
+    `waits`: seconds that a picture, by position, waited for slots; one that is turned away waits again. `turned`: that
+    the job waited for its turn before.
     `away`: seconds in which a picture, by position, was waited for: in the queue, upstream, at another job, downloaded.
     `left`: the client has gone. `answerable` is set when what failed is given back, so that a client that hears of it
     can ask again; `given_back` pictures of those that the limits were asked for. `promised`: shared with the children.
@@ -46,7 +47,7 @@ class Run:
     tasks: list[asyncio.Future[Picture]] = field(default_factory=list)
     sent: set[int] = field(default_factory=set)
     receipts: dict[int, Receipt] = field(default_factory=dict)
-    waits: list[float] = field(default_factory=list)
+    waits: dict[int, float] = field(default_factory=dict)
     turned: float = 0.0
     children: "list[Run]" = field(default_factory=list)
     answerable: asyncio.Event = field(default_factory=asyncio.Event)
@@ -76,9 +77,9 @@ class Run:
         return self.reservation.parts or [Lead(index=position) for position in range(self.job.order.n)]
 
     @property
-    def queued(self) -> list[float]:
-        """Give how long pictures waited before they were sent, or for nothing: in the order of their ends."""
-        return [self.turned + seconds for seconds in self.waits or [0.0]]
+    def queued(self) -> float:
+        """Give how long the picture waited that waited least, in seconds."""
+        return self.turned + min(self.waits.values(), default=0.0)
 
     @property
     def made(self) -> bool:
@@ -190,8 +191,8 @@ class Generation:
 
     @property
     def queue_ms(self) -> int | None:
-        """Give how long the first picture waited for its slot, if one was made for the request."""
-        waits = [run.queued[0] for run in (self.run, *self.run.children) if run.waits]
+        """Give how long the first picture waited until it was sent, if one was made for the request."""
+        waits = [run.queued for run in (self.run, *self.run.children) if run.waits]
         return int(min(waits) * 1000) if waits else None
 
     @property

@@ -212,7 +212,8 @@ class _Progress:
         self._run.sent.discard(self._position)
 
     def waited(self, seconds: float) -> None:
-        self._run.waits.append(seconds)
+        waits = self._run.waits
+        waits[self._position] = waits.get(self._position, 0.0) + seconds
 
     async def submitted(self, account: str, task_id: str) -> None:
         task = Task(account=account, id=task_id)

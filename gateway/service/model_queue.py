@@ -2,38 +2,47 @@
 
 import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from gateway.domain.errors import AccountUnusable, GatewayError, QuotaStoreDown
-from gateway.domain.slots import Gone, Granted, Seat, Standing, Tended, Ticket, crowded, late
+from gateway.domain.slots import (
+    Gone,
+    Granted,
+    Park,
+    Seat,
+    Standing,
+    Tended,
+    Ticket,
+    crowded,
+    late,
+    spread,
+    usable,
+    with_room,
+)
 from gateway.domain.upstream import unusable
 from gateway.service.jobs import Jobs
 from gateway.service.ports import Clock
 from gateway.service.ports_slots import SlotStore, SlotsUnavailable
+from gateway.service.returns import Returns
+from gateway.service.waiter import Waiter
 
-RETRY_PAUSE = 1.0  # seconds between tries to give back what the store does not take
 LOCAL_PAUSE = 0.05  # seconds between looks for a slot while the store is away
 FOREIGN_PAUSE = 1.0  # seconds until a slot is asked for again, when the one given is of a key not known here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """Where slots are asked for. `without`: they are counted by this replica alone while the store is away."""
+    """Where slots are asked for. `without`: they are counted by this replica alone while the store is away.
+
+    `trust`: seconds for which the store's word on a slot is taken; less than a lease, after which others may have it.
+    """
 
     store: SlotStore
     clock: Clock
     errands: Jobs
     without: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    """A ticket that waits. `entered`: the store has answered that it waits there."""
-
-    ticket: Ticket
-    slot: asyncio.Future[tuple[Seat, int]]
-    entered: bool = False
+    trust: float = 15.0
 
 
 class ModelQueue:
@@ -46,13 +55,14 @@ class ModelQueue:
         self._clock = desk.clock
         self._errands = desk.errands
         self._without = desk.without
-        self._waiting: dict[str, _Waiter] = {}
+        self._trust = desk.trust
+        self._waiting: dict[str, Waiter] = {}
         self._running: dict[str, Ticket] = {}
-        self._entering: list[_Waiter] = []
-        self._leaving: list[Gone] = []
-        self._leaves: set[asyncio.Task[None]] = set()
+        self._entering: list[Waiter] = []
+        self._returns = Returns(self._left, self._given_back, self._running, desk.clock, desk.errands)
         self._strangers = False  # the store held more tickets than are known here when it was asked last
         self._looking = False  # a look after a pause is under way
+        self._looked = desk.clock.monotonic()  # when the last look began
         self.standing = Tended()
 
     async def take(self, ticket: Ticket, seconds: float) -> tuple[Seat, int]:
@@ -65,11 +75,11 @@ class ModelQueue:
         """
         if seconds <= 0:
             raise late()
-        waiter = _Waiter(ticket, asyncio.get_running_loop().create_future())
+        waiter = Waiter(ticket, asyncio.get_running_loop().create_future())
         try:
             async with asyncio.timeout(seconds):
-                if ticket.place and self._leaves:
-                    await asyncio.wait(self._leaves)  # what its call taught has to be known before it is let in again
+                if ticket.place:
+                    await self._returns.taught(without=self._without)
                 self._waiting[ticket.id] = waiter
                 self._enter(waiter)
                 return await waiter.slot
@@ -82,21 +92,35 @@ class ModelQueue:
     def give(self, gone: Gone) -> None:
         """Give a slot back; that is not waited for."""
         if self._running.pop(gone.ticket, None) is not None:
-            self._leave(gone)
+            self._returns.add(gone)
+
+    async def park(self, park: Park) -> None:
+        """Leave a key or an account alone. This replica does so also while the store is away."""
+        self.standing = replace(self.standing, parked=(*self.standing.parked, *spread(park, self.seats)))
+        with suppress(SlotsUnavailable):  # the next call on it will tell again
+            await self._store.park(self._model, self._seats[park.seat], park)
 
     def refuse(self, reason: Callable[[], GatewayError]) -> None:
         """Let all who wait go, with a failure."""
         for waiter in tuple(self._waiting.values()):
-            _fail(waiter, reason())
+            waiter.fail(reason())
 
-    def granted(self, grants: Mapping[str, Granted]) -> None:
-        """Take note of slots that the store gave; one that nobody waits for any more goes back."""
+    def granted(self, grants: Mapping[str, Granted], asked: float | None = None) -> None:
+        """Take note of slots that the store gave; one that nobody waits for any more goes back.
+
+        `asked`: when the store was asked; it may also say so by itself. While this process stood still (SIGSTOP, a
+        machine put to sleep), its lease may have ended: then what it was given is not its own any more.
+        """
+        stale = self._clock.monotonic() - (self._looked if asked is None else asked) > self._trust
         for ticket_id, grant in grants.items():
             if ticket_id in self._running:
                 continue
             waiter = self._waiting.get(ticket_id)
             if waiter is None or waiter.slot.done():
-                self._leave(Gone(ticket=ticket_id))
+                self._returns.add(Gone(ticket=ticket_id))
+            elif stale:
+                waiter.entered = True
+                self._look_after(0.0)
             elif (seat := self._seats.get(grant.seat)) is not None and seat.fingerprint == grant.fingerprint:
                 self._seated(waiter, seat, grant.place)
             else:
@@ -105,15 +129,15 @@ class ModelQueue:
     async def tend(self) -> None:
         """See to it that store and replica agree, and let those go for whom no account is left; SlotsUnavailable."""
         entered = [waiter.ticket.id for waiter in self._waiting.values() if waiter.entered]
-        known = len(self._running) + len(entered)
+        known, asked = len(self._running) + len(entered), self._clock.monotonic()
         with self._here_when_away():
             tended = await self._store.tend(self._model, self.seats, entered, names=self._strangers)
-        self.standing = tended
-        self.granted(tended.granted)
+        self.standing, self._looked = tended, asked
+        self.granted(tended.granted, asked)
         self._bring_back(tended, entered)
         for name in tended.names:
             if name not in self._running and name not in self._waiting:
-                self._leave(Gone(ticket=name))
+                self._returns.add(Gone(ticket=name))
         self._strangers = tended.held > known
         if not tended.usable:
             self.refuse(self.unusable)
@@ -140,19 +164,19 @@ class ModelQueue:
         if lost or short:
             _ = self._errands.start(self._enter_again(tuple(self._running.values()) if short else (), lost))
 
-    async def _enter_again(self, running: Sequence[Ticket], waiting: Sequence[_Waiter]) -> None:
+    async def _enter_again(self, running: Sequence[Ticket], waiting: Sequence[Waiter]) -> None:
         """Take the slots that are in use first, so that none of them is given to one who waits."""
         try:
             if running:
                 await self._store.enter(self._model, self.seats, running)
         except SlotsUnavailable:
             return  # the next look finds them missing once more
-        self._leave(*(Gone(ticket=ticket.id) for ticket in running if ticket.id not in self._running))
+        self._returns.add(*(Gone(ticket=ticket.id) for ticket in running if ticket.id not in self._running))
         for waiter in waiting:
             if waiter.entered and not waiter.slot.done():
                 self._enter(waiter)
 
-    def _enter(self, waiter: _Waiter) -> None:
+    def _enter(self, waiter: Waiter) -> None:
         waiter.entered = False
         self._entering.append(waiter)
         if len(self._entering) == 1:
@@ -164,30 +188,31 @@ class ModelQueue:
         batch = [waiter for waiter in batch if not waiter.slot.done()]
         if not batch:
             return
+        asked = self._clock.monotonic()
         try:
             standing = await self._store.enter(self._model, self.seats, [waiter.ticket for waiter in batch])
         except SlotsUnavailable:
             for waiter in batch:
                 self._unanswered(waiter)
             return
-        self._entered(batch, standing)
+        self._entered(batch, standing, asked)
 
-    def _entered(self, batch: Sequence[_Waiter], standing: Standing) -> None:
+    def _entered(self, batch: Sequence[Waiter], standing: Standing, asked: float) -> None:
         for waiter in batch:
             ticket = waiter.ticket
             if ticket.id in self._running:
                 continue  # another replica's script was faster to give it a slot than this answer
             if not standing.usable:
                 self.standing = replace(self.standing, parked=standing.parked, usable=False)
-                _fail(waiter, self.unusable())
+                waiter.fail(self.unusable())
             elif ticket.group in standing.refused and ticket.id not in {*standing.granted, *standing.waiting}:
-                _fail(waiter, crowded(standing.refused[ticket.group]))
+                waiter.fail(crowded(standing.refused[ticket.group]))
             elif waiter.slot.done():
-                self._leave(Gone(ticket=ticket.id))
+                self._returns.add(Gone(ticket=ticket.id))
             elif ticket.id in standing.waiting:
                 waiter.entered = True
                 waiter.ticket = replace(ticket, place=standing.waiting[ticket.id])
-        self.granted({name: grant for name, grant in standing.granted.items() if name in self._waiting})
+        self.granted({name: grant for name, grant in standing.granted.items() if name in self._waiting}, asked)
         self._look_after(standing.pause)
 
     @contextmanager
@@ -202,7 +227,7 @@ class ModelQueue:
                     self._unanswered(waiter)
             raise
 
-    def _unanswered(self, waiter: _Waiter) -> None:
+    def _unanswered(self, waiter: Waiter) -> None:
         """The store may have taken the ticket all the same: it goes back as soon as that can be said.
 
         One that has waited there already waits on: the next look tells how it stands.
@@ -210,69 +235,52 @@ class ModelQueue:
         if waiter.ticket.place and not self._without:
             waiter.entered = True
             return
-        self._leave(Gone(ticket=waiter.ticket.id))
+        self._returns.add(Gone(ticket=waiter.ticket.id))
         if self._without and not waiter.slot.done():
             _ = self._errands.start(self._take_here(waiter))
             return
-        _fail(
-            waiter, QuotaStoreDown("The gateway cannot reach its queue. Nothing was charged; try again after a wait.")
-        )
+        waiter.fail(QuotaStoreDown("The gateway cannot reach its queue. Nothing was charged; try again after a wait."))
 
-    async def _take_here(self, waiter: _Waiter) -> None:
-        """Find a slot by what this replica has in flight."""
+    async def _take_here(self, waiter: Waiter) -> None:
+        """Find a slot by what this replica has in flight, and by what it knows of parks."""
         while not waiter.slot.done():
-            for seat in self.seats:
-                if self._calls_of(seat.account) < seat.limit:
-                    return self._seated(waiter, seat, waiter.ticket.place)
+            seats = usable(self.seats, self.standing.parked, self._clock.now())
+            if not seats:
+                return waiter.fail(self.unusable())
+            if seat := with_room(seats, self._running.values()):
+                return self._seated(waiter, seat, waiter.ticket.place)
             await self._clock.sleep(LOCAL_PAUSE)
         return None
 
-    def _calls_of(self, account: str) -> int:
-        return sum(ticket.seat is not None and ticket.seat.account == account for ticket in self._running.values())
-
-    def _seated(self, waiter: _Waiter, seat: Seat, place: int) -> None:
+    def _seated(self, waiter: Waiter, seat: Seat, place: int) -> None:
         self._waiting.pop(waiter.ticket.id, None)
         self._running[waiter.ticket.id] = replace(waiter.ticket, seat=seat, place=place)
         waiter.slot.set_result((seat, place))
 
-    async def _ask_again(self, waiter: _Waiter, place: int) -> None:
+    async def _ask_again(self, waiter: Waiter, place: int) -> None:
         """Give back what another release's settings gave, and come back to the same place a little later."""
         waiter.entered = False
-        self._leave(Gone(ticket=waiter.ticket.id))
+        self._returns.add(Gone(ticket=waiter.ticket.id))
         await self._clock.sleep(FOREIGN_PAUSE)
         waiter.ticket = replace(waiter.ticket, place=place)
         if not waiter.slot.done():
             self._enter(waiter)
 
-    def _withdraw(self, waiter: _Waiter) -> None:
+    def _withdraw(self, waiter: Waiter) -> None:
         """Leave the queue; what has not been answered yet leaves when its answer comes."""
         self._waiting.pop(waiter.ticket.id, None)
         if not waiter.slot.cancel() and not waiter.slot.cancelled():
             waiter.slot.exception()  # seen: it would be logged as lost otherwise
         held = self._running.pop(waiter.ticket.id, None)
         if waiter.entered or held is not None:
-            self._leave(Gone(ticket=waiter.ticket.id))
+            self._returns.add(Gone(ticket=waiter.ticket.id))
 
-    def _leave(self, *gone: Gone) -> None:
-        self._leaving += gone
-        if gone and len(self._leaving) == len(gone):
-            leave = self._errands.start(self._leave_all())
-            self._leaves.add(leave)
-            leave.add_done_callback(self._leaves.discard)
+    async def _left(self, gone: Sequence[Gone]) -> Standing:
+        return await self._store.leave(self._model, self.seats, gone)
 
-    async def _leave_all(self) -> None:
-        """Give back what came since the event loop's last turn, until the store takes it."""
-        batch, self._leaving = self._leaving, []
-        while (standing := await self._left([gone for gone in batch if gone.ticket not in self._running])) is None:
-            await self._clock.sleep(RETRY_PAUSE)
-        self.granted(standing.granted)
+    def _given_back(self, standing: Standing, asked: float) -> None:
+        self.granted(standing.granted, asked)
         self._look_after(standing.pause)
-
-    async def _left(self, gone: Sequence[Gone]) -> Standing | None:
-        try:
-            return await self._store.leave(self._model, self.seats, gone)
-        except SlotsUnavailable:
-            return None
 
     def _look_after(self, pause: float | None) -> None:
         """Come back when an account that is left alone may be asked again."""
@@ -287,8 +295,3 @@ class ModelQueue:
             await self.tend()
         except SlotsUnavailable:
             return  # the next regular look will do
-
-
-def _fail(waiter: _Waiter, failure: GatewayError) -> None:
-    if not waiter.slot.done():
-        waiter.slot.set_exception(failure)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.domain.errors import GatewayError, ShuttingDown
@@ -95,11 +95,15 @@ class Slots:
             queue.refuse(shutting_down)
 
     async def park(self, account: Account, model: str, park: Park) -> None:
-        """Leave a key or an account alone: a key for all its models, since it opens none of them."""
+        """Leave a key or an account alone, for the model or for all that it serves.
+
+        An account of one key goes by that key: who replaces the key has another account behind the same name.
+        """
+        keys = sum(one.account == account.account for one in self._accounts.values())
+        park = replace(park, whole=park.whole and keys > 1)
         self._observer.account_parked(account, park)
-        models = [model] if park.whole else [name for name in self._queues if account.serves(name)]
-        with suppress(SlotsUnavailable):  # the next call on it will tell again
-            await asyncio.gather(*(self._store.park(name, seat_of(account, name), park) for name in models))
+        models = [name for name in self._queues if account.serves(name)] if park.everywhere else [model]
+        await asyncio.gather(*(self._queues[name].park(park) for name in models))
 
     def granted(self, grants: Mapping[str, Granted]) -> None:
         """Take note of slots that other replicas' scripts gave to tickets of this one."""

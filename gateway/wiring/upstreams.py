@@ -59,7 +59,8 @@ async def open_upstreams(
 ) -> AsyncGenerator[Upstreams]:
     """Open the transports, one for paid calls and one for downloads, and dispatch pictures over them into the store."""
     clock, errands = quotas.clock, Jobs(observer.crashed)
-    desk = Desk(store=quotas.slots, clock=clock, errands=errands, without=settings.quota.on_outage == "allow")
+    without, trust = settings.quota.on_outage == "allow", settings.quota.lease / 2
+    desk = Desk(store=quotas.slots, clock=clock, errands=errands, without=without, trust=trust)
     accounts = offer.accounts
     observer.show_upstreams(accounts, offer.catalog.models)
     slots = Slots(accounts, tuple(offer.catalog.models), desk, observer)

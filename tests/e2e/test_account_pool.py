@@ -23,7 +23,7 @@ def asked(simulator):
 
 
 def test_accounts_that_cannot_make_pictures_are_asked_once_and_no_client_sees_it(tmp_path):
-    """1 has no balance, and 2 is no key (any more); 3 works. Then 2 is replaced by 4."""
+    """1 has no balance, and 2 is no key (any more); 3 works. Then 1 and 2 are replaced by 5 and 4."""
     with (
         servers.simulator(tmp_path, latency=0.02, concurrency=1) as upstream,
         fleet(tmp_path, upstream, 2, ZHIPUAI_API_KEY=keys(1, 2, 3), ZHIPUAI_CONCURRENCY="1") as running,
@@ -40,10 +40,11 @@ def test_accounts_that_cannot_make_pictures_are_asked_once_and_no_client_sees_it
 
         changed, _ = running.gateways
         assert changed.process.stop() == 0
-        changed.process.env["ZHIPUAI_API_KEY"] = keys(1, 4, 3)
+        changed.process.env["ZHIPUAI_API_KEY"] = keys(5, 4, 3)
         changed.process.start()
-        wait_until(lambda: answers(f"{changed.url}/readyz"), what="the replica with another key")
+        wait_until(lambda: answers(f"{changed.url}/readyz"), what="the replica with other keys")
         assert at_once(12, send) == [200] * 12
         used = asked(upstream)
         assert used[key_id(4)] > 0
+        assert used[key_id(5)] > 0
         assert (used[key_id(1)], used[key_id(2)]) == (1, 1)

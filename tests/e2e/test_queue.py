@@ -157,6 +157,24 @@ def test_the_slots_of_a_killed_replica_come_free_and_its_calls_trouble_nobody(th
     assert upstream.stats()["max_in_flight"] == 5
 
 
+def test_a_replica_that_stood_still_uses_no_slot_that_others_have_by_now(three_replicas, upstream):
+    """Its lease ended meanwhile: what it was told before that it reads only now."""
+    still, *_ = three_replicas.fleet.gateways
+    upstream.fault("slow", seconds=1, times=1)
+    with ThreadPoolExecutor(LONG) as clients:
+        told = [clients.submit(three_replicas.post, 1, "runs")]
+        wait_until(lambda: upstream.stats()["calls"] == 1, what="the call")
+        told += [clients.submit(three_replicas.post, 0, f"still {number}") for number in range(2)]
+        wait_until(lambda: three_replicas.waiting() == 2, what="two that wait at the replica")
+        told += [clients.submit(three_replicas.post, 1 + number % 2, f"others {number}") for number in range(25)]
+        wait_until(lambda: three_replicas.waiting() == 27, what="the others")
+        still.process.popen.send_signal(signal.SIGSTOP)
+        wait_until(lambda: upstream.stats()["calls"] > 2, what="what it held given to others")
+        still.process.popen.send_signal(signal.SIGCONT)
+        assert [answer.result()[0] for answer in told] == [200] * 28
+    assert upstream.stats()["max_in_flight"] == 1
+
+
 def test_when_redis_is_emptied_everybody_gets_a_picture_and_the_limit_holds_soon(three_replicas, upstream):
     with ThreadPoolExecutor(LONG) as clients:
         told = [clients.submit(three_replicas.post, number, f"emptied {number}") for number in range(24)]

@@ -15,10 +15,11 @@ from tests.wires import carry, listening, trusting_glm_example
 
 pytestmark = pytest.mark.anyio
 WHOLE = head("200 OK", 2) + b"ok"
+SILENCE = b"."
 
 
 class Proxy:
-    """A forward proxy on loopback that knows one host, whatever its name."""
+    """A forward proxy on loopback that knows one host, whatever its name; or says `refusal`, and no more."""
 
     def __init__(self, port, refusal=None):
         self.port, self.refusal = port, refusal
@@ -26,9 +27,12 @@ class Proxy:
 
     async def serve(self, reader, writer):
         self.heads.append(await reader.readuntil(b"\r\n\r\n"))
-        if self.refusal:
-            writer.write(head(self.refusal, 0))
+        if self.refusal is SILENCE:
+            await reader.read()
+        elif self.refusal is not None:
+            writer.write(self.refusal)
             await writer.drain()
+        if self.refusal is not None:
             writer.close()
             return
         there = await asyncio.open_connection("127.0.0.1", self.port)
@@ -53,11 +57,11 @@ async def behind_a_proxy(monkeypatch, refusal=None):
             yield proxy, at, asked
 
 
-async def get(url, environ, **options):
+async def get(url, environ, connect=10, **options):
     transport = HttpTransport(proxies=Proxies(environ), **options)
     try:
         response = await transport.handle_async_request(
-            httpx.Request("GET", url, extensions={"timeout": {"connect": 10, "read": 10}})
+            httpx.Request("GET", url, extensions={"timeout": {"connect": connect, "read": 10}})
         )
         return response.status_code, await response.aread()
     finally:
@@ -94,13 +98,32 @@ async def test_the_guard_of_downloads_lets_the_proxy_resolve(monkeypatch):
             await get("https://localhost./a.png", {"NO_PROXY": "*", **environ}, resolver=PublicResolver())
 
 
-@pytest.mark.parametrize("refusal", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad Gateway"])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        head("403 Forbidden", 0),
+        head("407 Proxy Authentication Required", 0),
+        head("502 Bad Gateway", 0),
+        b"",
+        b"HTTP/1.1 200 Conn",
+        b"what?\r\n\r\n",
+        head("200 Connection established") + b"no TLS",
+        head("200 Connection established"),
+    ],
+)
 async def test_what_the_proxy_refuses_was_not_sent(monkeypatch, refusal):
     async with behind_a_proxy(monkeypatch, refusal) as (_, port, asked):
         with pytest.raises(httpx.ConnectError) as failed:
             await get("https://glm.example/", {"HTTPS_PROXY": f"http://user:s3cret@127.0.0.1:{port}"})
         assert asked == []
     assert "s3cret" not in str(failed.value)
+
+
+async def test_a_proxy_that_says_nothing_is_not_waited_for_as_for_a_picture(monkeypatch):
+    async with behind_a_proxy(monkeypatch, SILENCE) as (_, port, asked):
+        with pytest.raises(httpx.ConnectTimeout):
+            await get("https://glm.example/", {"HTTPS_PROXY": f"http://127.0.0.1:{port}"}, connect=0.1)
+        assert asked == []
 
 
 async def test_a_proxy_that_is_not_there_was_sent_nothing():

@@ -149,6 +149,14 @@ async def test_the_line_says_how_long_the_first_picture_waited_for_its_slot():
     assert [(line.event_id, line.queue_ms) for line in studio.quotas.events] == [("request-1", 0), ("request-2", 2500)]
 
 
+async def test_a_picture_that_was_turned_away_waited_all_of_its_waits():
+    studio = Studio(*[failed(Fault.RATE, "1302", 429)] * 2)
+    generation = await studio.start()
+    await generation.all()
+    assert studio.shop.clock.slept == [0.5, 1.0]
+    assert generation.queue_ms == (await studio.line()).queue_ms == 1500
+
+
 async def test_what_is_kept_for_the_owners_death_is_the_most_that_it_may_have_cost():
     studio = Studio()
     studio.shop.upstream.gate.clear()

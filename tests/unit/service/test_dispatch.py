@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 
 import pytest
 from hypothesis import given
@@ -174,6 +174,20 @@ async def test_a_wrong_key_is_never_used_again_and_its_account_is():
     shop.clock.seconds += 10 * 86_400
     await shop.make()
     assert [account.name for account, _ in shop.upstream.calls] == ["first"] + ["second"] * 4
+
+
+@pytest.mark.parametrize(("code", "status", "others"), [("1220", 403, ["glm-image"]), ("401", 401, [])])
+async def test_a_key_that_may_not_use_one_model_is_used_for_the_others_and_one_that_is_wrong_for_none(
+    code, status, others
+):
+    shop = Workshop(failed(Fault.ACCOUNT, code, status))
+    with pytest.raises(errors.AccountUnusable):
+        await shop.make(model="cogview-4")
+    used = ["cogview-4", *others]
+    for model in ("cogview-4", "glm-image"):
+        with nullcontext() if model in others else pytest.raises(errors.AccountUnusable):
+            await shop.make(model=model)
+    assert [plan.model for _, plan in shop.upstream.calls] == used
 
 
 async def test_when_no_account_is_left_those_who_wait_hear_why():

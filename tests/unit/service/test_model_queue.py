@@ -1,11 +1,12 @@
 """A replica and the store of slots agree in the end, in whatever order their words arrive."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from gateway.domain import errors
-from gateway.domain.slots import Gone, Granted, Seat, Ticket
+from gateway.domain.slots import Gone, Granted, Park, Seat, Ticket
 from gateway.service.jobs import Jobs
 from gateway.service.model_queue import FOREIGN_PAUSE, Desk, ModelQueue
 from gateway.service.ports_slots import SlotsUnavailable
@@ -40,14 +41,14 @@ def a_seat(limit=1, fingerprint="key"):
 class Replica:
     """A model's queue on a store."""
 
-    def __init__(self, *, owner="owner", memory=None, without=False, seat=None):
+    def __init__(self, *, owner="owner", memory=None, without=False, seat=None, seats=None):
         self.clock = FakeClock()
         self.crashes = []
         self.memory = memory or SlotMemory(lambda: self.clock.now().timestamp())
         self.store = Line(self.memory, owner)
         self.seat = seat or a_seat()
         desk = Desk(store=self.store, clock=self.clock, errands=Jobs(self.crashes.append), without=without)
-        self.queue = ModelQueue(MODEL, [self.seat], desk)
+        self.queue = ModelQueue(MODEL, seats or [self.seat], desk)
         self.store.told = self.queue.granted
 
     async def take(self, name, seconds=30.0):
@@ -160,6 +161,35 @@ async def test_without_the_store_a_replica_counts_for_itself_if_it_may():
     assert second.done()
 
 
+@pytest.mark.parametrize(("whole", "seconds", "used"), [(False, 0, "second"), (True, 0, "third"), (True, 61, "first")])
+async def test_what_is_left_alone_is_so_without_the_store_too_until_its_time(whole, seconds, used):
+    names = {"first": "shared", "second": "shared", "third": "own"}
+    seats = [replace(a_seat(fingerprint=name), name=name, account=account) for name, account in names.items()]
+    replica = Replica(without=True, seats=seats)
+    until = round(replica.clock.now().timestamp() * 1000) + 60_000
+    replica.store.down = True
+    await replica.queue.park(Park(seat="first", code="1113", until=until, whole=whole))
+    replica.clock.seconds += seconds
+    assert (await (await replica.take("one")))[0].name == used
+
+
+async def test_without_the_store_a_picture_that_was_turned_away_is_tried_again():
+    replica = Replica(without=True)
+    replica.store.down = True
+    _, place = await (await replica.take("one"))
+    replica.queue.give(Gone(ticket="one", how="rate"))
+    ticket = Ticket(id="again", project="default", weight=1, group="one", place=place or 1)
+    assert (await replica.queue.take(ticket, 10.0))[0].name == "main"
+
+
+async def test_without_the_store_nobody_waits_for_what_is_left_alone():
+    replica = Replica(without=True)
+    replica.store.down = True
+    await replica.queue.park(Park(seat="main", code="401", until=0, whole=False))
+    with pytest.raises(errors.AccountUnusable, match="key is not valid"):
+        await (await replica.take("one"))
+
+
 async def test_who_waits_in_a_store_that_goes_away_is_served_without_it_if_that_may_be():
     replica = Replica(without=True)
     await replica.take("first")
@@ -247,6 +277,55 @@ async def test_a_slot_that_was_told_to_nobody_is_found_at_the_next_look(replica)
     await other.give("theirs")
     assert not task.done()
     await replica.queue.tend()
+    assert (await task)[0].name == "main"
+
+
+async def test_a_slot_that_came_while_the_process_stood_still_is_not_used_when_others_have_it(replica):
+    """What was told before its lease ended is read after it: the slot is taken by another replica meanwhile."""
+    other = Replica(owner="other", memory=replica.memory)
+    await other.take("theirs")
+    task, heard = await replica.take("mine"), {}
+    replica.store.told = heard.update
+    await other.give("theirs")
+    replica.memory.dead.add("owner")
+    await other.queue.bury()
+    assert (await other.take("next")).done()
+    replica.clock.seconds += 60.0
+    replica.queue.granted(heard)
+    await settle()
+    assert not task.done()
+    assert replica.held == {"next": True, "mine": False}
+    replica.store.told = replica.queue.granted
+    await other.give("next")
+    assert (await task)[0].name == "main"
+
+
+async def test_a_slot_that_came_while_the_process_stood_still_is_used_when_it_is_still_its_own(replica):
+    other = Replica(owner="other", memory=replica.memory)
+    await other.take("theirs")
+    task = await replica.take("mine")
+    replica.clock.seconds += 60.0
+    replica.store.down = True
+    await other.give("theirs")
+    await settle()
+    assert not task.done()
+    replica.store.down = False
+    await replica.queue.tend()
+    assert (await task)[0].name == "main"
+    assert replica.held == {"mine": True}
+
+
+async def test_an_answer_that_waited_for_the_process_is_not_taken_for_granted(replica):
+    replica.store.gate.clear()
+    task = await replica.take("mine")
+    replica.memory.lose()
+    other = Replica(owner="other", memory=replica.memory)
+    assert (await other.take("theirs")).done()
+    replica.clock.seconds += 60.0
+    replica.store.gate.set()
+    await settle()
+    assert not task.done()
+    await other.give("theirs")
     assert (await task)[0].name == "main"
 
 
