@@ -132,6 +132,16 @@ class ModelQueue:
         """Give all seats that serve the model."""
         return tuple(self._seats.values())
 
+    @seats.setter
+    def seats(self, seats: Sequence[Seat]) -> None:
+        """Put others in place; who waits goes to them, and what was given of the old ones is given back as before."""
+        self._seats = {seat.name: seat for seat in seats}
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nobody waits, holds a slot or gives one back."""
+        return not (self._waiting or self._running or self._leaves or self._entering)
+
     def _bring_back(self, tended: Tended, entered: Sequence[str]) -> None:
         """Enter again what the store has lost: who waits keeps the place, who holds a slot keeps that."""
         found = [self._waiting[ticket_id] for ticket_id in tended.missing if ticket_id in self._waiting]

@@ -1,7 +1,7 @@
 """The queue in front of the upstream: pictures wait their fair turn for an account that makes their model."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,6 +10,7 @@ from gateway.domain.errors import GatewayError, ShuttingDown
 from gateway.domain.slots import Gone, Granted, Park, Seat, Tended, Ticket
 from gateway.domain.upstream import Account, unusable
 from gateway.service.model_queue import Desk, ModelQueue
+from gateway.service.offers import Offers
 from gateway.service.ports import Observer
 from gateway.service.ports_slots import SlotsUnavailable
 
@@ -48,17 +49,18 @@ class Slot:
 
 
 class Slots:
-    """The queues of all models."""
+    """The queues of all models on offer."""
 
-    def __init__(self, accounts: Sequence[Account], models: Sequence[str], desk: Desk, observer: Observer) -> None:
-        self._accounts = {account.name: account for account in accounts}
+    def __init__(self, offers: Offers, desk: Desk, observer: Observer) -> None:
+        self._offers = offers
+        self._desk = desk
         self._store = desk.store
         self._clock = desk.clock
         self._observer = observer
         self._tickets = 0
         self._closed = False
-        seats = {model: [seat_of(one, model) for one in accounts if one.serves(model)] for model in models}
-        self._queues = {model: ModelQueue(model, some, desk) for model, some in seats.items() if some}
+        self._queues: dict[str, ModelQueue] = {}
+        self._seat()
 
     @asynccontextmanager
     async def one(self, wish: Wish, *, place: int = 0) -> AsyncGenerator[Slot]:
@@ -73,13 +75,24 @@ class Slots:
         queue = self._queues.get(wish.model)
         if queue is None:
             raise unusable(())
-        ticket = self._ticket(wish, place)
-        seat, place = await self._wait(queue, ticket, wish)
-        slot = Slot(account=self._accounts[seat.name], place=place, gone=Gone(ticket=ticket.id))
+        account = None
+        while account is None:
+            ticket = self._ticket(wish, place)
+            seat, place = await self._wait(queue, ticket, wish)
+            account = self._offers.now.account(seat.name, seat.fingerprint)
+            if account is None:  # a reload came between
+                queue.give(Gone(ticket=ticket.id))
+        slot = Slot(account=account, place=place, gone=Gone(ticket=ticket.id))
         try:
             yield slot
         finally:
             queue.give(slot.gone)
+
+    def offered_anew(self) -> None:
+        """Let who waits go to the accounts that are on offer now, at once where there is room."""
+        self._seat()
+        for model in self._queues:
+            _ = self._desk.errands.start(self.tend_one(model))
 
     def close(self) -> None:
         """Hand out nothing more, and release all who wait: what was not sent is not sent any more."""
@@ -115,11 +128,24 @@ class Slots:
         """Tell how each model stood when it was last looked at."""
         return {model: queue.standing for model, queue in self._queues.items()}
 
+    def _seat(self) -> None:
+        """Give each model's queue the accounts that make it; one that nobody makes any more lets go those who wait."""
+        offer = self._offers.now
+        for model in {**offer.catalog.models, **self._queues}:
+            made = [one for one in offer.accounts if one.serves(model) and model in offer.catalog.models]
+            seats = [seat_of(account, model) for account in made]
+            if model in self._queues:
+                self._queues[model].seats = seats
+            elif seats:
+                self._queues[model] = ModelQueue(model, seats, self._desk)
+
     async def _tend(self, model: str) -> None:
         queue = self._queues[model]
         await queue.bury()
         await queue.tend()
         self._observer.queue_looked_at(model, queue.standing)
+        if not queue.seats and queue.idle:  # a reload has taken the model away
+            del self._queues[model]
 
     async def _wait(self, queue: ModelQueue, ticket: Ticket, wish: Wish) -> tuple[Seat, int]:
         asked = self._clock.monotonic()

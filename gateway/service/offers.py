@@ -1,0 +1,27 @@
+"""What is on offer: the models, and the accounts that make them. A reload puts another offer in place."""
+
+from dataclasses import dataclass
+
+from gateway.domain.catalog import Catalog
+from gateway.domain.upstream import Account
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """The models that accounts make, and these accounts. `longest_call`: seconds that a call of any of them may take."""
+
+    catalog: Catalog
+    accounts: tuple[Account, ...]
+    longest_call: float
+
+    def account(self, name: str, fingerprint: str = "") -> Account | None:
+        """Give the account of this name, if it has (still) the key of this fingerprint; without one, whatever its key."""
+        found = next((account for account in self.accounts if account.name == name), None)
+        return found if found is not None and fingerprint in {"", found.fingerprint} else None
+
+
+@dataclass(slots=True)
+class Offers:
+    """The offer that holds now. Who plans reads it once: what was planned keeps what it found."""
+
+    now: Offer
