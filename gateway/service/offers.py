@@ -8,14 +8,14 @@ from gateway.domain.upstream import Account
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """The models that accounts make, and these accounts. `longest_call`: seconds that a call of any of them may take."""
+    """The models that accounts make, and these accounts. `longest_call`: seconds that any of their calls may take."""
 
     catalog: Catalog
     accounts: tuple[Account, ...]
     longest_call: float
 
     def account(self, name: str, fingerprint: str = "") -> Account | None:
-        """Give the account of this name, if it has (still) the key of this fingerprint; without one, whatever its key."""
+        """Give the account of this name, if its key has this fingerprint; without one, whatever its key is."""
         found = next((account for account in self.accounts if account.name == name), None)
         return found if found is not None and fingerprint in {"", found.fingerprint} else None
 

@@ -75,14 +75,7 @@ class Slots:
         queue = self._queues.get(wish.model)
         if queue is None:
             raise unusable(())
-        account = None
-        while account is None:
-            ticket = self._ticket(wish, place)
-            seat, place = await self._wait(queue, ticket, wish)
-            account = self._offers.now.account(seat.name, seat.fingerprint)
-            if account is None:  # a reload came between
-                queue.give(Gone(ticket=ticket.id))
-        slot = Slot(account=account, place=place, gone=Gone(ticket=ticket.id))
+        slot = await self._slot(queue, wish, place)
         try:
             yield slot
         finally:
@@ -146,6 +139,16 @@ class Slots:
         self._observer.queue_looked_at(model, queue.standing)
         if not queue.seats and queue.idle:  # a reload has taken the model away
             del self._queues[model]
+
+    async def _slot(self, queue: ModelQueue, wish: Wish, place: int) -> Slot:
+        """Wait for a slot; one of an account that a reload has taken away meanwhile goes back."""
+        while True:
+            ticket = self._ticket(wish, place)
+            seat, place = await self._wait(queue, ticket, wish)
+            account = self._offers.now.account(seat.name, seat.fingerprint)
+            if account is not None:
+                return Slot(account=account, place=place, gone=Gone(ticket=ticket.id))
+            queue.give(Gone(ticket=ticket.id))
 
     async def _wait(self, queue: ModelQueue, ticket: Ticket, wish: Wish) -> tuple[Seat, int]:
         asked = self._clock.monotonic()

@@ -90,11 +90,14 @@ class _Body(httpx.AsyncByteStream):
 
 
 class PublicResolver(aiohttp.ThreadedResolver):
-    """Resolves names to public addresses only, so that a URL in an answer cannot reach into the operator's network."""
+    """Resolves names to public addresses only, so that a URL in an answer cannot reach into the operator's network.
+
+    `except_hosts` may be replaced.
+    """
 
     def __init__(self, *, except_hosts: frozenset[str] = frozenset()) -> None:
         super().__init__()
-        self._except_hosts = except_hosts
+        self.except_hosts = except_hosts
 
     async def resolve(
         self,
@@ -104,7 +107,7 @@ class PublicResolver(aiohttp.ThreadedResolver):
     ) -> list[ResolveResult]:
         """Resolve a name; OSError when one of its addresses is not public."""
         found = await super().resolve(host, port, family)
-        if host not in self._except_hosts and not all(is_public(ip_address(result["host"])) for result in found):
+        if host not in self.except_hosts and not all(is_public(ip_address(result["host"])) for result in found):
             raise OSError(errno.EHOSTUNREACH, f"{host} resolves to an address that is not public")
         return found
 

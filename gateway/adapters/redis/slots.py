@@ -60,6 +60,10 @@ class RedisSlots:
         self.models: set[str] = set()  # where this replica holds something, so where its lease must be renewed
         self.channel = GRANTS + owner
 
+    def lengthen_calls(self, seconds: float) -> None:
+        """Say that calls may run so long upstream; those that began before may still run as long as was said then."""
+        self._longest_call = max(self._longest_call, round(seconds * 1000))
+
     async def enter(self, model: str, seats: Sequence[Seat], tickets: Sequence[Ticket]) -> Standing:
         """Let pictures wait, or give them slots at once."""
         self.models.add(model)
