@@ -58,7 +58,7 @@ def show(config: Path | None, form: str) -> None:
 def reload_(config: Path | None) -> None:
     """Check the settings, then let all running gateways read theirs anew.
 
-    Upstreams and models change at once, and no request is dropped. Exit code 1 when the settings are refused here, or by
+    Upstreams and models change at once; no request is dropped. Exit code 1 when the settings are refused here, or by
     a gateway, which then goes on with those from before.
     """
     with clear_failures():

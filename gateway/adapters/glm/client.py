@@ -81,21 +81,22 @@ class GlmImage:
             return refused.failure
         return CallFailure(fault=Fault.CUT, code="", status=200, detail=f"made a picture of nothing: {paid.request_id}")
 
-    async def _result(self, account: Account, ordered: Endpoint, task_id: str) -> PaidPicture:
+    async def _result(self, account: Account, endpoint: Endpoint, task_id: str) -> PaidPicture:
         """Ask until there is a result. A question without an answer says nothing of the picture."""
         for wait in chain(POLL_WAITS, repeat(POLL_EVERY)):
             await self._sleep(wait * random.uniform(1 - POLL_JITTER, 1 + POLL_JITTER))  # noqa: S311 - no secret
-            endpoint = self._endpoint_of_order(account, ordered)
             try:
                 status, content = await self._send(endpoint, wire.result_path(task_id), POLL_SECONDS)
             except httpx.TransportError:
                 continue
+            if status == httpx.codes.UNAUTHORIZED:  # the key may have been replaced since the order
+                endpoint = self._successor(account, endpoint)
             if paid := wire.read_result(task_id, status, content):
                 return paid
         raise AssertionError("endless")
 
-    def _endpoint_of_order(self, account: Account, ordered: Endpoint) -> Endpoint:
-        """Say how an order is asked for: with the account's key of now, since that of the order may have ended."""
+    def _successor(self, account: Account, ordered: Endpoint) -> Endpoint:
+        """Give the account with the key that it has now; one that is called elsewhere is another account."""
         now = self.endpoints.get(account.name, ordered)
         return now if now.base_url == ordered.base_url else ordered
 
