@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from gateway.domain.errors import AccountUnusable, GatewayError, QuotaStoreDown
@@ -129,12 +129,11 @@ class ModelQueue:
 
     @property
     def seats(self) -> Sequence[Seat]:
-        """Give all seats that serve the model."""
+        """Give all seats that serve the model; when others are put in their place, who waits goes to those."""
         return tuple(self._seats.values())
 
     @seats.setter
     def seats(self, seats: Sequence[Seat]) -> None:
-        """Put others in place; who waits goes to them, and what was given of the old ones is given back as before."""
         self._seats = {seat.name: seat for seat in seats}
 
     @property
@@ -279,10 +278,9 @@ class ModelQueue:
         self._look_after(standing.pause)
 
     async def _left(self, gone: Sequence[Gone]) -> Standing | None:
-        try:
+        with suppress(SlotsUnavailable):
             return await self._store.leave(self._model, self.seats, gone)
-        except SlotsUnavailable:
-            return None
+        return None
 
     def _look_after(self, pause: float | None) -> None:
         """Come back when an account that is left alone may be asked again."""
@@ -293,10 +291,8 @@ class ModelQueue:
     async def _tend_in(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
         self._looking = False
-        try:
+        with suppress(SlotsUnavailable):  # the next regular look will do
             await self.tend()
-        except SlotsUnavailable:
-            return  # the next regular look will do
 
 
 def _fail(waiter: _Waiter, failure: GatewayError) -> None:

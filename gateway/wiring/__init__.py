@@ -96,7 +96,7 @@ async def open_services(settings: Settings, source: Source | None = None) -> Asy
         announcer = RedisAnnouncer(redis, partial(observer.outage, "redis"))
         source = source or Source(settings=settings, read=lambda: settings)
         reload = Reload(source, settings, quotas, upstreams, observer)
-        called = {RELOADS: on_call(reload, RedisReloads(quotas.scripts), upstreams.errands)}
+        called = {RELOADS: on_call(reload, RedisReloads(redis, quotas.scripts), upstreams.errands)}
         await stack.enter_async_context(_listening(redis, authenticate, quotas, flow, upstreams, called))
         readiness = partial(readiness_of, redis, engine, upstreams, outage, flow.jobs)
         await stack.enter_async_context(watching(readiness, observer))

@@ -25,7 +25,7 @@ async def reload_all(settings: Settings) -> Called:
     if not url:
         return Called(heard=0, answers=())
     async with aclosing(RedisClient(url)) as redis:
-        reloads = RedisReloads(Scripts(redis))
+        reloads = RedisReloads(redis, Scripts(redis))
         try:
             return await AdministerSettings(reloads, SystemClock(), partial(secrets.token_hex, 8)).reload()
         except QuotaUnavailable as failure:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.adapters.redis.changes import listen
 from gateway.adapters.redis.client import RedisClient
-from gateway.adapters.redis.names import RELOADS
+from gateway.adapters.redis.names import CHANGES, RELOADS
 from gateway.adapters.redis.reloads import RedisReloads
 from gateway.adapters.redis.scripts import Scripts
 from gateway.service.jobs import end
@@ -22,12 +22,12 @@ WAIT = 10.0
 async def replica(stack, url, name):
     """Answer to each call, with the name that it has."""
     client = await stack.enter_async_context(aclosing(RedisClient(url)))
-    reloads, hears, answers = RedisReloads(Scripts(client)), asyncio.Event(), set()
+    reloads, hears, answers = RedisReloads(client, Scripts(client)), asyncio.Event(), set()
 
     def called(call):
         answers.add(asyncio.create_task(reloads.answer(call, Reloaded(replica=name, fixed=(call,)))))
 
-    stack.push_async_callback(end, asyncio.create_task(listen(client, {RELOADS: called}, hears.set)))
+    stack.push_async_callback(end, asyncio.create_task(listen(client, {CHANGES: called, RELOADS: called}, hears.set)))
     await asyncio.wait_for(hears.wait(), WAIT)
 
 
@@ -35,7 +35,8 @@ async def test_replicas_are_counted_and_answer(server):
     async with AsyncExitStack() as stack:
         for name in ("one", "two", "three"):
             await replica(stack, server, name)
-        operator = RedisReloads(Scripts(await stack.enter_async_context(aclosing(RedisClient(server)))))
+        client = await stack.enter_async_context(aclosing(RedisClient(server)))
+        operator = RedisReloads(client, Scripts(client))
         call = uuid4().hex
         assert await operator.call(call) == 3
         answers, deadline = [], time.monotonic() + WAIT
@@ -49,4 +50,4 @@ async def test_replicas_are_counted_and_answer(server):
 
 async def test_where_nobody_listens_nobody_is_counted(server):
     async with aclosing(RedisClient(server)) as client:
-        assert await RedisReloads(Scripts(client)).call(uuid4().hex) == 0
+        assert await RedisReloads(client, Scripts(client)).call(uuid4().hex) == 0

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 import msgspec
+from redis.exceptions import RedisError
 
+from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.names import RELOADS
 from gateway.adapters.redis.replies import asked
 from gateway.adapters.redis.scripts import Scripts
+from gateway.service.ports import QuotaUnavailable
 from gateway.service.ports_reloads import Reloaded
 
 ANSWERS_SECONDS = 300  # that answers are kept
@@ -16,15 +19,18 @@ _answer = msgspec.json.Decoder(Reloaded)
 class RedisReloads:
     """The port of reloads; a replica answers with the same."""
 
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, redis: RedisClient, scripts: Scripts) -> None:
+        self._redis = redis
         self._scripts = scripts
 
     async def call(self, call: str) -> int:
         """Let replicas read their settings anew; gives how many hear it."""
-        # PUBLISH says how many heard it at one node of a Cluster; each listens at one of them.
-        counted = await asked(self._scripts.call("PUBSUB NUMSUB", RELOADS))
+        try:
+            replicas = await self._redis.listeners(RELOADS)
+        except (RedisError, OSError) as failure:
+            raise QuotaUnavailable(str(failure)) from failure
         await asked(self._scripts.call("PUBLISH", RELOADS, call))
-        return int(counted[0][1] if isinstance(counted[0], list | tuple) else counted[1])
+        return replicas
 
     async def answers(self, call: str) -> Sequence[Reloaded]:
         """Give what replicas have said to a call so far."""
