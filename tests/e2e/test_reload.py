@@ -1,6 +1,7 @@
 """Settings that change while gateways run: what is new holds at once, what was begun ends as it began."""
 
 import json
+import re
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,8 @@ import pytest
 
 from tests import servers
 from tests.fleet import Fleet, fleet
-from tests.operator import Files, hang_up, key, reloads
 from tests.servers import glm_gateway, wait_until
+from tests.settings_files import Files, hang_up, key, reloads
 
 SMALL = "512x512"
 MY_IMAGE = '[[aliases]]\npattern = "my-image"\nmodel = "glm-image"\nlisted = ["my-image"]\n'
@@ -148,7 +149,17 @@ def test_an_account_whose_key_was_refused_is_used_again_with_another_key(gateway
     hang_up(gateway)
     assert post(gateway)[0] == 200
     assert used(simulator) == {"a": 1, "e": 1}
-    assert 'upstream_parked{model="glm-image",upstream="a"} 0.0' in gateway.get("/metrics")[2].decode()
+    wait_until(lambda: parked(gateway) == {"a": "0.0"}, what="the look at the queue")
+    files.write("b")
+    hang_up(gateway)
+    assert "a" not in parked(gateway)
+    wait_until(lambda: parked(gateway) == {"b": "0.0"}, what="the look at the queue")
+
+
+def parked(gateway):
+    """What metrics say of each account that makes glm-image."""
+    said = r'^glm_gateway_upstream_parked{model="glm-image",upstream="(.+)"} (\S+)$'
+    return dict(re.findall(said, gateway.get("/metrics")[2].decode(), re.MULTILINE))
 
 
 def test_a_file_that_is_wrong_is_refused_and_the_old_one_stays(gateway, files):
