@@ -1,7 +1,7 @@
 """The queue in front of the upstream: pictures wait their fair turn for an account that makes their model."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -83,9 +83,12 @@ class Slots:
 
     def offered_anew(self) -> None:
         """Let who waits go to the accounts that are on offer now, at once where there is room."""
+        before = {model: _limits(queue) for model, queue in self._queues.items()}
         self._seat()
-        for model in self._queues:
-            _ = self._desk.errands.start(self.tend_one(model))
+        for model, queue in self._queues.items():
+            known = before.get(model, {})
+            raised = [name for name, limit in _limits(queue).items() if limit > known.get(name, limit)]
+            _ = self._desk.errands.start(self._open_up(model, raised))
 
     def close(self) -> None:
         """Hand out nothing more, and release all who wait: what was not sent is not sent any more."""
@@ -131,6 +134,12 @@ class Slots:
                 self._queues[model].seats = seats
             elif seats:
                 self._queues[model] = ModelQueue(model, seats, self._desk)
+
+    async def _open_up(self, model: str, raised: Sequence[str]) -> None:
+        """Hand out what came free; where the operator has raised a limit, what calls taught before is over."""
+        with suppress(SlotsUnavailable):
+            await asyncio.gather(*(self._store.unlearn(model, account) for account in raised))
+        await self.tend_one(model)
 
     async def _tend(self, model: str) -> None:
         queue = self._queues[model]
@@ -181,6 +190,10 @@ def seat_of(account: Account, model: str) -> Seat:
         weight=account.weight,
         fingerprint=account.fingerprint,
     )
+
+
+def _limits(queue: ModelQueue) -> dict[str, int]:
+    return {seat.account: seat.limit for seat in queue.seats}
 
 
 def shutting_down() -> GatewayError:

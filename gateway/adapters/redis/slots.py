@@ -108,6 +108,13 @@ class RedisSlots:
         changed = [await self._park(model, _name(seat, whole=whole), b"") for whole in (True, False)]
         return any(changed)
 
+    async def unlearn(self, model: str, account: str) -> None:
+        """Believe the configured limit of an account again."""
+        try:
+            await self._scripts.call("HDEL", ModelNames(model).of("accounts"), f"learned:{account}")
+        except StoreUnavailable as failure:
+            raise SlotsUnavailable(str(failure)) from failure
+
     async def look(self, model: str, seats: Sequence[Seat]) -> Sequence[Seen]:
         """Tell how the seats stand."""
         return _seen.decode(await self._run("seen", model, (_json(seats),)))

@@ -419,6 +419,21 @@ async def test_a_higher_limit_is_felt_at_once():
     await asyncio.gather(*tasks)
 
 
+@pytest.mark.parametrize(("limit", "running"), [(4, 4), (3, 1), (2, 1)])
+async def test_a_limit_that_was_raised_is_believed_whatever_calls_taught_before(limit, running):
+    shop = Workshop(accounts=[an_account(concurrency=3)])
+    shop.upstream.gate.clear()
+    shop.slot_store.memory.line("glm-image").learned["main"] = (1, shop.clock.now().timestamp())
+    tasks = [asyncio.create_task(shop.make()) for _ in range(5)]
+    await settle()
+    assert shop.upstream.in_flight == 1
+    put(shop, an_account(concurrency=limit))
+    await settle()
+    assert shop.upstream.in_flight == running
+    shop.upstream.gate.set()
+    await asyncio.gather(*tasks)
+
+
 @pytest.mark.parametrize("now", [an_account("other"), an_account("main", fingerprint="another key")])
 async def test_what_is_to_be_tried_again_on_what_a_reload_took_away_goes_elsewhere(now):
     shop = Workshop(failed(Fault.INTERNAL))
