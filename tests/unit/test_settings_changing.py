@@ -49,3 +49,14 @@ def test_what_holds_together_only_after_a_restart_is_refused(read):
     before, after = read(""), read("[server]\ndrain_seconds = 400\n[upstream]\ntimeout = 400\n")
     with pytest.raises(Misconfigured, match="drain_seconds"):
         changed(before, after)
+
+
+def test_a_key_in_a_file_that_the_environment_names_is_read_anew(read, tmp_path):
+    key = tmp_path / "zhipuai_api_key"
+    environ = {"ZHIPUAI_API_KEY_FILE": str(key)}
+    key.write_text("id.old\n")
+    before = read("", environ)
+    key.write_text("id.new\n")
+    after = read("", environ)
+    assert fixed(before, after) == ()
+    assert [account.api_key.reveal() for account in changed(before, after).upstreams] == ["id.new"]
