@@ -2,6 +2,7 @@
 
 import msgspec
 
+from gateway.domain.errors import Misconfigured
 from gateway.settings import Settings, checked
 from gateway.settings.explaining import values
 from gateway.settings.sources import Place
@@ -22,6 +23,11 @@ def changed(running: Settings, given: Settings) -> Settings:
     Raises:
         Misconfigured: they do not hold together.
     """
+    if given.billing.currency != running.billing.currency:
+        raise Misconfigured(
+            f"Prices would be charged in {running.billing.currency} that are meant in {given.billing.currency}: "
+            "billing.currency takes a restart.",
+        )
     live = {name: getattr(given.upstream, name) for section, *names in LIVE if section == "upstream" for name in names}
     upstream = msgspec.structs.replace(running.upstream, **live)
     return checked(msgspec.structs.replace(running, upstreams=given.upstreams, models=given.models, upstream=upstream))

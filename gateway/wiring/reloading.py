@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.reloads import RedisReloads
 from gateway.domain.errors import GatewayError, Misconfigured
+from gateway.service.errands import quietly
 from gateway.service.jobs import Jobs
 from gateway.service.offers import Offer
 from gateway.service.ports_reloads import Reloaded
@@ -49,13 +50,20 @@ class Reload:
         async with self._one_at_a_time:
             try:
                 settings, offer, left = await asyncio.to_thread(self._read)
-            except (GatewayError, OSError) as failure:
-                reason = failure.message if isinstance(failure, GatewayError) else str(failure)
-                self._observer.settings_refused(reason)
-                return Reloaded(replica=self._quotas.owner, refused=reason)
+            except Exception as failure:  # noqa: BLE001 - a defect must not end the gateway, nor keep it from the next reload
+                return self._refused(failure)
             self._put(settings, offer)
             self._observer.settings_loaded(left)
             return Reloaded(replica=self._quotas.owner, fixed=left)
+
+    def _refused(self, failure: Exception) -> Reloaded:
+        if isinstance(failure, GatewayError):
+            reason = failure.message
+        else:
+            reason = f"A defect kept the settings from being read ({type(failure).__name__}); the log says where."
+            self._observer.crashed(failure)
+        self._observer.settings_refused(reason)
+        return Reloaded(replica=self._quotas.owner, refused=reason)
 
     def _put(self, settings: Settings, offer: Offer) -> None:
         """Put in place how the accounts are reached, then who is sent to them; without a wait, so nobody meets half."""
@@ -81,7 +89,7 @@ def on_call(reload: Reload, reloads: RedisReloads, errands: Jobs) -> Callable[[s
     """Give what is done when the operator calls on all replicas: reload, and say what came of it."""
 
     async def answer(call: str) -> None:
-        await reloads.answer(call, await reload())
+        await quietly(reloads.answer(call, await reload()))
 
     def called(call: str) -> None:
         _ = errands.start(answer(call))

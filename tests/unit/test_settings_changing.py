@@ -40,6 +40,12 @@ def test_what_takes_a_restart_is_named_and_stays(read):
     )
 
 
+def test_prices_in_another_currency_wait_for_the_restart(read):
+    before, after = read(""), read('[billing]\ncurrency = "USD"\n')
+    with pytest.raises(Misconfigured, match="charged in CNY that are meant in USD"):
+        changed(before, after)
+
+
 def test_secrets_and_what_the_environment_gives_count_too(read):
     before, after = read("", {"GLM_GATEWAY_SECRET_KEY": "one"}), read("", {"GLM_GATEWAY_SECRET_KEY": "another"})
     assert fixed(before, after) == ("secret_key",)
