@@ -12,8 +12,8 @@ import openai
 import pytest
 
 from tests import servers
-from tests.fleet import Fleet, fleet
-from tests.servers import glm_gateway, wait_until
+from tests.fleet import Fleet
+from tests.servers import environment, glm_gateway, wait_until
 from tests.settings_files import Files, hang_up, key, reloads
 
 SMALL = "512x512"
@@ -231,37 +231,44 @@ def test_more_calls_at_once_are_felt_by_those_who_wait(gateway, files, simulator
     assert simulator.stats()["max_in_flight"] == 4
 
 
-def test_the_command_reloads_all_replicas_and_says_who_refused(tmp_path, simulator):
-    """Replicas on several machines have a file each, and the command sees its own alone."""
-    files, others = Files(tmp_path, simulator).write("a"), Files(tmp_path / "others", simulator)
-    others.folder.mkdir()
-    others.write("a")
-    with fleet(tmp_path, simulator, 1, **files.environment) as running:
-        [one] = running.gateways
-        shared = {name: running.env[name] for name in ("REDIS_URL", "DATABASE_URL", "GLM_GATEWAY_SECRET_KEY")}
+@contextmanager
+def replica(gateway, files, log):
+    """Another gateway of the same installation, with settings of its own as on another machine."""
+    port = servers.free_port()
+    env, url = {**gateway.env, "PORT": str(port), **files.environment}, f"http://127.0.0.1:{port}"
+    with servers.running(servers.Process(["serve"], env, log), f"{url}/readyz") as process:
+        yield servers.Gateway(url, gateway.key, gateway.data_dir, env, process)
 
-        def reload():
-            return glm_gateway("config", "reload", env=running.env)
 
-        with servers.gateway(others.folder, simulator, **shared, **others.environment) as other:
-            files.write("a", price="0.20", more="[queue]\nmax_wait = 7\n")
-            others.write("a", price="0.30")
-            done = reload()
-            assert (done.returncode, done.stdout) == (0, "2 of 2 gateways use the new settings.\n"), done.stderr
-            assert done.stderr.count("has to be restarted for queue.max_wait.") == 1
-            assert [post(gateway)[1]["x-glm-cost"] for gateway in (one, other)] == ["0.20 CNY", "0.30 CNY"]
+def test_the_command_reloads_all_replicas_and_says_who_refused(gateway, files, simulator, tmp_path):
+    others = Files(tmp_path, simulator).write("a")
+    with replica(gateway, others, tmp_path / "other.log") as other:
+        files.write("a", price="0.20", more="[queue]\nmax_wait = 7\n")
+        others.write("a", price="0.30")
+        done = glm_gateway("config", "reload", env=gateway.env)
+        assert (done.returncode, done.stdout) == (0, "2 of 2 gateways use the new settings.\n"), done.stderr
+        assert done.stderr.count("has to be restarted for queue.max_wait.") == 1
+        assert [post(one)[1]["x-glm-cost"] for one in (gateway, other)] == ["0.20 CNY", "0.30 CNY"]
 
-            files.write("a", price="0.40", a={"concurrency": 0})
-            done = reload()
-            assert (done.returncode, done.stderr) == (1, "Error: Upstream 'a': concurrency has to be at least 1.\n")
-            assert reloads(other, "loaded") == 1, "nobody was asked to"
+        files.write("a", price="0.40")
+        others.write("a", more="[queue]\nmax_wait = true\n")
+        done = glm_gateway("config", "reload", env=gateway.env)
+        assert (done.returncode, done.stdout) == (1, "1 of 2 gateways use the new settings.\n"), done.stderr
+        assert f"goes on as before: Settings from {others.config}: Expected `float`" in done.stderr
+        assert [post(one)[1]["x-glm-cost"] for one in (gateway, other)] == ["0.40 CNY", "0.30 CNY"]
 
-            files.write("a", price="0.40")
-            others.write("a", more="[queue]\nmax_wait = true\n")
-            done = reload()
-            assert (done.returncode, done.stdout) == (1, "1 of 2 gateways use the new settings.\n"), done.stderr
-            assert f"goes on as before: Settings from {others.config}: Expected `float`" in done.stderr
-            assert [post(gateway)[1]["x-glm-cost"] for gateway in (one, other)] == ["0.40 CNY", "0.30 CNY"]
-        assert one.process.stop() == 0
-        done = reload()
-        assert (done.returncode, done.stdout) == (1, "No gateway runs.\n"), done.stderr
+
+def test_the_command_refuses_what_is_wrong_before_it_asks_anybody(gateway, files):
+    files.write("a", price="0.20", a={"concurrency": 0})
+    before = reloads(gateway, "refused")
+    done = glm_gateway("config", "reload", env=gateway.env)
+    assert (done.returncode, done.stderr) == (1, "Error: Upstream 'a': concurrency has to be at least 1.\n")
+    assert reloads(gateway, "refused") == before
+
+
+def test_the_command_says_that_no_gateway_runs(tmp_path, simulator):
+    files = Files(tmp_path, simulator).write("a")
+    env = environment(**files.environment, GLM_GATEWAY_DATA_DIR=str(tmp_path / "data"))
+    done = glm_gateway("config", "reload", env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "No gateway runs.\n", "")
+    assert not (tmp_path / "data").exists()
