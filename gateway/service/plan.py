@@ -41,7 +41,7 @@ class Planner:
         model = offer.catalog.find(request.model)
         caller.require(model.name, request.model or model.name)
         order = self._order(caller, request, offer.catalog, strict=asked.strict)
-        tariff = Tariff.of(model.price, self._currency, caller.markup).at(offer.accounts, model.name)
+        tariff = offer.costed(Tariff.of(model.price, self._currency, caller.markup), model.name)
         return Job(
             caller=caller,
             order=order,

@@ -9,7 +9,7 @@ from gateway.adapters.glm.client import Endpoint, GlmImage
 from gateway.adapters.glm.drafts import open_drafts
 from gateway.adapters.glm.fetch import FetchRules, PictureDownloads
 from gateway.adapters.glm.proxies import Proxies
-from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
+from gateway.adapters.glm.transport import HttpTransport, PublicResolver
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.changes import Heard
 from gateway.adapters.redis.names import PARKS
@@ -84,9 +84,9 @@ async def open_upstreams(
     observer.show_upstreams(offers.now.accounts, offers.now.catalog.models)
     slots = Slots(offers, desk, observer)
     proxies = Proxies(environment())
-    calls = AiohttpTransport(proxies=proxies)
+    calls = HttpTransport(proxies=proxies)
     resolver = PublicResolver()
-    downloads = AiohttpTransport(resolver=resolver, proxies=proxies)
+    downloads = HttpTransport(resolver=resolver, proxies=proxies)
     try:
         async with open_store(settings, clock, observer) as opened:
             with open_drafts(settings.data_dir / "downloads") as drafts:
