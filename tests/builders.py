@@ -21,7 +21,9 @@ from gateway.domain.upstream import Account, CallFailure, Fault
 from gateway.domain.usage import Outcome, UsageEvent
 from gateway.service.deliver import Delivery, InMemory
 from gateway.service.generation import Run
+from gateway.service.offers import Offer
 from gateway.service.ports_upstream import CallFailed
+from gateway.settings.models import load_catalog
 
 PEPPER = b"a pepper for tests"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -51,6 +53,11 @@ def an_order(**changes):
 
 def an_account(name="main", concurrency=1, **changes):
     return Account(**{"name": name, "concurrency": concurrency, "fingerprint": f"key of {name}", **changes})
+
+
+def an_offer(*accounts, catalog=None):
+    """These accounts, and the models of the gateway's own file or of another catalog."""
+    return Offer(catalog=catalog or load_catalog(), accounts=accounts, longest_call=200.0)
 
 
 def a_paid_picture(name="1", **changes):

@@ -8,12 +8,13 @@ from datetime import timedelta
 
 from gateway.domain.errors import DatabaseUnavailable, NameTaken
 from gateway.domain.terms import with_changes
+from gateway.service.desk import Desk
 from gateway.service.dispatch import Dispatch
 from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
-from gateway.service.model_queue import Desk
+from gateway.service.offers import Offers
 from gateway.service.slots import Slots, Wish
-from tests.builders import NOW, a_paid_picture, a_plan, an_account, an_order
+from tests.builders import NOW, a_paid_picture, a_plan, an_account, an_offer, an_order
 from tests.fakes_store import FakeDownload, FakePictureStore
 from tests.slots_memory import FakeSlots, SlotMemory
 
@@ -239,13 +240,15 @@ class FakeProgress:
     def __init__(self):
         self.waits = []
         self.times_sent = 0
+        self.senders = []
         self.tasks = []
         self.receipts = []
 
     def waited(self, seconds):
         self.waits.append(seconds)
 
-    def sent(self):
+    def sent(self, account):
+        self.senders.append(account.name)
         self.times_sent += 1
 
     def turned_away(self):
@@ -263,12 +266,12 @@ def a_wish(group="job", **changes):
     return Wish(**{**wish, "group": group, **changes})
 
 
-def slots_of(accounts, clock, observer, *, max_length=1000, without=False):
+def slots_of(offers, clock, observer, *, max_length=1000, without=False):
     """Slots of one replica on a store in memory, and that store."""
     memory = SlotMemory(lambda: clock.now().timestamp(), longest=max_length)
     store = FakeSlots(memory)
     desk = Desk(store=store, clock=clock, errands=Jobs(observer.crashed), without=without)
-    slots = Slots(accounts, ["glm-image", "cogview-4"], desk, observer)
+    slots = Slots(offers, desk, observer)
     store.told = slots.granted
     return slots, store
 
@@ -284,11 +287,10 @@ class Workshop:
         self.observer = FakeObserver()
         self.progress = FakeProgress()
         self.max_wait = max_wait
-        self.slots, self.slot_store = slots_of(
-            accounts or [an_account()], self.clock, self.observer, max_length=max_length
-        )
+        self.offers = Offers(an_offer(*(accounts or [an_account()])))
+        self.slots, self.slot_store = slots_of(self.offers, self.clock, self.observer, max_length=max_length)
         self.keeping = Keeping(self.source, self.store, self.clock, self.observer)
-        self.dispatch = Dispatch(self.upstream, self.keeping, self.slots, self.clock, self.observer, longest_call=200.0)
+        self.dispatch = Dispatch(self.upstream, self.keeping, self.slots, self.clock, self.observer, self.offers)
         self.made = 0
 
     def make(self, *, linked=False, **plan):
@@ -304,8 +306,8 @@ class Queue:
     def __init__(self, concurrency=1, *, max_wait=30.0, max_length=100):
         self.observer = FakeObserver()
         self.clock = FakeClock()
-        account = an_account(concurrency=concurrency)
-        self.slots, self.store = slots_of([account], self.clock, self.observer, max_length=max_length)
+        offers = Offers(an_offer(an_account(concurrency=concurrency)))
+        self.slots, self.store = slots_of(offers, self.clock, self.observer, max_length=max_length)
         self.max_wait = max_wait
         self.served = []
         self.release = {}

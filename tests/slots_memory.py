@@ -141,6 +141,9 @@ class FakeSlots:
         known = [parked.pop(name, None) for name in _names(seat)]
         return any(known)
 
+    async def unlearn(self, model, account):
+        self._reach(model).learned.pop(account, None)
+
     async def look(self, model, seats):
         line = self._reach(model)
         parked = self._survey(line, seats)[1]

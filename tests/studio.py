@@ -17,7 +17,6 @@ from gateway.service.making import Making
 from gateway.service.plan import Planner
 from gateway.service.reserve import Reservations
 from gateway.service.turns import Bounds, Turns
-from gateway.settings.models import load_catalog
 from tests.builders import PEPPER, a_caller, a_request, a_secret, a_stored_key, an_account, mapping_rules
 from tests.fakes import FakeClock, FakeKeys, FakeObserver, Workshop
 from tests.fakes_flights import FakeFlights
@@ -45,8 +44,7 @@ class Studio:
         self.reservations = Reservations(
             self.quotas, self.settlements, self._refill, self.jobs, self.shop.clock, on_outage=on_outage
         )
-        catalog = load_catalog()
-        planner = Planner(catalog, "CNY", mapping_rules(**rules), CacheRules(scope=scope), BOOKS)
+        planner = Planner(self.shop.offers, "CNY", mapping_rules(**rules), CacheRules(scope=scope), BOOKS)
         self.flights, self.errands = FakeFlights(), Jobs(self.crashes.append)
         leaving = Leaving(self.flights, self.errands, self.shop.clock, abandon_after=30.0)
         self.turns = Turns(self.flights, self.shop.clock, self.shop.observer, Bounds(jobs=most, patience=patience))

@@ -54,6 +54,7 @@ class Metrics:
         self.queue = QueueMetrics(registry)
         self.quotas = QuotaMetrics(registry)
         self.ledger = LedgerMetrics(registry, now)
+        self.settings = SettingsMetrics(registry, now)
         self.part_up = Gauge("glm_gateway_part_up", "1 while a part is well, else 0.", ["part"], registry=registry)
         self.outages = Counter(
             "glm_gateway_outages", "Rounds of background work that a part did not answer.", ["part"], registry=registry
@@ -208,6 +209,32 @@ class LedgerMetrics:
     def _lag(self) -> float:
         oldest = min(tuple(self._reached.values()), default=None)
         return (self._now() - oldest).total_seconds() if oldest else 0.0
+
+
+class SettingsMetrics:
+    """What became of reloads."""
+
+    def __init__(self, registry: CollectorRegistry, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._reloads = Counter("glm_gateway_config_reloads", "Reloads by end.", ["outcome"], registry=registry)
+        self._time = Gauge(
+            "glm_gateway_config_loaded_timestamp_seconds", "When the settings in force were read.", registry=registry
+        )
+        self._refused = Gauge("glm_gateway_config_refused", "1 while the last reload was refused.", registry=registry)
+        for outcome in ("loaded", "refused"):
+            self._reloads.labels(outcome)
+        self._time.set(now().timestamp())
+
+    def loaded(self) -> None:
+        """Count settings that are in force from now on."""
+        self._reloads.labels("loaded").inc()
+        self._time.set(self._now().timestamp())
+        self._refused.set(0)
+
+    def refused(self) -> None:
+        """Count settings that were not taken."""
+        self._reloads.labels("refused").inc()
+        self._refused.set(1)
 
 
 class _Followed(Collector):

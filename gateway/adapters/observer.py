@@ -78,13 +78,17 @@ class MetricsAndLog:
 
     def show_upstreams(self, accounts: Sequence[Account], models: Iterable[str]) -> None:
         """Say which upstreams there are: whether all of a model are left alone can be seen only where all are shown."""
+        gone = {(name, model) for model, names in self._upstreams.items() for name in names}
         self._upstreams = {model: {one.name for one in accounts if one.serves(model)} for model in models}
+        for name, model in gone:
+            if name not in self._upstreams.get(model, ()):
+                self._metrics.upstream.parked.remove(name, model)
 
     def queue_looked_at(self, model: str, tended: Tended) -> None:
         """Show how long a queue is and which accounts are left alone, as all replicas see it."""
         self._metrics.queue.length.labels(model).set(tended.length)
         parked = {park.seat: park.code for park in tended.parked}
-        for seat in self._upstreams.get(model, set()) | parked.keys():
+        for seat in self._upstreams.get(model, ()):
             self._metrics.upstream.parked.labels(seat, model).set(seat in parked)
 
     def ledger_backlog(self, lines: int) -> None:
@@ -189,6 +193,20 @@ class MetricsAndLog:
     def follow_reserved(self, count: Callable[[], int]) -> None:
         """Show how many reservations of this replica are open."""
         self._metrics.quotas.reserved.set_function(count)
+
+    def settings_loaded(self, fixed: Sequence[str]) -> None:
+        """Count and log that settings were read anew; name those that take a restart."""
+        self._metrics.settings.loaded()
+        self._log.info("settings_reloaded")
+        if fixed:
+            advice = "Restart the gateway for these; all the rest is in place."
+            self._log.warning("settings_need_restart", settings=list(fixed), advice=advice)
+
+    def settings_refused(self, reason: str) -> None:
+        """Count and log that settings were not taken, and what to do."""
+        self._metrics.settings.refused()
+        advice = "The settings from before stay. Set it right, see 'glm-gateway config check', and reload again."
+        self._log.error("settings_refused", reason=reason, advice=advice)
 
     def reservations_expired(self, count: int) -> None:
         """Count reservations of dead replicas that were given back."""

@@ -13,6 +13,8 @@ from gateway.domain.slots import Park
 from gateway.service.administration import Administration
 from gateway.service.deliver import Deliver
 from gateway.service.generation import Generation
+from gateway.service.offers import Offers
+from gateway.service.ports_reloads import Reloaded
 from gateway.service.ports_requests import RequestObserver, RequestTraces
 from gateway.service.tasks import Task
 
@@ -62,7 +64,7 @@ class Readiness:
 class Services:
     """The use cases, and what the operator's routes show.
 
-    `shut_down` takes nothing new and waits for what runs.
+    `shut_down` takes nothing new and waits for what runs; `reload` reads the settings anew.
 
     `currency` is that of prices and spend limits, in three capital letters.
 
@@ -74,11 +76,17 @@ class Services:
     tasks: FindTask
     deliver: Deliver
     administration: Administration
-    catalog: Catalog
+    offers: Offers
     currency: str
     readiness: Callable[[], Awaitable[Readiness]]
     render_metrics: Callable[[], bytes]
     requests: RequestObserver
+    reload: Callable[[], Awaitable[Reloaded]]
     shut_down: Callable[[], Awaitable[None]]
     traces: RequestTraces | None = None
     trusted_proxies: Networks = ()
+
+    @property
+    def catalog(self) -> Catalog:
+        """The models that are on offer now."""
+        return self.offers.now.catalog

@@ -95,6 +95,17 @@ async def serving(
 
 
 @asynccontextmanager
+async def at_hangups() -> AsyncGenerator[asyncio.Event]:
+    """Give an event that SIGHUP sets, which ends the process otherwise."""
+    hung_up, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+    try:
+        yield hung_up
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+@asynccontextmanager
 async def until_signalled() -> AsyncGenerator[asyncio.Event]:
     """Give an event that SIGINT or SIGTERM sets; a second signal ends the process at once."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()

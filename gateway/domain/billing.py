@@ -59,13 +59,13 @@ class Tariff:
         return cls(price=micros(price * markup), currency=currency)
 
     def at(self, accounts: Iterable[Account], model: str) -> "Tariff":
-        """Give the same with what the accounts take for a model."""
+        """Give the same with what the accounts take for a model; what is known of one already stays."""
         costs = {
             account.name: Money(account.costs[model], account.currency or self.currency)
             for account in accounts
-            if account.serves(model) and model in account.costs
+            if account.name not in self.costs and account.serves(model) and model in account.costs
         }
-        return replace(self, costs=costs)
+        return replace(self, costs={**self.costs, **costs}) if costs else self
 
     def cost(self, account: str) -> Money | None:
         """Give what a picture costs at an account; None when that is not known and the accounts differ."""

@@ -10,6 +10,7 @@ from gateway.domain.caching import Scope, Sought, plan_name
 from gateway.domain.image import ImageOrder
 from gateway.domain.keys import Caller
 from gateway.domain.quota import Claim, Subject, subject_names
+from gateway.domain.upstream import Account
 from gateway.domain.usage import UsageEvent
 
 
@@ -64,6 +65,11 @@ class Job:
         )
         sought = replace(self.sought, again=True, retry=False, idempotency_key="", body="", exclude=tuple(exclude))
         return replace(self, order=replace(self.order, n=1), line=line, sought=sought)
+
+    def paying(self, account: Account) -> "Job":
+        """Give the job with what an account takes that came on offer after it was planned."""
+        tariff = self.tariff.at((account,), self.order.plan.model)
+        return self if tariff is self.tariff else replace(self, tariff=tariff)
 
     @property
     def cached(self) -> bool:

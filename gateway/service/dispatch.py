@@ -10,6 +10,7 @@ from gateway.domain.flights import Receipt
 from gateway.domain.image import ImageOrder, ImagePlan, Picture
 from gateway.domain.upstream import UNREACHABLE, Account, CallFailure, Fault, outward, park_of, rule_of
 from gateway.service.keeping import Keeping
+from gateway.service.offers import Offers
 from gateway.service.ports import Clock, Observer
 from gateway.service.ports_upstream import CallFailed, Upstream
 from gateway.service.slots import Slot, Slots, Wish
@@ -21,8 +22,8 @@ class Progress(Protocol):
     def waited(self, seconds: float) -> None:
         """The wait for a slot is over, with one or without."""
 
-    def sent(self) -> None:
-        """The upstream call begins: from now on the picture may be paid."""
+    def sent(self, account: Account) -> None:
+        """The call of an account begins: from now on the picture may be paid."""
 
     def turned_away(self) -> None:
         """The call made nothing, and the picture waits again."""
@@ -43,7 +44,7 @@ class PictureMaker(Protocol):
 
 
 class Dispatch:
-    """Makes pictures. `longest_call`: seconds that a call whose end was not seen may still run upstream."""
+    """Makes pictures with the accounts on offer."""
 
     def __init__(
         self,
@@ -52,15 +53,14 @@ class Dispatch:
         slots: Slots,
         clock: Clock,
         observer: Observer,
-        *,
-        longest_call: float,
+        offers: Offers,
     ) -> None:
         self._upstream = upstream
         self._keeping = keeping
         self._slots = slots
         self._clock = clock
         self._observer = observer
-        self._longest_call = longest_call
+        self._offers = offers
 
     async def make(self, order: ImageOrder, wish: Wish, progress: Progress) -> Picture:
         """Make, pay, download and store one picture.
@@ -90,10 +90,13 @@ class Dispatch:
                 raise outward(failure) from None
             if isinstance(end, Receipt):
                 return end
-            place, failure = slot.place, end
+            place, failure = slot.place, end or failure
 
-    async def _ask(self, slot: Slot, order: ImageOrder, progress: Progress) -> Receipt | CallFailure:
-        """Call, and again where that may help; a failure is given when another account, or this one later, may do."""
+    async def _ask(self, slot: Slot, order: ImageOrder, progress: Progress) -> Receipt | CallFailure | None:
+        """Call, and again where that may help; a failure is given when another account, or this one later, may do.
+
+        None when the account is not on offer any more, or has another key, before it could be asked again.
+        """
         tries, began = 0, self._clock.monotonic()
         while True:
             started = self._clock.monotonic()
@@ -110,19 +113,21 @@ class Dispatch:
                 raise error
             progress.turned_away()  # nothing was made, and who gives up meanwhile does not send it again
             await self._clock.sleep(waits[tries])
+            if self._offers.now.account(slot.account.name, slot.account.fingerprint) is None:
+                return None
             tries += 1
 
     def _is_late(self, began: float, started: float, wait: float) -> bool:
         """Tell whether one more try, if it took as long as the last one, would end later than any call may."""
         now = self._clock.monotonic()
-        return now - began + wait + now - started > self._longest_call
+        return now - began + wait + now - started > self._offers.now.longest_call
 
     async def _call(self, slot: Slot, order: ImageOrder, progress: Progress) -> Receipt:
         account, plan = slot.account, order.plan
         if obstacle := self._keeping.obstacle(order):  # it may have come while the picture waited
             raise obstacle
-        progress.sent()
-        slot.went("cut", self._longest_call)  # until its end is seen
+        progress.sent(account)
+        slot.went("cut", self._offers.now.longest_call)  # until its end is seen
         started = self._clock.monotonic()
         try:
             paid = await self._upstream.make(account, plan, partial(progress.submitted, account.name))

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, InvalidRequest, QueueTimedOut, ReplicaFull
 from gateway.domain.flights import End, Follow, Hit, Lead, Receipt, Task
 from gateway.domain.image import ImageOrder, Picture
+from gateway.domain.upstream import Account
 from gateway.service.dispatch import PictureMaker
 from gateway.service.errands import quietly
 from gateway.service.generation import Run
@@ -204,7 +205,8 @@ class _Progress:
         self._run = run
         self._position = position
 
-    def sent(self) -> None:
+    def sent(self, account: Account) -> None:
+        self._run.job = self._run.job.paying(account)
         self._run.sent.add(self._position)
         _ = self._errands.start(quietly(self._flights.sent(self._run.reservation, self._position)))
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gateway.domain.errors import AccountUnusable, GatewayError, QuotaStoreDown
 from gateway.domain.slots import (
@@ -21,28 +21,13 @@ from gateway.domain.slots import (
     with_room,
 )
 from gateway.domain.upstream import unusable
-from gateway.service.jobs import Jobs
-from gateway.service.ports import Clock
-from gateway.service.ports_slots import SlotStore, SlotsUnavailable
+from gateway.service.desk import Desk
+from gateway.service.ports_slots import SlotsUnavailable
 from gateway.service.returns import Returns
 from gateway.service.waiter import Waiter
 
 LOCAL_PAUSE = 0.05  # seconds between looks for a slot while the store is away
 FOREIGN_PAUSE = 1.0  # seconds until a slot is asked for again, when the one given is of a key not known here
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """Where slots are asked for. `without`: they are counted by this replica alone while the store is away.
-
-    `trust`: seconds for which the store's word on a slot is taken; less than a lease, after which others may have it.
-    """
-
-    store: SlotStore
-    clock: Clock
-    errands: Jobs
-    without: bool = False
-    trust: float = 15.0
 
 
 class ModelQueue:
@@ -59,7 +44,7 @@ class ModelQueue:
         self._waiting: dict[str, Waiter] = {}
         self._running: dict[str, Ticket] = {}
         self._entering: list[Waiter] = []
-        self._returns = Returns(self._left, self._given_back, self._running, desk.clock, desk.errands)
+        self._returns = Returns(self._leave, self._given_back, self._running, desk)
         self._strangers = False  # the store held more tickets than are known here when it was asked last
         self._looking = False  # a look after a pause is under way
         self._looked = desk.clock.monotonic()  # when the last look began
@@ -94,11 +79,14 @@ class ModelQueue:
         if self._running.pop(gone.ticket, None) is not None:
             self._returns.add(gone)
 
-    async def park(self, park: Park) -> None:
+    async def park(self, park: Park, seat: Seat) -> None:
         """Leave a key or an account alone. This replica does so also while the store is away."""
-        self.standing = replace(self.standing, parked=(*self.standing.parked, *spread(park, self.seats)))
+        if park.whole or any(
+            one.fingerprint == seat.fingerprint for one in self.seats
+        ):  # else it has another key by now
+            self.standing = replace(self.standing, parked=(*self.standing.parked, *spread(park, self.seats)))
         with suppress(SlotsUnavailable):  # the next call on it will tell again
-            await self._store.park(self._model, self._seats[park.seat], park)
+            await self._store.park(self._model, seat, park)
 
     def refuse(self, reason: Callable[[], GatewayError]) -> None:
         """Let all who wait go, with a failure."""
@@ -153,8 +141,17 @@ class ModelQueue:
 
     @property
     def seats(self) -> Sequence[Seat]:
-        """Give all seats that serve the model."""
+        """Give all seats that serve the model; when others are put in their place, who waits goes to those."""
         return tuple(self._seats.values())
+
+    @seats.setter
+    def seats(self, seats: Sequence[Seat]) -> None:
+        self._seats = {seat.name: seat for seat in seats}
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nobody waits, holds a slot or gives one back."""
+        return not (self._waiting or self._running or self._returns.under_way or self._entering)
 
     def _bring_back(self, tended: Tended, entered: Sequence[str]) -> None:
         """Enter again what the store has lost: who waits keeps the place, who holds a slot keeps that."""
@@ -246,11 +243,11 @@ class ModelQueue:
         while not waiter.slot.done():
             seats = usable(self.seats, self.standing.parked, self._clock.now())
             if not seats:
-                return waiter.fail(self.unusable())
-            if seat := with_room(seats, self._running.values()):
-                return self._seated(waiter, seat, waiter.ticket.place)
-            await self._clock.sleep(LOCAL_PAUSE)
-        return None
+                waiter.fail(self.unusable())
+            elif seat := with_room(seats, self._running.values()):
+                self._seated(waiter, seat, waiter.ticket.place)
+            else:
+                await self._clock.sleep(LOCAL_PAUSE)
 
     def _seated(self, waiter: Waiter, seat: Seat, place: int) -> None:
         self._waiting.pop(waiter.ticket.id, None)
@@ -275,7 +272,7 @@ class ModelQueue:
         if waiter.entered or held is not None:
             self._returns.add(Gone(ticket=waiter.ticket.id))
 
-    async def _left(self, gone: Sequence[Gone]) -> Standing:
+    async def _leave(self, gone: Sequence[Gone]) -> Standing:
         return await self._store.leave(self._model, self.seats, gone)
 
     def _given_back(self, standing: Standing, asked: float) -> None:
@@ -291,7 +288,5 @@ class ModelQueue:
     async def _tend_in(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
         self._looking = False
-        try:
+        with suppress(SlotsUnavailable):  # the next regular look will do
             await self.tend()
-        except SlotsUnavailable:
-            return  # the next regular look will do

@@ -10,20 +10,21 @@ from gateway.domain.job import CacheRules, Job, sought_by
 from gateway.domain.keys import Caller
 from gateway.domain.mapping import MappingRules, order_from
 from gateway.service.books import Books
+from gateway.service.offers import Offers
 
 
 class Planner:
-    """The catalog with its currency, the operator's rules of mapping and caching, and the books."""
+    """What is on offer with its currency, the operator's rules of mapping and caching, and the books."""
 
     def __init__(
         self,
-        catalog: Catalog,
+        offers: Offers,
         currency: str,
         rules: MappingRules,
         caching: CacheRules,
         books: Books,
     ) -> None:
-        self._catalog = catalog
+        self._offers = offers
         self._rules = rules
         self._currency = currency
         self._caching = caching
@@ -36,10 +37,11 @@ class Planner:
             InvalidRequest: the request has to change.
             ModelNotAllowed: key or project may not use the model.
         """
-        model = self._catalog.find(request.model)
+        offer = self._offers.now
+        model = offer.catalog.find(request.model)
         caller.require(model.name, request.model or model.name)
-        order = self._order(caller, request, strict=asked.strict)
-        tariff = Tariff.of(model.price, self._currency, caller.markup)
+        order = self._order(caller, request, offer.catalog, strict=asked.strict)
+        tariff = offer.costed(Tariff.of(model.price, self._currency, caller.markup), model.name)
         return Job(
             caller=caller,
             order=order,
@@ -49,6 +51,6 @@ class Planner:
             came=now,
         )
 
-    def _order(self, caller: Caller, request: ImageRequest, *, strict: bool) -> ImageOrder:
+    def _order(self, caller: Caller, request: ImageRequest, catalog: Catalog, *, strict: bool) -> ImageOrder:
         rules = self._rules.of(strict=strict, unwatermarked=caller.unwatermarked_allowed)
-        return order_from(request, self._catalog, rules)
+        return order_from(request, catalog, rules)

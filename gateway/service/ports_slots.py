@@ -35,6 +35,9 @@ class SlotStore(Protocol):
     async def unpark(self, model: str, seat: Seat) -> bool:
         """Use a key and its account again; False when neither was parked."""
 
+    async def unlearn(self, model: str, account: str) -> None:
+        """Believe the limit of an account again that its seats say, whatever its calls taught."""
+
     async def look(self, model: str, seats: Sequence[Seat]) -> Sequence[Seen]:
         """Tell how the seats stand, without doing anything."""
 

@@ -10,6 +10,7 @@ from gateway.service.books import Books, Ends
 from gateway.service.errands import quietly
 from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
+from gateway.service.offers import Offers
 from gateway.service.ports import Clock
 from gateway.service.ports_flights import FlightStore, Orphan
 from gateway.service.reserve import Reservations
@@ -29,9 +30,11 @@ class Rescue:
         clock: Clock,
         *,
         resuming: Resuming,
+        offers: Offers,
     ) -> None:
         self._keeping = keeping
         self._resuming = resuming
+        self._offers = offers
         self._flights = flights
         self._reservations = reservations
         self._books = books
@@ -49,7 +52,7 @@ class Rescue:
         seen = orphan.ends.keys() | orphan.receipts.keys() | orphan.tasks.keys()
         unseen = set(leads) - seen  # followers make them
         line = claim.abandoned
-        tariff = Tariff(price=claim.price, currency=line.currency)
+        tariff = Tariff(price=claim.price, currency=line.currency).at(self._offers.now.accounts, line.upstream_model)
         done = self._books.close(line, Ends(all=ends, made=ends), tariff, now=self._clock.now())
         pairs = zip(leads, ends, strict=True)
         ending = Ending(ends={at: WITHDRAWN if at in unseen else End.of(end) for at, end in pairs})

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Container, Sequence
 
 from gateway.domain.slots import Gone, Standing
-from gateway.service.jobs import Jobs
-from gateway.service.ports import Clock
+from gateway.service.desk import Desk
 from gateway.service.ports_slots import SlotsUnavailable
 
 RETRY_PAUSE = 1.0  # seconds between tries to give back what the store does not take
@@ -23,14 +22,13 @@ class Returns:
         give: Callable[[Sequence[Gone]], Awaitable[Standing]],
         told: Callable[[Standing, float], None],
         kept: Container[str],
-        clock: Clock,
-        errands: Jobs,
+        desk: Desk,
     ) -> None:
         self._give = give
         self._told = told
         self._kept = kept
-        self._clock = clock
-        self._errands = errands
+        self._clock = desk.clock
+        self._errands = desk.errands
         self._gone: list[Gone] = []
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -41,6 +39,11 @@ class Returns:
             giving = self._errands.start(self._give_all())
             self._under_way.add(giving)
             giving.add_done_callback(self._under_way.discard)
+
+    @property
+    def under_way(self) -> bool:
+        """Tell whether something is on its way back."""
+        return bool(self._under_way)
 
     async def taught(self, *, without: bool) -> None:
         """Wait until the store knows what it is to learn from what went back; not for long if it may be away."""

@@ -9,7 +9,9 @@ from datetime import datetime
 from gateway.domain.errors import GatewayError, ShuttingDown
 from gateway.domain.slots import Gone, Granted, Park, Seat, Tended, Ticket
 from gateway.domain.upstream import Account, unusable
-from gateway.service.model_queue import Desk, ModelQueue
+from gateway.service.desk import Desk
+from gateway.service.model_queue import ModelQueue
+from gateway.service.offers import Offers
 from gateway.service.ports import Observer
 from gateway.service.ports_slots import SlotsUnavailable
 
@@ -55,17 +57,18 @@ class Slot:
 
 
 class Slots:
-    """The queues of all models."""
+    """The queues of all models on offer."""
 
-    def __init__(self, accounts: Sequence[Account], models: Sequence[str], desk: Desk, observer: Observer) -> None:
-        self._accounts = {account.name: account for account in accounts}
+    def __init__(self, offers: Offers, desk: Desk, observer: Observer) -> None:
+        self._offers = offers
+        self._desk = desk
         self._store = desk.store
         self._clock = desk.clock
         self._observer = observer
         self._tickets = 0
         self._closed = False
-        seats = {model: [seat_of(one, model) for one in accounts if one.serves(model)] for model in models}
-        self._queues = {model: ModelQueue(model, some, desk) for model, some in seats.items() if some}
+        self._queues: dict[str, ModelQueue] = {}
+        self._seat()
 
     @asynccontextmanager
     async def one(self, wish: Wish, *, place: int = 0) -> AsyncGenerator[Slot]:
@@ -80,13 +83,20 @@ class Slots:
         queue = self._queues.get(wish.model)
         if queue is None:
             raise unusable(())
-        ticket = self._ticket(wish, place)
-        seat, place = await self._wait(queue, ticket, wish)
-        slot = Slot(account=self._accounts[seat.name], place=place, ticket=ticket.id)
+        slot = await self._slot(queue, wish, place)
         try:
             yield slot
         finally:
             queue.give(slot.gone)
+
+    def offered_anew(self) -> None:
+        """Let who waits go to the accounts that are on offer now, at once where there is room."""
+        before = {model: _limits(queue) for model, queue in self._queues.items()}
+        self._seat()
+        for model, queue in self._queues.items():
+            known = before.get(model, {})
+            raised = [name for name, limit in _limits(queue).items() if limit > known.get(name, limit)]
+            _ = self._desk.errands.start(self._open_up(model, raised))
 
     def close(self) -> None:
         """Hand out nothing more, and release all who wait: what was not sent is not sent any more."""
@@ -99,11 +109,12 @@ class Slots:
 
         An account of one key goes by that key: who replaces the key has another account behind the same name.
         """
-        keys = sum(one.account == account.account for one in self._accounts.values())
+        keys = sum(one.account == account.account for one in self._offers.now.accounts)
         park = replace(park, whole=park.whole and keys > 1)
         self._observer.account_parked(account, park)
         models = [name for name in self._queues if account.serves(name)] if park.everywhere else [model]
-        await asyncio.gather(*(self._queues[name].park(park) for name in models))
+        parking = [(self._queues[name], name) for name in models if name in self._queues]
+        await asyncio.gather(*(queue.park(park, seat_of(account, name)) for queue, name in parking))
 
     def granted(self, grants: Mapping[str, Granted]) -> None:
         """Take note of slots that other replicas' scripts gave to tickets of this one."""
@@ -126,11 +137,40 @@ class Slots:
         """Tell how each model stood when it was last looked at."""
         return {model: queue.standing for model, queue in self._queues.items()}
 
+    def _seat(self) -> None:
+        """Give each model's queue the accounts that make it; one that nobody makes any more lets go those who wait."""
+        offer = self._offers.now
+        for model in {**offer.catalog.models, **self._queues}:
+            made = [one for one in offer.accounts if one.serves(model) and model in offer.catalog.models]
+            seats = [seat_of(account, model) for account in made]
+            if model in self._queues:
+                self._queues[model].seats = seats
+            elif seats:
+                self._queues[model] = ModelQueue(model, seats, self._desk)
+
+    async def _open_up(self, model: str, raised: Sequence[str]) -> None:
+        """Hand out what came free; where the operator has raised a limit, what calls taught before is over."""
+        with suppress(SlotsUnavailable):
+            await asyncio.gather(*(self._store.unlearn(model, account) for account in raised))
+        await self.tend_one(model)
+
     async def _tend(self, model: str) -> None:
         queue = self._queues[model]
         await queue.bury()
         await queue.tend()
         self._observer.queue_looked_at(model, queue.standing)
+        if not queue.seats and queue.idle:  # a reload has taken the model away
+            del self._queues[model]
+
+    async def _slot(self, queue: ModelQueue, wish: Wish, place: int) -> Slot:
+        """Wait for a slot; one of an account that a reload has taken away meanwhile goes back."""
+        while True:
+            ticket = self._ticket(wish, place)
+            seat, place = await self._wait(queue, ticket, wish)
+            account = self._offers.now.account(seat.name, seat.fingerprint)
+            if account is not None:
+                return Slot(account=account, place=place, ticket=ticket.id)
+            queue.give(Gone(ticket=ticket.id))
 
     async def _wait(self, queue: ModelQueue, ticket: Ticket, wish: Wish) -> tuple[Seat, int]:
         asked = self._clock.monotonic()
@@ -163,6 +203,10 @@ def seat_of(account: Account, model: str) -> Seat:
         weight=account.weight,
         fingerprint=account.fingerprint,
     )
+
+
+def _limits(queue: ModelQueue) -> dict[str, int]:
+    return {seat.account: seat.limit for seat in queue.seats}
 
 
 def shutting_down() -> GatewayError:

@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,28 +13,29 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.adapters import logs
 from gateway.adapters.observer import MetricsAndLog
-from gateway.adapters.redis.changes import RedisAnnouncer, listen
+from gateway.adapters.redis.changes import Heard, RedisAnnouncer, listen
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.concerns import concerns
 from gateway.adapters.redis.embedded import EmbeddedServer
-from gateway.adapters.redis.names import CANCELS, CHANGES, JOBS
+from gateway.adapters.redis.names import CANCELS, CHANGES, JOBS, RELOADS
+from gateway.adapters.redis.reloads import RedisReloads
 from gateway.adapters.sql import engine as sql
 from gateway.adapters.sql.installation import agree_on_secret
 from gateway.adapters.sql.keys import SqlKeys
-from gateway.adapters.system import SystemClock, own_secret
+from gateway.adapters.system import SystemClock
 from gateway.api.errors import answer_of
 from gateway.api.services import Authenticated, Services
 from gateway.domain.addresses import Address
 from gateway.domain.errors import Misconfigured
-from gateway.domain.keys import Caller, derive
+from gateway.domain.keys import Caller
 from gateway.domain.mapping import MappingRules
-from gateway.domain.webhooks import secret_text
 from gateway.service.authenticate import Authenticate
 from gateway.service.books import Books
 from gateway.service.deliver import Deliver
 from gateway.service.jobs import end
 from gateway.service.last_uses import LastUses
 from gateway.service.links import PictureLinks
+from gateway.service.offers import Offers
 from gateway.service.slots import Slots
 from gateway.service.tasks import Tasks
 from gateway.service.webhooks import WebhookRules
@@ -44,45 +44,12 @@ from gateway.wiring.administering import administration_on
 from gateway.wiring.alerting import alerting
 from gateway.wiring.generation import Flow, open_flow, planner_of
 from gateway.wiring.observing import observing, readiness_of, watching
-from gateway.wiring.offers import Offer, offer_of
+from gateway.wiring.offers import offer_of
+from gateway.wiring.peppers import Peppers, read_peppers
 from gateway.wiring.quotas import Quotas, collecting, open_quotas
+from gateway.wiring.reloading import Reload, Source, on_call
 from gateway.wiring.tracing import open_tracing
 from gateway.wiring.upstreams import Upstreams, open_upstreams
-
-
-@dataclass(frozen=True, slots=True)
-class Peppers:
-    """What is derived from the installation's secrets, the newest first: one use, one label."""
-
-    masters: tuple[bytes, ...]
-
-    @property
-    def keys(self) -> tuple[bytes, ...]:
-        """For the digests of keys."""
-        return tuple(derive(master, "key-digest") for master in self.masters)
-
-    @property
-    def checks(self) -> tuple[str, ...]:
-        """For telling whether two processes have the same secret."""
-        return tuple(derive(master, "check").hex() for master in self.masters)
-
-    @property
-    def picture_urls(self) -> tuple[bytes, ...]:
-        """For the signatures of pictures' URLs."""
-        return tuple(derive(master, "picture-url") for master in self.masters)
-
-    def webhook_secrets(self, project_id: str, secret_id: str) -> tuple[str, ...]:
-        """Give a webhook's secret, one of each of the installation's: nothing of them is stored."""
-        label = f"webhook\0{project_id}\0{secret_id}"
-        return tuple(secret_text(derive(master, label)) for master in self.masters)
-
-    def hash_user(self, user: str) -> str:
-        """Give 32 hex digits that stand for an end user upstream."""
-        return derive(self.masters[0], "end-user\0" + user).hex()[:32]
-
-    def hash_prompt(self, prompt: str) -> str:
-        """Give 32 hex digits by which equal prompts are known in the ledger."""
-        return derive(self.masters[0], "prompt\0" + prompt).hex()[:32]
 
 
 @contextmanager
@@ -104,13 +71,13 @@ def prepared(settings: Settings) -> Generator[Settings]:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncGenerator[Services]:
-    """Open everything, give the use cases, close everything in reverse order.
+async def open_services(settings: Settings, source: Source | None = None) -> AsyncGenerator[Services]:
+    """Open everything, give the use cases, close everything in reverse order. Without a source, settings stay.
 
     Raises:
         Misconfigured: a part cannot be reached or used.
     """
-    offer, peppers, clock = offer_of(settings), read_peppers(settings), SystemClock()
+    offers, peppers, clock = Offers(offer_of(settings)), read_peppers(settings), SystemClock()
     async with AsyncExitStack() as stack:
         metrics, observer = stack.enter_context(observing(settings, clock))
         tracing = await stack.enter_async_context(open_tracing(settings))
@@ -120,14 +87,17 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock)
         authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer, tracing))
-        upstreams = await stack.enter_async_context(open_upstreams(settings, offer, quotas, observer, tracing))
-        books = _books(peppers, offer, observer)
-        planner = planner_of(settings, offer.catalog, _mapping_rules(settings, peppers), books)
+        upstreams = await stack.enter_async_context(open_upstreams(settings, offers, quotas, observer, tracing))
+        books = Books(observer=observer, answer_of=answer_of, hash_prompt=peppers.hash_prompt)
+        planner = planner_of(settings, offers, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
         outage = await stack.enter_async_context(collecting(quotas, settings, flow.rescue, observer))
         await stack.enter_async_context(alerting(settings, engine, peppers.webhook_secrets, observer))
         announcer = RedisAnnouncer(redis, partial(observer.outage, "redis"))
-        await stack.enter_async_context(_listening(redis, authenticate, quotas, flow, upstreams))
+        source = source or Source(settings=settings, read=lambda: settings)
+        reload = Reload(source, settings, quotas, upstreams, observer)
+        called = {RELOADS: on_call(reload, RedisReloads(redis, quotas.scripts), upstreams.errands)}
+        await stack.enter_async_context(_listening(redis, authenticate, quotas, flow, upstreams, called))
         readiness = partial(readiness_of, redis, engine, upstreams, outage, flow.jobs)
         await stack.enter_async_context(watching(readiness, observer))
         yield Services(
@@ -136,13 +106,14 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             tasks=Tasks(quotas.records),
             deliver=_deliver(settings, peppers, upstreams, clock),
             administration=administration_on(engine, announcer, peppers.keys, webhook_rules(settings, peppers)),
-            catalog=offer.catalog,
+            offers=offers,
             currency=settings.billing.currency,
             readiness=readiness,
             render_metrics=metrics.render,
             requests=observer,
             traces=tracing.requests,
             trusted_proxies=settings.server.trusted_networks(),
+            reload=reload,
             shut_down=partial(_shut_down, flow, upstreams.slots, settings.server.drain_seconds),
         )
 
@@ -153,11 +124,6 @@ async def _shut_down(flow: Flow, slots: Slots, seconds: float) -> None:
     flow.turns.close()
     slots.close()
     await flow.jobs.drain(seconds)
-
-
-def _books(peppers: Peppers, offer: Offer, observer: MetricsAndLog) -> Books:
-    hash_prompt, accounts = peppers.hash_prompt, offer.accounts
-    return Books(observer=observer, answer_of=answer_of, hash_prompt=hash_prompt, accounts=accounts)
 
 
 def _deliver(settings: Settings, peppers: Peppers, upstreams: Upstreams, clock: SystemClock) -> Deliver:
@@ -180,11 +146,11 @@ def _mapping_rules(settings: Settings, peppers: Peppers) -> MappingRules:
 
 
 def _listening(
-    redis: RedisClient, authenticate: Authenticate, quotas: Quotas, flow: Flow, upstreams: Upstreams
+    redis: RedisClient, authenticate: Authenticate, quotas: Quotas, flow: Flow, upstreams: Upstreams, more: Heard
 ) -> AbstractAsyncContextManager[None]:
-    """Hear what other processes announce: changes of keys, ends of jobs, cancellations, free slots and parks."""
+    """Hear what others announce: changes of keys, ends of jobs, cancellations, free slots and parks; and `more`."""
     heard = {CHANGES: authenticate.forget, JOBS: quotas.end_heard, CANCELS: flow.generate.cancel}
-    heard |= upstreams.heard(quotas)
+    heard |= {**upstreams.heard(quotas), **more}
     return _working(listen(redis, heard, authenticate.forget_all))
 
 
@@ -233,28 +199,6 @@ def prepare_data_dir(data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as failure:
         raise Misconfigured(f"The data directory {data_dir} cannot be made: {failure.strerror}.") from failure
-
-
-def read_peppers(settings: Settings) -> Peppers:
-    """Read the installation's secrets, a comma list; without one, the data directory's own is used and made once."""
-    needs_secret(settings)
-    given = settings.secret_key.reveal() or own_secret(settings.data_dir / "secret.key")
-    masters = tuple(part.strip().encode() for part in given.split(",") if part.strip())
-    if not masters:
-        raise Misconfigured(
-            "The secret key is empty: set GLM_GATEWAY_SECRET_KEY, or restore secret.key in the data directory.",
-        )
-    return Peppers(masters)
-
-
-def needs_secret(settings: Settings) -> None:
-    """Raise Misconfigured when the secret is missing that all replicas have to share."""
-    url = settings.database.url.reveal()
-    if url and not url.startswith("sqlite") and not settings.secret_key:
-        raise Misconfigured(
-            "GLM_GATEWAY_SECRET_KEY is required with this DATABASE_URL: every replica needs the same one. "
-            "Make one with 'openssl rand -hex 32'.",
-        )
 
 
 @asynccontextmanager

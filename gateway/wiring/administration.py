@@ -26,9 +26,10 @@ from gateway.service.ports_keys import Announcer
 from gateway.service.ports_slots import SlotsUnavailable
 from gateway.settings import Settings, environment
 from gateway.settings.models import load_catalog
-from gateway.wiring import open_database, prepare_data_dir, read_peppers, webhook_rules
+from gateway.wiring import open_database, prepare_data_dir, webhook_rules
 from gateway.wiring.accounts import accounts_of
 from gateway.wiring.administering import administration_on
+from gateway.wiring.peppers import read_peppers
 from gateway.wiring.upstreams import endpoints_of
 
 DEADLINE = 5.0  # seconds that a command waits for Redis

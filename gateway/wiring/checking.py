@@ -2,9 +2,10 @@
 
 from gateway.adapters.redis.urls import parse_redis_url
 from gateway.adapters.sql.engine import open_engine
+from gateway.service.offers import Offer
 from gateway.settings import Settings
-from gateway.wiring import needs_secret
-from gateway.wiring.offers import Offer, offer_of
+from gateway.wiring.offers import offer_of
+from gateway.wiring.peppers import needs_secret
 
 
 def check(settings: Settings) -> Offer:

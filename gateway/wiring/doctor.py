@@ -21,11 +21,11 @@ from gateway.domain.checkup import Finding, warning, well, wrong
 from gateway.domain.errors import GatewayError
 from gateway.domain.upstream import Account
 from gateway.service.administer_upstreams import BUSY, probe
+from gateway.service.offers import Offer
 from gateway.service.picture_ports import PictureGone, PictureStoreDown
 from gateway.settings import Settings, environment
-from gateway.wiring import read_peppers
 from gateway.wiring.checking import check
-from gateway.wiring.offers import Offer
+from gateway.wiring.peppers import read_peppers
 from gateway.wiring.store import open_objects
 from gateway.wiring.upstreams import endpoints_of
 

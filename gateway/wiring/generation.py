@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.adapters.observer import MetricsAndLog
-from gateway.domain.catalog import Catalog
 from gateway.domain.job import CacheRules
 from gateway.domain.mapping import MappingRules
 from gateway.service.books import Books
@@ -13,6 +12,7 @@ from gateway.service.generate import GenerateImages
 from gateway.service.jobs import Jobs
 from gateway.service.leaving import Leaving
 from gateway.service.making import Making
+from gateway.service.offers import Offers
 from gateway.service.plan import Planner
 from gateway.service.rescue import Rescue
 from gateway.service.turns import Bounds, Turns
@@ -52,14 +52,14 @@ async def open_flow(
             generate=generate,
             jobs=jobs,
             turns=turns,
-            rescue=Rescue(upstreams.keeping, *told, clock, resuming=upstreams.resuming),
+            rescue=Rescue(upstreams.keeping, *told, clock, resuming=upstreams.resuming, offers=upstreams.offers),
         )
     finally:
         await jobs.drain(0)
         await errands.drain(ERRAND_SECONDS)
 
 
-def planner_of(settings: Settings, catalog: Catalog, rules: MappingRules, books: Books) -> Planner:
+def planner_of(settings: Settings, offers: Offers, rules: MappingRules, books: Books) -> Planner:
     """Build the planner of an installation."""
     caching = CacheRules(
         scope=settings.cache.scope,
@@ -67,4 +67,4 @@ def planner_of(settings: Settings, catalog: Catalog, rules: MappingRules, books:
         max_entries=settings.cache.max_entries,
         distinct_user_agents=settings.cache.distinct_user_agents,
     )
-    return Planner(catalog, settings.billing.currency, rules, caching, books)
+    return Planner(offers, settings.billing.currency, rules, caching, books)

@@ -1,21 +1,10 @@
-"""What is offered: the models, and the accounts that make them."""
+"""Makes the offer of the settings: the models, and the accounts that make them."""
 
-from dataclasses import dataclass
-
-from gateway.domain.catalog import Catalog
 from gateway.domain.errors import Misconfigured
-from gateway.domain.upstream import Account
+from gateway.service.offers import Offer
 from gateway.settings import Settings
 from gateway.settings.models import load_catalog
 from gateway.wiring.accounts import accounts_of, served
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """The models that accounts make, and these accounts."""
-
-    catalog: Catalog
-    accounts: tuple[Account, ...]
 
 
 def offer_of(settings: Settings) -> Offer:
@@ -30,4 +19,4 @@ def offer_of(settings: Settings) -> Offer:
         )
     catalog = load_catalog(settings.models.file)
     accounts = accounts_of(settings, catalog)
-    return Offer(catalog=served(catalog, accounts), accounts=accounts)
+    return Offer(catalog=served(catalog, accounts), accounts=accounts, longest_call=settings.longest_call)

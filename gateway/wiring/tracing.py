@@ -32,12 +32,12 @@ async def open_tracing(settings: Settings) -> AsyncGenerator[Untraced]:
         ) from missing
     spans = Spans(settings.tracing.endpoint)
     try:
-        yield Traced(spans, _places(settings), by=settings.metrics.by, propagates=settings.tracing.propagate)
+        yield Traced(spans, by=settings.metrics.by, propagates=settings.tracing.propagate)
     finally:
         await spans.close(FLUSH_SECONDS)
 
 
-def _places(settings: Settings) -> Mapping[str, Mapping[str, str | int]]:
+def places_of(settings: Settings) -> Mapping[str, Mapping[str, str | int]]:
     """Say in the words of the conventions who each account's server is."""
     return {upstream.name: _place(upstream.kind, upstream.base_url) for upstream in settings.upstreams}
 

@@ -16,33 +16,54 @@ from gateway.adapters.redis.names import PARKS
 from gateway.adapters.redis.slots import heard_grants
 from gateway.adapters.tracing.off import Untraced
 from gateway.domain.addresses import is_loopback
+from gateway.service.desk import Desk
 from gateway.service.dispatch import Dispatch, PictureMaker
 from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
-from gateway.service.model_queue import Desk
+from gateway.service.offers import Offers
 from gateway.service.picture_ports import PictureStore
 from gateway.service.resuming import Resuming
 from gateway.service.slots import Slots
 from gateway.settings import Settings, environment
 from gateway.wiring.background import every
-from gateway.wiring.offers import Offer
 from gateway.wiring.quotas import Quotas
 from gateway.wiring.store import open_store
+from gateway.wiring.tracing import places_of
 
 TEND_SECONDS = 1.0
 GIVE_BACK_SECONDS = 2.0  # for slots that are on their way back when the process ends
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What has to know where accounts are and where their pictures lie."""
+
+    glm: GlmImage
+    downloads: PictureDownloads
+    resolver: PublicResolver
+    tracing: Untraced
+
+    def lead(self, settings: Settings) -> None:
+        """Let them lead to the accounts of these settings, and further on to pictures of earlier ones."""
+        self.glm.endpoints = endpoints_of(settings)
+        rules = self.downloads.rules = fetch_rules(settings).after(self.downloads.rules)
+        loopback = (urlsplit(f"//{host}").hostname for host in rules.loopback_hosts)
+        self.resolver.except_hosts = frozenset(filter(None, loopback))
+        self.tracing.locate(places_of(settings))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstreams:
     """The way to pictures: made, and kept."""
 
+    offers: Offers
     slots: Slots
     store: PictureStore
     maker: PictureMaker
     keeping: Keeping
     resuming: Resuming
     errands: Jobs
+    ways: Ways
 
     def heard(self, quotas: Quotas) -> Heard:
         """Say what is to be heard of slots, and by whom."""
@@ -55,38 +76,39 @@ class Upstreams:
 
 @asynccontextmanager
 async def open_upstreams(
-    settings: Settings, offer: Offer, quotas: Quotas, observer: MetricsAndLog, tracing: Untraced
+    settings: Settings, offers: Offers, quotas: Quotas, observer: MetricsAndLog, tracing: Untraced
 ) -> AsyncGenerator[Upstreams]:
     """Open the transports, one for paid calls and one for downloads, and dispatch pictures over them into the store."""
     clock, errands = quotas.clock, Jobs(observer.crashed)
     without, trust = settings.quota.on_outage == "allow", settings.quota.lease / 2
     desk = Desk(store=quotas.slots, clock=clock, errands=errands, without=without, trust=trust)
-    accounts = offer.accounts
-    observer.show_upstreams(accounts, offer.catalog.models)
-    slots = Slots(accounts, tuple(offer.catalog.models), desk, observer)
-    rules = fetch_rules(settings)
-    loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
+    observer.show_upstreams(offers.now.accounts, offers.now.catalog.models)
+    slots = Slots(offers, desk, observer)
     proxies = Proxies(environment())
     calls = HttpTransport(proxies=proxies)
-    resolver = PublicResolver(except_hosts=frozenset(filter(None, loopback)))
+    resolver = PublicResolver()
     downloads = HttpTransport(resolver=resolver, proxies=proxies)
     try:
         async with open_store(settings, clock, observer) as opened:
             with open_drafts(settings.data_dir / "downloads") as drafts:
                 store = tracing.store(opened)
-                source = tracing.source(PictureDownloads(downloads, rules, drafts))
-                keeping = Keeping(source, store, clock, observer)
-                upstream = tracing.upstream(GlmImage(tracing.transport(calls), endpoints_of(settings)))
-                dispatch = Dispatch(upstream, keeping, slots, clock, observer, longest_call=settings.longest_call)
-                resuming = Resuming(upstream, {account.name: account for account in accounts})
+                fetch = PictureDownloads(downloads, FetchRules(host_suffixes=()), drafts)
+                ways = Ways(GlmImage(tracing.transport(calls), {}), fetch, resolver, tracing)
+                ways.lead(settings)
+                keeping = Keeping(tracing.source(fetch), store, clock, observer)
+                upstream = tracing.upstream(ways.glm)
+                dispatch = Dispatch(upstream, keeping, slots, clock, observer, offers)
+                resuming = Resuming(upstream, offers)
                 async with every(TEND_SECONDS, slots.tend, observer):
                     yield Upstreams(
+                        offers=offers,
                         slots=slots,
                         store=store,
                         maker=tracing.maker(dispatch),
                         keeping=keeping,
                         resuming=resuming,
                         errands=errands,
+                        ways=ways,
                     )
     finally:
         await errands.drain(GIVE_BACK_SECONDS)

@@ -12,7 +12,7 @@ from gateway.adapters.sql.engine import open_engine
 from gateway.adapters.sql.tables import usage_events
 from gateway.domain.projects import DEFAULT_ID
 from gateway.domain.quota import shard_of, subject_names
-from gateway.wiring import Peppers
+from gateway.wiring.peppers import Peppers
 from tests.fleet import SECRET
 
 log = logging.getLogger(__name__)

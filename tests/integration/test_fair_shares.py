@@ -11,11 +11,12 @@ from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.scripts import Scripts
 from gateway.adapters.redis.slots import RedisSlots, heard_grants
 from gateway.adapters.system import SystemClock
+from gateway.service.desk import Desk
 from gateway.service.jobs import Jobs
-from gateway.service.model_queue import Desk
+from gateway.service.offers import Offers
 from gateway.service.slots import Slots, Wish
 from tests import servers
-from tests.builders import an_account
+from tests.builders import an_account, an_offer
 from tests.fakes import FakeObserver
 
 pytestmark = pytest.mark.anyio
@@ -60,7 +61,7 @@ async def replica(stack, url, name):
     clock, crashes = SystemClock(), []
     store = RedisSlots(Scripts(client), name, lease=30.0, longest=1000, longest_call=200.0, deadline=5.0)
     desk = Desk(store=store, clock=clock, errands=Jobs(crashes.append))
-    slots = Slots([an_account(concurrency=SLOTS)], [MODEL], desk, FakeObserver())
+    slots = Slots(Offers(an_offer(an_account(concurrency=SLOTS))), desk, FakeObserver())
     hears = asyncio.Event()
     heard = {store.channel: lambda message: slots.granted(heard_grants(message))}
     await stack.enter_async_context(beside(listen(client, heard, hears.set)))

@@ -287,6 +287,19 @@ async def test_too_many_calls_lower_the_limit_for_a_while_and_it_grows_back_one_
         assert len(queue.holding) == limit
 
 
+async def test_what_was_learned_of_an_account_is_forgotten_when_told(shop):
+    queue = Desk(shop, a_seat(limit=4))
+    await queue.enter(*tickets("a", 12))
+    await queue.leave(*(Gone(ticket=name, how="rate") for name in tuple(queue.holding)[:3]))
+    assert len(queue.holding) == 1
+    await queue.store.unlearn(shop.model, "another")
+    await queue.tend(*(f"a{number}" for number in range(12)))
+    assert len(queue.holding) == 1
+    await queue.store.unlearn(shop.model, "main")
+    await queue.tend(*(f"a{number}" for number in range(12)))
+    assert len(queue.holding) == 4
+
+
 async def test_a_limit_that_is_growing_back_is_lowered_from_where_it_is(shop):
     queue = Desk(shop, a_seat(limit=4))
     names = [ticket.id for ticket in tickets("a", 12)]

@@ -60,35 +60,35 @@ class Endpoint:
 
 
 class GlmImage:
-    """The upstream port over one transport; `endpoints` are by the name of the account."""
+    """The upstream port over one transport; `endpoints` are by the name of the account, and may be replaced."""
 
     def __init__(
         self, transport: httpx.AsyncBaseTransport, endpoints: Mapping[str, Endpoint], sleep: Sleep = asyncio.sleep
     ) -> None:
         self._transport = transport
-        self._endpoints = endpoints
+        self.endpoints = endpoints
         self._sleep = sleep
 
     async def make(self, account: Account, plan: ImagePlan, submitted: Submitted) -> PaidPicture:
         """Make and pay one picture; see the port for what is raised."""
-        endpoint, body = self._endpoints[account.name], wire.request_body(plan)
+        endpoint, body = self.endpoints[account.name], wire.request_body(plan)
         async with _paid_call(endpoint):
             if not endpoint.orders(plan.model):
                 # The body may take as long as the call: GLM answers only when the picture is made.
                 return wire.read_answer(*await self._send(endpoint, wire.PATH, endpoint.timeout, body))
             task_id = wire.read_task(*await self._send(endpoint, wire.ASYNC_PATH, endpoint.timeout, body))
             await submitted(task_id)
-            return await self._result(endpoint, task_id)
+            return await self._result(account, endpoint, task_id)
 
     async def resume(self, account: Account, task_id: str) -> PaidPicture:
         """Go on asking for a picture that was ordered; see the port for what is raised."""
-        endpoint = self._endpoints[account.name]
+        endpoint = self.endpoints[account.name]
         async with _paid_call(endpoint):
-            return await self._result(endpoint, task_id)
+            return await self._result(account, endpoint, task_id)
 
     async def probe(self, account: Account, model: str) -> CallFailure:
         """Order a picture without a prompt, which is refused before anything is made; see the port."""
-        endpoint = self._endpoints[account.name]
+        endpoint = self.endpoints[account.name]
         path = wire.ASYNC_PATH if endpoint.orders(model) else wire.PATH
         try:
             async with _paid_call(endpoint):
@@ -97,7 +97,7 @@ class GlmImage:
             return refused.failure
         return CallFailure(fault=Fault.CUT, code="", status=200, detail=f"made a picture of nothing: {paid.request_id}")
 
-    async def _result(self, endpoint: Endpoint, task_id: str) -> PaidPicture:
+    async def _result(self, account: Account, endpoint: Endpoint, task_id: str) -> PaidPicture:
         """Ask until there is a result. A question without an answer says nothing of the picture."""
         for wait in chain(POLL_WAITS, repeat(POLL_EVERY)):
             await self._sleep(wait * random.uniform(1 - POLL_JITTER, 1 + POLL_JITTER))  # noqa: S311 - no secret
@@ -105,9 +105,16 @@ class GlmImage:
                 status, content = await self._send(endpoint, wire.result_path(task_id), POLL_SECONDS)
             except httpx.TransportError:
                 continue
+            if status == httpx.codes.UNAUTHORIZED:  # the key may have been replaced since the order
+                endpoint = self._successor(account, endpoint)
             if paid := wire.read_result(task_id, status, content):
                 return paid
         raise AssertionError("endless")
+
+    def _successor(self, account: Account, ordered: Endpoint) -> Endpoint:
+        """Give the account with the key that it has now; one that is called elsewhere is another account."""
+        now = self.endpoints.get(account.name, ordered)
+        return now if now.base_url == ordered.base_url else ordered
 
     async def _send(
         self, endpoint: Endpoint, path: str, seconds: float, body: bytes | None = None

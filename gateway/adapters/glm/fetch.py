@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -35,6 +35,14 @@ class FetchRules:
     max_bytes: int = 32 * 1024 * 1024
     timeout: float = 60.0
 
+    def after(self, earlier: "FetchRules") -> "FetchRules":
+        """Give these rules with the hosts of earlier ones, where pictures may lie that were paid before."""
+        return replace(
+            self,
+            host_suffixes=tuple(dict.fromkeys((*self.host_suffixes, *earlier.host_suffixes))),
+            loopback_hosts=tuple(dict.fromkeys((*self.loopback_hosts, *earlier.loopback_hosts))),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Downloaded:
@@ -54,11 +62,14 @@ class Downloaded:
 
 
 class PictureDownloads:
-    """The picture source over one transport. The bytes go to a file as they come: memory holds one piece of each."""
+    """The picture source over one transport. The bytes go to a file as they come: memory holds one piece of each.
+
+    `rules` may be replaced.
+    """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, rules: FetchRules, drafts: Drafts) -> None:
         self._transport = transport
-        self._rules = rules
+        self.rules = rules
         self._drafts = drafts
         self._inspections = asyncio.Semaphore(INSPECTIONS_AT_ONCE)
 
@@ -67,7 +78,7 @@ class PictureDownloads:
         """Download a picture; see the port for what is raised."""
         with self._drafts.draft() as draft:
             try:
-                async with asyncio.timeout(self._rules.timeout):
+                async with asyncio.timeout(self.rules.timeout):
                     await self._follow(url, draft)
             except (httpx.HTTPError, TimeoutError) as failure:
                 raise FetchFailed(f"{type(failure).__name__}: {failure}") from failure
@@ -79,7 +90,7 @@ class PictureDownloads:
         """Follow redirects, each of which must be allowed as well."""
         target = url
         for _ in range(MOST_REDIRECTS + 1):
-            location = await self._get(allowed_url(target, self._rules), draft)
+            location = await self._get(allowed_url(target, self.rules), draft)
             if location is None:
                 return
             target = location
@@ -91,7 +102,7 @@ class PictureDownloads:
             "GET",
             url,
             headers={"Accept": "image/*", "Accept-Encoding": "identity"},
-            extensions={"timeout": {"connect": CONNECT_SECONDS, "read": self._rules.timeout}},
+            extensions={"timeout": {"connect": CONNECT_SECONDS, "read": self.rules.timeout}},
         )
         response = await self._transport.handle_async_request(request)
         try:
@@ -106,8 +117,8 @@ class PictureDownloads:
 
     async def _write(self, response: httpx.Response, draft: Draft) -> None:
         async for chunk in response.aiter_raw():
-            if draft.bytes + len(chunk) > self._rules.max_bytes:
-                raise FetchFailed(f"larger than {self._rules.max_bytes} bytes", final=True)
+            if draft.bytes + len(chunk) > self.rules.max_bytes:
+                raise FetchFailed(f"larger than {self.rules.max_bytes} bytes", final=True)
             draft.write(chunk)
 
 

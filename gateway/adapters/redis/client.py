@@ -60,6 +60,10 @@ class RedisClient:
         """Give a connection of its own that can listen to channels; RedisError while no server answers."""
         return (await self._opened()).listener()
 
+    async def listeners(self, channel: str) -> int:
+        """Say how many connections listen to a channel, of all processes; RedisError while a server does not answer."""
+        return await (await self._opened()).listeners(channel)
+
     async def ping(self) -> None:
         """Raise RedisError unless a server answers."""
         await (await self._opened()).ping()

@@ -81,6 +81,13 @@ class ClusterLink:
         """Give a connection that can listen to channels; what is said on one node is heard on all."""
         return self._cluster.pubsub()
 
+    async def listeners(self, channel: str) -> int:
+        """Say how many connections listen to a channel, at whichever node."""
+        with lost_connections():
+            _ = await self._cluster.initialize()
+            [(_, count)] = await self._cluster.pubsub_numsub(channel, target_nodes=RedisCluster.ALL_NODES)
+        return int(count)
+
     async def aclose(self) -> None:
         """Close the connections to all nodes."""
         await self._cluster.aclose()

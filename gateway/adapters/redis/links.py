@@ -89,6 +89,9 @@ class Link(Protocol):
     def listener(self) -> AbstractAsyncContextManager[PubSub]:
         """Give a connection that can listen to channels."""
 
+    async def listeners(self, channel: str) -> int:
+        """Say how many connections listen to a channel; PUBLISH counts those of one node of a Cluster."""
+
     async def aclose(self) -> None:
         """Close every connection."""
 

@@ -14,6 +14,7 @@ VERSION = "g1"  # two releases side by side do not share keys whose form has cha
 CHANGES = f"{VERSION}:changes"  # ids of keys and projects that have changed
 JOBS = f"{VERSION}:jobs"  # ids of jobs some of whose pictures have ended
 CANCELS = f"{VERSION}:cancels"  # ids of jobs that an operator cancels
+RELOADS = f"{VERSION}:reloads"  # names of calls on all replicas to read their settings anew
 GRANTS = f"{VERSION}:grants:"  # with an owner's name: its tickets that were given a slot
 PARKS = f"{VERSION}:parks"  # models one of whose accounts was parked, or is not any more
 

@@ -86,6 +86,12 @@ class SingleLink:
         """Give a connection that can listen to channels."""
         return self._redis.pubsub()
 
+    async def listeners(self, channel: str) -> int:
+        """Say how many connections listen to a channel."""
+        with lost_connections():
+            [(_, count)] = await self._redis.pubsub_numsub(channel)
+        return int(count)
+
     async def aclose(self) -> None:
         """Close the pool and every connection."""
         if self._opening is not None:

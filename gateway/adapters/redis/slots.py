@@ -60,6 +60,10 @@ class RedisSlots:
         self.models: set[str] = set()  # where this replica holds something, so where its lease must be renewed
         self.channel = GRANTS + owner
 
+    def lengthen_calls(self, seconds: float) -> None:
+        """Say that calls may run so long upstream; those that began before may still run as long as was said then."""
+        self._longest_call = max(self._longest_call, round(seconds * 1000))
+
     async def enter(self, model: str, seats: Sequence[Seat], tickets: Sequence[Ticket]) -> Standing:
         """Let pictures wait, or give them slots at once."""
         self.models.add(model)
@@ -103,6 +107,13 @@ class RedisSlots:
         """Use a key and its account again."""
         changed = [await self._park(model, _name(seat, whole=whole), b"") for whole in (True, False)]
         return any(changed)
+
+    async def unlearn(self, model: str, account: str) -> None:
+        """Believe the configured limit of an account again."""
+        try:
+            await self._scripts.call("HDEL", ModelNames(model).of("accounts"), f"learned:{account}")
+        except StoreUnavailable as failure:
+            raise SlotsUnavailable(str(failure)) from failure
 
     async def look(self, model: str, seats: Sequence[Seat]) -> Sequence[Seen]:
         """Tell how the seats stand."""

@@ -1,6 +1,6 @@
 """What tracing makes of a gateway's parts while it is off: it leaves each as it is. Imports no OpenTelemetry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 import httpx
@@ -17,6 +17,9 @@ class Untraced:
 
     requests: RequestTraces | None = None
     scripts: Callable[[str], AbstractContextManager[object]] | None = None
+
+    def locate(self, places: Mapping[str, Mapping[str, str | int]]) -> None:
+        """Take note of what the conventions say of each account's server, by the account's name."""
 
     def transport(self, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
         """Give what carries upstream calls."""

@@ -24,11 +24,11 @@ Marks = MutableMapping[tuple[str, int], Mark]  # where a picture in the making i
 
 
 class Traced(Untraced):
-    """Tracing while it is on. `places`: what the conventions say of each account's server, by the account's name."""
+    """Tracing while it is on."""
 
-    def __init__(self, spans: Spans, places: Mapping[str, Attributes], *, by: Owners, propagates: bool) -> None:
+    def __init__(self, spans: Spans, *, by: Owners, propagates: bool) -> None:
         self._spans = spans
-        self._places = places
+        self._places: dict[str, Attributes] = {}
         self._propagates = propagates
         self._marks: Marks = {}
         self.requests = TracedRequests(spans, by)
@@ -40,6 +40,11 @@ class Traced(Untraced):
         if operation == name:
             return self._spans.call(name, told)
         return self._spans.call(f"{operation} {name}", {**told, "db.stored_procedure.name": name})
+
+    def locate(self, places: Mapping[str, Attributes]) -> None:
+        """Take note of the servers in place of those that were known."""
+        self._places.clear()
+        self._places.update(places)
 
     def transport(self, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
         """Let calls carry the trace, unless the operator does not want that."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -105,6 +106,29 @@ async def test_a_picture_is_ordered_and_asked_for_until_it_is_there():
 async def test_a_question_without_an_answer_is_asked_again(said):
     async with serving(in_turn(ORDERED, said, said, DONE)) as server:
         assert (await Client(server.port).make()).url == "https://z.ai/a.png"
+
+
+@pytest.mark.parametrize(
+    ("place", "keys"),
+    [("the same", ["id.secret", "id.secret", "new.secret"]), ("another", ["id.secret", "id.secret", "id.secret"])],
+)
+async def test_an_order_whose_key_has_ended_is_asked_for_with_the_next_one_of_its_account(place, keys):
+    """Another place is another account, which knows nothing of the order."""
+    refused = answer({"error": {"code": "401", "message": "?"}}, "401 Unauthorized")
+    async with serving(in_turn(ORDERED, refused, DONE)) as server:
+        client = Client(server.port)
+        ordered = client.glm.endpoints["main"]
+        elsewhere = ordered.base_url if place == "the same" else "https://elsewhere.example"
+        submitted = client.told.append
+
+        async def replaced(task_id):
+            client.glm.endpoints = {"main": replace(ordered, api_key="new.secret", base_url=elsewhere)}
+            submitted(task_id)
+
+        client._submitted = replaced
+        assert (await client.make()).url == "https://z.ai/a.png"
+    used = [request.partition(b"Bearer ")[2].split(b"\r")[0].decode() for request, _ in server.requests]
+    assert used == keys
 
 
 async def test_a_success_may_come_with_a_warning():

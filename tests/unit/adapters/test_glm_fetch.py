@@ -95,6 +95,13 @@ async def failure_of(answered, rules=RULES):
     return failed.value
 
 
+def test_pictures_that_were_paid_before_a_reload_may_be_fetched_after_it():
+    before = FetchRules(host_suffixes=("old.example", "z.ai"), loopback_hosts=("127.0.0.1:1",), timeout=1.0)
+    now = FetchRules(host_suffixes=("z.ai", "new.example"), max_bytes=7, timeout=2.0).after(before)
+    assert now.host_suffixes == ("z.ai", "new.example", "old.example")
+    assert (now.loopback_hosts, now.max_bytes, now.timeout) == (("127.0.0.1:1",), 7, 2.0)
+
+
 ALLOWED = [
     *("https://z.ai/a.png", "https://mfile.z.ai/a.png?ufileattname=b.png", "https://MFILE.Z.AI/a.png"),
     *("https://maas-watermark-prod-new.cn-wlcb.ufileos.com/a.png?Signature=a%2Bb%3D", "https://mfile.z.ai:8443/a"),

@@ -1,6 +1,7 @@
 """What a generation costs: what was delivered is charged, what was paid or may be is cost."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -12,7 +13,7 @@ from gateway.domain import errors
 from gateway.domain.billing import AccountCost, Tariff, closed, decode_costs, opened
 from gateway.domain.upstream import Account
 from gateway.domain.usage import Answer, Outcome
-from tests.builders import NOW, a_caller, a_picture, a_plan, an_order
+from tests.builders import NOW, a_caller, a_job, a_picture, a_plan, an_order
 
 DELIVERED, LOST, UNKNOWN, FAILED = "delivered", "lost", "unknown", "failed"
 FAILURES = (
@@ -194,3 +195,13 @@ UNSEEN = errors.OutcomeUnknown("x")
 )  # fmt: skip
 def test_a_picture_costs_what_its_account_takes(accounts, ends, most, cost):
     assert costs_of(accounts, *ends) == ((*most, True), cost)
+
+
+def test_what_an_account_takes_is_what_was_known_of_it_first():
+    """A reload may change it, or add an account, while a picture waits."""
+    dearer = replace(HERE, costs={"glm-image": 90_000})
+    job = a_job(tariff=Tariff(price=1, currency="CNY").at([HERE], "glm-image"))
+    assert job.paying(dearer).tariff.cost("here") == (80_000, "CNY")
+    assert job.paying(dearer) is job
+    assert job.paying(THERE).tariff.cost("there") == (100_000, "CNY")
+    assert job.paying(THERE).tariff.cost("here") == (80_000, "CNY")

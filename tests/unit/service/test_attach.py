@@ -15,7 +15,7 @@ from gateway.service.ports_flights import Orphan
 from gateway.service.ports_upstream import CallFailed
 from gateway.service.rescue import Rescue
 from gateway.service.resuming import Resuming
-from tests.builders import PRICE, a_job, a_paid_picture, a_picture, a_room, a_run, an_account, an_order, failed
+from tests.builders import PRICE, a_job, a_paid_picture, a_picture, a_room, a_run, an_order, failed
 from tests.fakes import settle
 from tests.studio import BOOKS, Studio
 
@@ -283,9 +283,9 @@ async def test_what_waits_for_its_download_leaves_its_place_to_others_and_counts
 
 async def rescued(studio, orphan):
     shop = studio.shop
-    resuming = Resuming(shop.upstream, {"main": an_account()})
+    resuming = Resuming(shop.upstream, shop.offers)
     told = (studio.flights, studio.reservations, BOOKS, studio.errands)
-    Rescue(shop.keeping, *told, shop.clock, resuming=resuming)(orphan)
+    Rescue(shop.keeping, *told, shop.clock, resuming=resuming, offers=shop.offers)(orphan)
     return await studio.line()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.domain import errors
 from gateway.domain.upstream import Fault
 from gateway.service.picture_ports import FetchFailed
-from tests.builders import a_paid_picture, an_account, failed
+from tests.builders import a_paid_picture, an_account, an_offer, failed
 from tests.fakes import Queue, Workshop, serve_out, settle
 
 pytestmark = pytest.mark.anyio
@@ -400,3 +400,95 @@ async def test_a_wait_for_a_slot_is_told_also_when_none_came_free():
     shop.upstream.gate.set()
     await first
     assert shop.progress.waits == [0, 7]
+
+
+def put(shop, *accounts, **offer):
+    """Put other accounts in place, as a reload does."""
+    shop.offers.now = an_offer(*accounts, **offer)
+    shop.slots.offered_anew()
+
+
+async def test_who_waits_goes_to_the_accounts_of_a_reload_and_who_runs_ends_where_it_began():
+    shop = Workshop(accounts=[an_account("old")])
+    shop.upstream.gate.clear()
+    tasks = [asyncio.create_task(shop.make()) for _ in range(3)]
+    await settle()
+    put(shop, an_account("new", 2))
+    await settle()
+    assert [account.name for account, _ in shop.upstream.calls] == ["old", "new", "new"]
+    shop.upstream.gate.set()
+    assert sorted(picture.account for picture in await asyncio.gather(*tasks)) == ["new", "new", "old"]
+    assert shop.progress.senders == ["old", "new", "new"]
+
+
+async def test_a_higher_limit_is_felt_at_once():
+    shop = Workshop()
+    shop.upstream.gate.clear()
+    tasks = [asyncio.create_task(shop.make()) for _ in range(3)]
+    await settle()
+    put(shop, an_account(concurrency=3))
+    await settle()
+    assert len(shop.upstream.calls) == 3
+    shop.upstream.gate.set()
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize(("limit", "running"), [(4, 4), (3, 1), (2, 1)])
+async def test_a_limit_that_was_raised_is_believed_whatever_calls_taught_before(limit, running):
+    shop = Workshop(accounts=[an_account(concurrency=3)])
+    shop.upstream.gate.clear()
+    shop.slot_store.memory.line("glm-image").learned["main"] = (1, shop.clock.now().timestamp())
+    tasks = [asyncio.create_task(shop.make()) for _ in range(5)]
+    await settle()
+    assert shop.upstream.in_flight == 1
+    put(shop, an_account(concurrency=limit))
+    await settle()
+    assert shop.upstream.in_flight == running
+    shop.upstream.gate.set()
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("now", [an_account("other"), an_account("main", fingerprint="another key")])
+async def test_what_is_to_be_tried_again_on_what_a_reload_took_away_goes_elsewhere(now):
+    shop = Workshop(failed(Fault.INTERNAL))
+    sleep = shop.clock.sleep
+
+    async def reload_then_sleep(seconds):
+        put(shop, now)
+        await sleep(seconds)
+
+    shop.clock.sleep = reload_then_sleep
+    assert (await shop.make()).account == now.name
+    assert [account for account, _ in shop.upstream.calls] == [an_account(), now]
+    assert shop.progress.times_sent == 1
+
+
+async def test_a_slot_that_was_given_just_before_a_reload_is_not_used():
+    shop = Workshop(accounts=[an_account("old")])
+    granted = shop.slot_store.enter
+
+    async def enter(*words):
+        standing = await granted(*words)
+        asyncio.get_running_loop().call_soon(put, shop, an_account("new"))  # after the slot is given, before it is used
+        shop.slot_store.enter = granted
+        return standing
+
+    shop.slot_store.enter = enter
+    assert (await shop.make()).account == "new"
+    assert [account.name for account, _ in shop.upstream.calls] == ["new"]
+
+
+async def test_who_waits_for_a_model_that_a_reload_takes_away_hears_it_and_its_queue_is_forgotten():
+    shop = Workshop()
+    shop.upstream.gate.clear()
+    runs, waits = (asyncio.create_task(shop.make()) for _ in range(2))
+    await settle()
+    put(shop, an_account(models=frozenset({"cogview-4"})))
+    await settle()
+    with pytest.raises(errors.AccountUnusable):
+        await waits
+    shop.upstream.gate.set()
+    assert (await runs).account == "main"
+    await settle()
+    await shop.slots.tend()
+    assert shop.slots.standings.keys() == {"cogview-4"}

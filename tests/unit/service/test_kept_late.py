@@ -97,7 +97,9 @@ async def test_what_no_store_takes_for_a_day_is_paid_and_not_charged():
 async def rescued(studio, receipt, ends=()):
     run = a_run(an_order())
     told = (studio.flights, studio.reservations, BOOKS, studio.errands)
-    rescue = Rescue(studio.shop.keeping, *told, studio.shop.clock, resuming=Resuming(studio.shop.upstream, {}))
+    offers = studio.shop.offers
+    resuming = Resuming(studio.shop.upstream, offers)
+    rescue = Rescue(studio.shop.keeping, *told, studio.shop.clock, resuming=resuming, offers=offers)
     rescue(Orphan(reservation=run.reservation, receipts={0: receipt}, ends=dict(ends), sent=frozenset({0})))
     return await studio.line()
 

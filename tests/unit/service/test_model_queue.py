@@ -7,8 +7,9 @@ import pytest
 
 from gateway.domain import errors
 from gateway.domain.slots import Gone, Granted, Park, Seat, Ticket
+from gateway.service.desk import Desk
 from gateway.service.jobs import Jobs
-from gateway.service.model_queue import FOREIGN_PAUSE, Desk, ModelQueue
+from gateway.service.model_queue import FOREIGN_PAUSE, ModelQueue
 from gateway.service.ports_slots import SlotsUnavailable
 from tests.fakes import FakeClock, settle
 from tests.slots_memory import FakeSlots, SlotMemory
@@ -168,7 +169,7 @@ async def test_what_is_left_alone_is_so_without_the_store_too_until_its_time(who
     replica = Replica(without=True, seats=seats)
     until = round(replica.clock.now().timestamp() * 1000) + 60_000
     replica.store.down = True
-    await replica.queue.park(Park(seat="first", code="1113", until=until, whole=whole))
+    await replica.queue.park(Park(seat="first", code="1113", until=until, whole=whole), seats[0])
     replica.clock.seconds += seconds
     assert (await (await replica.take("one")))[0].name == used
 
@@ -185,7 +186,7 @@ async def test_without_the_store_a_picture_that_was_turned_away_is_tried_again()
 async def test_without_the_store_nobody_waits_for_what_is_left_alone():
     replica = Replica(without=True)
     replica.store.down = True
-    await replica.queue.park(Park(seat="main", code="401", until=0, whole=False))
+    await replica.queue.park(Park(seat="main", code="401", until=0, whole=False), a_seat())
     with pytest.raises(errors.AccountUnusable, match="key is not valid"):
         await (await replica.take("one"))
 

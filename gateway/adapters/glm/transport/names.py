@@ -37,16 +37,19 @@ class Resolver:
 
 
 class PublicResolver(Resolver):
-    """Resolves to public addresses only, so that a URL in an answer cannot reach into the operator's network."""
+    """Resolves to public addresses only, so that a URL in an answer cannot reach into the operator's network.
+
+    `except_hosts` may be replaced.
+    """
 
     def __init__(self, *, except_hosts: frozenset[str] = frozenset()) -> None:
         super().__init__()
-        self._except_hosts = except_hosts
+        self.except_hosts = except_hosts
 
     async def resolve(self, host: str) -> Sequence[str]:
         """Give a host's addresses; OSError when one of them is not public."""
         found = await super().resolve(host)
-        if host not in self._except_hosts and not all(is_public(ip_address(address)) for address in found):
+        if host not in self.except_hosts and not all(is_public(ip_address(address)) for address in found):
             raise OSError(errno.EHOSTUNREACH, f"{host} resolves to an address that is not public")
         return found
 
