@@ -245,7 +245,7 @@ class FakeProgress:
     def waited(self, seconds):
         self.waits.append(seconds)
 
-    def sent(self):
+    async def sent(self):
         self.times_sent += 1
 
     def turned_away(self):

@@ -15,7 +15,7 @@ from gateway.service.jobs import Jobs
 from gateway.service.making import Making
 from gateway.service.plan import Planner
 from gateway.service.ports import Clock
-from gateway.service.ports_flights import NotLed
+from gateway.service.ports_flights import NotLed, TakenOver
 from gateway.service.reserve import Reservations
 
 
@@ -72,11 +72,18 @@ class GenerateImages:
 
     async def _picture(self, run: Run, position: int, source: Hit | Follow | Lead | End) -> Picture:
         if isinstance(source, Lead):
-            return await self._making.lead(run, position)
+            return await self._lead(run, position)
         picture = await self._making.given(run, source)
         if picture is None and isinstance(source, Follow):  # its job may be known again after a loss of the store
             run.promised.variants.discard(source.variant)
         return picture or await self._picture_anew(run, position)
+
+    async def _lead(self, run: Run, position: int) -> Picture:
+        try:
+            return await self._making.lead(run, position)
+        except TakenOver:
+            run.lost.add(position)
+            return await self._picture_anew(run, position)
 
     async def _picture_anew(self, run: Run, position: int) -> Picture:
         """Attach once more for a picture that was remembered and is gone, or whose job has withdrawn or died."""
@@ -107,7 +114,7 @@ class GenerateImages:
         said = Ends(all=ends, made=made, waits=run.queued)
         line = self._books.close(line, said, run.job.tariff, now=self._clock.now())
         ending = Ending(ends={at: End.of(end) for at, end in enumerate(told)}, replayable=replayable(told))
-        await self._reservations.settle(run.reservation, line.pictures_delivered, line, ending)
+        await self._reservations.settle(run.settled_as, line.pictures_delivered, line, ending)
         run.given_back = len(made) - line.pictures_delivered
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gateway.domain.billing import Money
@@ -38,6 +38,7 @@ class Run:
     `away`: seconds in which a picture, by position, was waited for: in the queue, upstream, at another job, downloaded.
     `left`: the client has gone. `answerable` is set when what failed is given back, so that a client that hears of it
     can ask again; `given_back` pictures of those that the limits were asked for. `promised`: shared with the children.
+    `lost` are positions that others were given while this replica stood still and was taken for dead.
     """
 
     job: Job
@@ -52,6 +53,7 @@ class Run:
     given_back: int = 0
     away: dict[int, float] = field(default_factory=dict)
     promised: Promised = field(default_factory=Promised)
+    lost: set[int] = field(default_factory=set)
     withdrawn: GatewayError | None = None
     left: bool = False
 
@@ -70,7 +72,14 @@ class Run:
     @property
     def leads(self) -> list[int]:
         """Name the positions that this job makes itself."""
-        return [position for position, source in enumerate(self.sources()) if isinstance(source, Lead)]
+        led = (position for position, source in enumerate(self.sources()) if isinstance(source, Lead))
+        return [position for position in led if position not in self.lost]
+
+    @property
+    def settled_as(self) -> Reservation:
+        """Give the reservation with what the job made of it: what is remembered is remembered once."""
+        leads = tuple(lead for lead in self.reservation.leads if lead.index not in self.lost)
+        return replace(self.reservation, leads=leads)
 
     @property
     def queued(self) -> list[float]:

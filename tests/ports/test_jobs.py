@@ -238,7 +238,9 @@ async def test_what_a_dead_replica_had_not_paid_is_given_back_and_made_by_a_foll
         await at.at.flights.sent(lost, 0)
         follower = await at.ask(wanted, on=alive)
         waiting = asyncio.create_task(alive.flights.follow(follower, follower.follows[0]))
+        assert await at.at.flights.sent(lost, 0)
         await die(at)
+        assert not await at.at.flights.sent(lost, 0)
         assert await waiting == WITHDRAWN
         assert alive.orphans == []
         assert [line.outcome for line in await at.lines()] == [Outcome.ABANDONED]
@@ -267,6 +269,7 @@ async def test_what_a_dead_replica_had_paid_is_rescued_under_its_own_job(server,
         follower = await at.ask(wanted, on=alive, n=2)
         waiting = asyncio.create_task(alive.flights.follow(follower, follower.follows[0]))
         await die(at)
+        assert not await at.at.flights.sent(lost, 2)
 
         [orphan] = alive.orphans
         assert orphan.receipts == {0: receipt("fox0"), 1: receipt("fox1")}

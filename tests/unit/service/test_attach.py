@@ -15,6 +15,7 @@ from gateway.service.ports_flights import Orphan
 from gateway.service.ports_upstream import CallFailed
 from gateway.service.rescue import Rescue
 from gateway.service.resuming import Resuming
+from gateway.service.turns import Bounds
 from tests.builders import PRICE, a_job, a_paid_picture, a_picture, a_room, a_run, an_account, an_order, failed
 from tests.fakes import settle
 from tests.studio import BOOKS, Studio
@@ -183,7 +184,7 @@ async def test_while_the_gateway_stops_what_exists_is_attached_to_and_nothing_is
 
 
 async def test_a_replica_runs_a_bounded_number_of_jobs():
-    studio = Studio(most=1)
+    studio = Studio(bounds=Bounds(jobs=1, patience=180.0))
     first = await studio.start()
     with pytest.raises(errors.ReplicaFull):
         await studio.start()
@@ -195,8 +196,8 @@ async def test_a_replica_runs_a_bounded_number_of_jobs():
 class Queued(Studio):
     """One slot, which another picture has."""
 
-    def __init__(self):
-        super().__init__(concurrency=1)
+    def __init__(self, **more):
+        super().__init__(concurrency=1, **more)
         self.shop.upstream.gate.clear()
 
     async def begin(self):
@@ -206,6 +207,43 @@ class Queued(Studio):
         await settle()
         assert len(self.shop.upstream.calls) == 1
         return sent, waiting
+
+
+async def stood_still(studio):
+    """Start a job of two pictures, of which one is sent before its replica stands still; then let it go on."""
+    studio.shop.upstream.gate.clear()
+    generation = await attached(studio, 2, leads=(Lead(index=0), Lead(index=1)))
+    await settle()
+    studio.flights.doubtful.add("request-1")
+    studio.shop.upstream.gate.set()
+    return generation
+
+
+async def test_what_was_not_sent_before_its_replica_was_taken_for_dead_is_attached_anew():
+    studio = Studio(concurrency=1, scope="project")
+    picture = await stored(studio)
+    studio.flights.ends["other", 0] = End(picture=picture)
+    studio.quotas.found["request-1~1"] = {"follows": (FOLLOW,)}
+    studio.flights.taken_over.add("request-1")
+    generation = await stood_still(studio)
+    first, second = await generation.all()
+    assert (len(studio.shop.upstream.calls), first != picture, second) == (1, True, picture)
+    assert await studio.jobs.drain(5) == 0
+    lines = {line.event_id: (line.outcome, line.pictures_delivered) for line in studio.quotas.events}
+    assert lines == {"request-1": (Outcome.DELIVERED, 1), "request-1~1": (Outcome.JOINED, 0)}
+    assert {job: [lead.index for lead in leads] for job, leads in studio.quotas.led.items()} == {
+        "request-1": [0],  # what others made is remembered as theirs
+        "request-1~1": [],
+    }
+
+
+@pytest.mark.parametrize("down", [False, True])
+async def test_who_is_not_known_to_be_taken_for_dead_goes_on(down):
+    studio = Studio(concurrency=1, scope="project")
+    generation = await stood_still(studio)
+    studio.flights.down = down
+    assert len(await generation.all()) == len(studio.shop.upstream.calls) == 2
+    assert (await studio.line()).pictures_delivered == 2
 
 
 async def test_what_is_not_sent_leaves_the_queue_when_its_client_has_gone():
@@ -238,6 +276,19 @@ async def test_what_others_wait_for_or_might_keeps_its_place(trouble):
     assert await studio.errands.drain(5) == 0
 
 
+async def test_what_others_wait_for_is_looked_at_once_a_second_where_nothing_is_kept_for_who_left():
+    studio = Queued(abandon_after=0.0)
+    _, waiting = await studio.begin()
+    studio.flights.wanted = True
+    waiting.left()
+    await settle()
+    looks = studio.shop.clock.slept
+    assert len(looks) > 2
+    assert (looks[0], set(looks[1:])) == (0.0, {1.0})
+    studio.shop.upstream.gate.set()
+    assert len(await waiting.all()) == 1
+
+
 async def test_an_operator_cancels_what_is_not_sent():
     studio = Queued()
     sent, waiting = await studio.begin()
@@ -264,7 +315,7 @@ async def test_a_picture_that_cannot_be_downloaded_yet_is_tried_after_its_client
 
 
 async def test_what_waits_for_its_download_leaves_its_place_to_others_and_counts_among_the_jobs_of_the_replica():
-    studio = Studio(most=1)
+    studio = Studio(bounds=Bounds(jobs=1, patience=180.0))
     studio.shop.source.ends = [FetchFailed("404")] * 4
     generation = await attached(studio, leads=(Lead(index=0),))
     while len(studio.shop.source.urls) < 4:
