@@ -89,7 +89,7 @@ class GenerateImages:
         """Attach once more for a picture that was remembered and is gone, or whose job has withdrawn or died."""
         self._making.turns.refuse_when_late(run)
         async with run.promised.attaching:
-            job = run.job.anew(position, self._clock.now(), run.promised.variants)
+            job = run.job.anew(position, self._clock.now(), run.promised.variants, run.reservation.replay)
             generation = await self._begin(job, run.promised)
         run.children.append(generation.run)
         if run.left:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from gateway.domain.billing import Money
 from gateway.domain.errors import GatewayError
-from gateway.domain.flights import End, Follow, Hit, Lead, Receipt
+from gateway.domain.flights import End, Follow, Hit, Lead, Receipt, Replay
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.job import Job
 from gateway.domain.limits import Room, given_back
@@ -148,13 +148,13 @@ class Generation:
     @property
     def created(self) -> int:
         """When, in seconds since 1970: for a repeated request, when its job was made."""
-        replay = self.run.reservation.replay
+        replay = self._repeated
         return replay.created if replay is not None else int(self.run.job.came.timestamp())
 
     @property
     def job_id(self) -> str:
         """The id under which the job is known: for a repeated request, that of the job which it repeats."""
-        replay = self.run.reservation.replay
+        replay = self._repeated
         return replay.job_id if replay is not None else self.run.job.line.event_id
 
     @property
@@ -165,7 +165,13 @@ class Generation:
     @property
     def replayed(self) -> bool:
         """Tell whether the request repeats another one."""
-        return self.run.reservation.replay is not None
+        return self._repeated is not None
+
+    @property
+    def _repeated(self) -> Replay | None:
+        """Give the job that the request repeats, unless it takes that job's place."""
+        replay = self.run.reservation.replay
+        return None if replay is None or replay.lacks else replay
 
     @property
     def cache(self) -> CacheStatus:

@@ -89,14 +89,13 @@ async def open_quotas(
     errands = Jobs(observer.crashed)
     with suppress(*EXPECTED):
         await refill.begin()
-    url, lease = settings.redis.url.reveal(), Lease(settings.quota.lease)
-    slots = _slots(settings, scripts, owner, deadline)
+    slots, lease = _slots(settings, scripts, owner, deadline), Lease(settings.quota.lease)
+    url, on_outage = settings.redis.url.reveal(), settings.quota.on_outage
     with Heartbeat(url, owner, lambda: _places(store, slots), observer.crashed, lease=lease):
         backlog = Backlog(settings.ledger.max_backlog, observer)
         settlements = Settlements(store, spool, backlog, observer, outbox, refill)
         metering, rollups = Metering(stream, ledger, backlog, observer), _rollups(settings, engine, clock)
         async with settling(settlements, metering, rollups, outbox, observer):
-            on_outage = settings.quota.on_outage
             reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
             reservations.watch_shadows(observer.shadowed)
             flights = RedisFlights(scripts, store.holdings, lease)

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.domain import errors
-from gateway.domain.flights import End, Failure, Follow, Hit, Lead, Receipt, Replay, Task, replayable
+from gateway.domain.caching import repeated_name
+from gateway.domain.flights import WITHDRAWN, End, Failure, Follow, Hit, Lead, Receipt, Replay, Task, replayable
 from gateway.domain.limits import Limit
 from gateway.domain.upstream import CallFailure, Fault
 from gateway.domain.usage import Outcome
@@ -138,7 +139,23 @@ async def test_a_repeated_job_is_answered_with_its_ends_and_its_time():
     ends = (End(picture=picture), End(failure=REFUSED))
     generation = await attached(studio, 2, replay=Replay(job_id="other", created=5, ended=ends), settled=True)
     assert await generation.all() == [picture]
-    assert (generation.created, generation.replayed) == (5, True)
+    assert (generation.created, generation.replayed, generation.job_id) == (5, True, "other")
+
+
+async def test_what_a_repeated_job_lacks_is_made_by_the_request_that_takes_its_place():
+    studio = Studio()
+    picture = await stored(studio)
+    ends = (End(picture=picture), WITHDRAWN)
+    generation = await attached(studio, 2, replay=Replay(job_id="other", created=5, ended=ends, origin="first"))
+    pictures = await generation.all()
+    assert (len(pictures), pictures[0], len(studio.shop.upstream.calls)) == (2, picture, 1)
+    assert (generation.replayed, generation.job_id, generation.cache) == (False, "request-1", "BYPASS")
+    assert generation.created == int(studio.shop.clock.now().timestamp())
+    assert await studio.jobs.drain(5) == 0
+    lines = {line.event_id: (line.outcome, line.pictures_delivered) for line in studio.quotas.events}
+    assert lines == {"request-1": (Outcome.JOINED, 0), "request-1~1": (Outcome.DELIVERED, 1)}
+    assert studio.quotas.endings["request-1"].ends == {0: ends[0], 1: End(picture=pictures[1])}
+    assert studio.quotas.claims["request-1~1"].sought.plan == repeated_name("first", 1)
 
 
 async def test_several_pictures_are_told_of_one_by_one_and_a_single_one_with_its_job():
@@ -409,8 +426,42 @@ async def test_the_order_of_an_account_that_is_gone_is_unknown():
 
 def test_a_job_that_takes_over_one_picture_looks_for_one():
     job = a_job(an_order(n=3))
-    one = job.anew(2, job.came, ())
+    one = job.anew(2, job.came, (), None)
     assert (one.order.n, one.line.event_id, one.line.pictures_requested) == (1, "request-1~2", 1)
     assert (one.line.cost, one.line.request_id, one.came) == (PRICE, "request-1", job.came)
-    assert one.sought.again
-    assert not one.sought.body
+    assert one.sought == replace(job.sought, again=True, body="")
+
+
+REPEATED = Replay(job_id="heir", created=5, origin="first")
+SCOPES = {"off": {"plan": "", "scope": "off"}, "no-store": {"read": False, "remember": False}}
+SCOPES |= {"no-cache": {"read": False, "join": False}, "max-age": {"max_age": 0.0}}
+
+
+@pytest.mark.parametrize("rules", SCOPES.values(), ids=SCOPES)
+def test_what_lacks_of_a_repeated_job_is_one_picture_for_all_who_repeat_it_and_for_nobody_else(rules):
+    """Whatever their cache: they find by the job what would not be found by its plan."""
+    job = a_job(an_order(n=3))
+    job = replace(job, sought=replace(job.sought, **rules))
+    again = [job.anew(1, job.came, (), replay).sought for replay in (REPEATED, replace(REPEATED, job_id="first"))]
+    assert again[0] == again[1]
+    assert again[0].lasts
+    others = [
+        job.anew(2, job.came, (), REPEATED).sought,
+        job.anew(1, job.came, (), replace(REPEATED, origin="other")).sought,
+        job.sought,
+    ]
+    assert again[0].plan not in {other.plan for other in others}
+
+
+def test_what_is_remembered_anyway_is_looked_for_by_its_plan():
+    job = a_job()
+    assert job.anew(0, job.came, (), REPEATED).sought.plan == job.sought.plan
+
+
+@pytest.mark.parametrize("rules", [SCOPES["no-store"], SCOPES["max-age"]])
+def test_who_follows_without_repeating_anything_goes_on_looking_for_the_plan(rules):
+    """All who followed a job of another client are to find each other."""
+    job = a_job()
+    job = replace(job, sought=replace(job.sought, **rules))
+    again = job.anew(0, job.came, (), None)
+    assert again.sought == replace(job.sought, again=True)
