@@ -103,6 +103,7 @@ class GlmImage:
             headers={
                 "Authorization": f"Bearer {endpoint.api_key}",
                 **({} if body is None else {"Content-Type": "application/json"}),
+                "Accept": "*/*",  # every client says so: firewalls look askance at one that does not
                 "Accept-Encoding": "identity",
                 "User-Agent": USER_AGENT,
             },
