@@ -115,7 +115,9 @@ class GenerateImages:
     async def _settle_ends(self, run: Run, ends: Sequence[Picture | BaseException]) -> None:
         told = known(ends)
         made = [told[position] for position in run.leads]
-        line = replace(run.job.line, cache=run.cache)
+        line, cache = run.job.line, run.cache
+        if line.cache != cache:
+            line = replace(line, cache=cache)
         said = Ends(all=ends, made=made, waits=run.queued)
         line = self._books.close(line, said, run.job.tariff, now=self._clock.now())
         ending = Ending(ends={at: End.of(end) for at, end in enumerate(told)}, replayable=replayable(told))
