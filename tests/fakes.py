@@ -247,7 +247,7 @@ class FakeProgress:
     def waited(self, seconds):
         self.waits.append(seconds)
 
-    def sent(self, account):
+    async def sent(self, account):
         self.senders.append(account.name)
         self.times_sent += 1
 

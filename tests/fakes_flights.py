@@ -10,7 +10,8 @@ class FakeFlights:
     """Notes what is told of jobs. `ends` are what is followed, by job and position; `wanted` answers `waiting`.
 
     While it is `down`, QuotaUnavailable is raised; while `gate` is not set, who follows waits. Who stands in line waits
-    until `turns` is set, and is told whether it `has_place`.
+    until `turns` is set, and is told whether it `has_place`. Of `doubtful` jobs this replica does not know by itself
+    whether others have them by now; `taken_over` are those that others have.
     """
 
     def __init__(self):
@@ -22,9 +23,15 @@ class FakeFlights:
         self.gate.set()
         self.turns = asyncio.Event()
         self.has_place = True
+        self.doubtful = set()
+        self.taken_over = set()
+
+    def lapsed(self, reservation):
+        return reservation.claim.request_id in self.doubtful
 
     async def sent(self, reservation, index):
         self._tell("sent", reservation, index)
+        return reservation.claim.request_id not in self.taken_over
 
     async def submitted(self, reservation, index, task):
         self._tell("submitted", reservation, index, task)

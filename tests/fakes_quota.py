@@ -44,6 +44,7 @@ class FakeQuotas:
         self._mine = set()
         self._open = {}
         self.endings = {}
+        self.led = {}  # by jobs that were settled
 
     async def reserve(self, claim):
         self.asked.append(("reserve", claim.request_id))
@@ -62,6 +63,7 @@ class FakeQuotas:
 
     async def settle(self, reservation, charged, event, ending=None):
         self.endings[event.event_id] = ending
+        self.led[event.event_id] = reservation.leads
         self.asked.append(("settle", event.event_id))
         line = replace(event, time=reservation.time)
         self._answer(self._shard(event.project_id).settle, reservation, charged, line)

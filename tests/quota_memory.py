@@ -95,7 +95,7 @@ class Shard:
         if waits and not refused and len(self._line_of(claim.project_id)) >= most_waiting:
             refused = over or bounds
         if refused and not again:
-            return Refusal(room=replace(refused[0], used=refused[0].used - needs(claim)[refused[0].limit]))
+            return Refusal(room=refused[0]._replace(used=refused[0].used - needs(claim)[refused[0].limit]))
         self.renew(owner, lease)
         return self._take(claim, owner, rooms, waits=waits and not again)
 

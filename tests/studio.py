@@ -24,13 +24,22 @@ from tests.fakes_quota import FakeQuotas, FakeSpool, settlements_on
 from tests.quota_memory import Memory
 
 BOOKS = Books(observer=FakeObserver(), answer_of=answer_of, hash_prompt=lambda prompt: f"hash of {len(prompt)}")
+ROOMY = Bounds(jobs=100, patience=180.0)
 
 
 class Studio:
     """The flow of a request; `concurrency` calls may be in flight, and prices are the catalog's."""
 
     def __init__(
-        self, *ends, concurrency=10, on_outage="refuse", max_backlog=100, scope="off", most=100, patience=180.0, **rules
+        self,
+        *ends,
+        concurrency=10,
+        on_outage="refuse",
+        max_backlog=100,
+        scope="off",
+        bounds=ROOMY,
+        abandon_after=30.0,
+        **rules,
     ):
         self.shop = Workshop(*ends, accounts=[an_account(concurrency=concurrency)])
         self.crashes = []
@@ -46,8 +55,8 @@ class Studio:
         )
         planner = Planner(self.shop.offers, "CNY", mapping_rules(**rules), CacheRules(scope=scope), BOOKS)
         self.flights, self.errands = FakeFlights(), Jobs(self.crashes.append)
-        leaving = Leaving(self.flights, self.errands, self.shop.clock, abandon_after=30.0)
-        self.turns = Turns(self.flights, self.shop.clock, self.shop.observer, Bounds(jobs=most, patience=patience))
+        leaving = Leaving(self.flights, self.errands, self.shop.clock, abandon_after=abandon_after)
+        self.turns = Turns(self.flights, self.shop.clock, self.shop.observer, bounds)
         making = Making(self.shop.dispatch, self.shop.keeping, self.flights, self.errands, leaving, self.turns)
         self.generate = GenerateImages(planner, self.reservations, making, BOOKS, self.jobs, self.shop.clock)
         self.requests = 0

@@ -16,7 +16,7 @@ from gateway.api.services import Services
 from gateway.domain.picture_urls import PATH
 from gateway.service.picture_ports import StoredPicture
 
-_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))", re.ASCII)
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))", re.ASCII | re.IGNORECASE)
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 

@@ -2,18 +2,24 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from gateway.domain.image import ImagePlan
 
 Scope = Literal["key", "project", "shared", "off"]
+REPEATED = 86_400.0  # seconds in which a job may be repeated
 
 
 def plan_name(plan: ImagePlan) -> str:
     """Name what would be sent upstream, in 64 hex digits; the end user changes no picture and is left out."""
     words = (plan.model, plan.prompt, plan.size, plan.quality, plan.watermark)
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+
+def repeated_name(job_id: str, position: int) -> str:
+    """Name one picture of a job like a plan of its own: who repeats the job finds it there, and nobody else."""
+    return hashlib.sha256(f"{job_id}.{position}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +52,20 @@ class Sought:
     idempotency_key: str = ""
     again: bool = False
     exclude: tuple[str, ...] = ()
+
+    @property
+    def joins(self) -> bool:
+        """Tell whether equal requests make one picture while it is in flight."""
+        return bool(self.plan) and self.join
+
+    @property
+    def lasts(self) -> bool:
+        """Tell whether what is made is found by the next equal request, however late it comes."""
+        return self.joins and self.read and self.remember and self.max_age is None
+
+    def of_one(self, job_id: str, position: int) -> Self:
+        """Look for one picture of a job, whatever the scope: it is shared by who repeats the job."""
+        plan = repeated_name(job_id, position)
+        return replace(
+            self, plan=plan, scope="project", read=True, join=True, remember=True, max_age=None, lifetime=REPEATED
+        )

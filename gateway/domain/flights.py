@@ -157,11 +157,21 @@ Part = Hit | Follow | Lead
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """The job that a request repeats. `created` is in seconds since 1970; `ended` is None while the job runs."""
+    """The job that a request repeats. `created` is in seconds since 1970; `ended` is None while the job runs.
+
+    A request takes the place of a job that has ended without some of its pictures. `origin` is the first of the jobs
+    that took each other's place: what lacks of it is made once for all who repeat it.
+    """
 
     job_id: str
     created: int
     ended: tuple[End, ...] | None = None
+    origin: str = ""
+
+    @property
+    def lacks(self) -> bool:
+        """Tell whether the request takes the job's place."""
+        return self.ended is not None and any(end.withdrawn for end in self.ended)
 
 
 def _below(kind: type[GatewayError]) -> Iterator[type[GatewayError]]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from gateway.domain.asked import Asked
 from gateway.domain.billing import Tariff
 from gateway.domain.caching import Scope, Sought, plan_name
+from gateway.domain.flights import Replay
 from gateway.domain.image import ImageOrder
 from gateway.domain.keys import Caller
 from gateway.domain.quota import Claim, Subject, subject_names
@@ -54,8 +55,11 @@ class Job:
             sought=self.sought if lead else replace(self.sought, lead=False),
         )
 
-    def anew(self, position: int, now: datetime, exclude: Iterable[str]) -> "Job":
-        """Give the job for one picture of this one, which others were to give and did not; `exclude`: see Sought."""
+    def anew(self, position: int, now: datetime, exclude: Iterable[str], replay: Replay | None) -> "Job":
+        """Give the job for one picture of this one, which others were to give and did not; `exclude`: see Sought.
+
+        All who want that picture of the job that they repeat, `replay`, are to get the same one.
+        """
         line = replace(
             self.line,
             event_id=f"{self.line.event_id}~{position}",
@@ -64,6 +68,8 @@ class Job:
             cost=self.line.cost // self.line.pictures_requested,
         )
         sought = replace(self.sought, again=True, retry=False, idempotency_key="", body="", exclude=tuple(exclude))
+        if not (sought.lasts if replay else sought.joins):
+            sought = sought.of_one(replay.origin if replay else self.line.event_id, position)
         return replace(self, order=replace(self.order, n=1), line=line, sought=sought)
 
     def paying(self, account: Account) -> "Job":

@@ -22,8 +22,8 @@ class Progress(Protocol):
     def waited(self, seconds: float) -> None:
         """The wait for a slot is over, with one or without."""
 
-    def sent(self, account: Account) -> None:
-        """The call of an account begins: from now on the picture may be paid."""
+    async def sent(self, account: Account) -> None:
+        """The call of an account begins: from now on the picture may be paid; TakenOver: it is not to begin."""
 
     def turned_away(self) -> None:
         """The call made nothing, and the picture waits again."""
@@ -67,6 +67,7 @@ class Dispatch:
 
         Raises:
             GatewayError: what became of it, in words for the client.
+            TakenOver: it is not this job's to make any more.
         """
         receipt = await self._pay(order, wish, progress)
         await progress.paid(receipt)
@@ -126,7 +127,7 @@ class Dispatch:
         account, plan = slot.account, order.plan
         if obstacle := self._keeping.obstacle(order):  # it may have come while the picture waited
             raise obstacle
-        progress.sent(account)
+        await progress.sent(account)
         slot.went("cut", self._offers.now.longest_call)  # until its end is seen
         started = self._clock.monotonic()
         try:

@@ -16,7 +16,7 @@ from gateway.service.jobs import Jobs
 from gateway.service.making import Making
 from gateway.service.plan import Planner
 from gateway.service.ports import Clock
-from gateway.service.ports_flights import NotLed
+from gateway.service.ports_flights import NotLed, TakenOver
 from gateway.service.reserve import Reservations
 
 
@@ -77,17 +77,24 @@ class GenerateImages:
 
     async def _picture(self, run: Run, position: int, source: Hit | Follow | Lead | End) -> Picture:
         if isinstance(source, Lead):
-            return await self._making.lead(run, position)
+            return await self._lead(run, position)
         picture = await self._making.given(run, source)
         if picture is None and isinstance(source, Follow):  # its job may be known again after a loss of the store
             run.promised.variants.discard(source.variant)
         return picture or await self._picture_anew(run, position)
 
+    async def _lead(self, run: Run, position: int) -> Picture:
+        try:
+            return await self._making.lead(run, position)
+        except TakenOver:
+            run.leads.remove(position)
+            return await self._picture_anew(run, position)
+
     async def _picture_anew(self, run: Run, position: int) -> Picture:
         """Attach once more for a picture that was remembered and is gone, or whose job has withdrawn or died."""
         self._making.turns.refuse_when_late(run)
         async with run.promised.attaching:
-            job = run.job.anew(position, self._clock.now(), run.promised.variants)
+            job = run.job.anew(position, self._clock.now(), run.promised.variants, run.reservation.replay)
             generation = await self._begin(job, run.promised)
         run.children.append(generation.run)
         if run.left:
@@ -114,7 +121,7 @@ class GenerateImages:
         said = Ends(all=ends, made=made, queued=run.queued)
         line = self._books.close(line, said, run.job.tariff, now=self._clock.now())
         ending = Ending(ends={at: End.of(end) for at, end in enumerate(told)}, replayable=replayable(told))
-        await self._reservations.settle(run.reservation, line.pictures_delivered, line, ending)
+        await self._reservations.settle(run.settled_as, line.pictures_delivered, line, ending)
         run.given_back = len(made) - line.pictures_delivered
 
 

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gateway.domain.billing import Money
 from gateway.domain.errors import GatewayError
-from gateway.domain.flights import End, Follow, Hit, Lead, Receipt
+from gateway.domain.flights import End, Follow, Hit, Lead, Receipt, Replay
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.job import Job
 from gateway.domain.limits import Room, given_back
@@ -39,7 +39,8 @@ class Run:
     `away`: seconds in which a picture, by position, was waited for: in the queue, upstream, at another job, downloaded.
     `left`: the client has gone. `answerable` is set when what failed is given back, so that a client that hears of it
     can ask again; `given_back` pictures of those that the limits were asked for. `promised`: shared with the children.
-    `sources` are where its pictures come from, `leads` the positions that it makes itself.
+    `sources` are where its pictures come from, `leads` the positions that it makes itself, but for those that it has
+    lost to others while this replica stood still.
     """
 
     job: Job
@@ -57,7 +58,7 @@ class Run:
     withdrawn: GatewayError | None = None
     left: bool = False
     sources: Sequence[Hit | Follow | Lead | End] = field(init=False)
-    leads: Sequence[int] = field(init=False)
+    leads: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         """Say where each picture comes from, and which this job makes itself."""
@@ -75,6 +76,14 @@ class Run:
         if replay is not None and replay.ended is not None:
             return replay.ended
         return self.reservation.parts or [Lead(index=position) for position in range(self.job.order.n)]
+
+    @property
+    def settled_as(self) -> Reservation:
+        """Give the reservation with what the job made of it: what is remembered is remembered once."""
+        leads = tuple(lead for lead in self.reservation.leads if lead.index in self.leads)
+        if leads == self.reservation.leads:
+            return self.reservation
+        return replace(self.reservation, leads=leads)
 
     @property
     def queued(self) -> float:
@@ -153,13 +162,13 @@ class Generation:
     @property
     def created(self) -> int:
         """When, in seconds since 1970: for a repeated request, when its job was made."""
-        replay = self.run.reservation.replay
+        replay = self._repeated
         return replay.created if replay is not None else int(self.run.job.came.timestamp())
 
     @property
     def job_id(self) -> str:
         """The id under which the job is known: for a repeated request, that of the job which it repeats."""
-        replay = self.run.reservation.replay
+        replay = self._repeated
         return replay.job_id if replay is not None else self.run.job.line.event_id
 
     @property
@@ -170,7 +179,13 @@ class Generation:
     @property
     def replayed(self) -> bool:
         """Tell whether the request repeats another one."""
-        return self.run.reservation.replay is not None
+        return self._repeated is not None
+
+    @property
+    def _repeated(self) -> Replay | None:
+        """Give the job that the request repeats, unless it takes that job's place."""
+        replay = self.run.reservation.replay
+        return None if replay is None or replay.lacks else replay
 
     @property
     def cache(self) -> CacheStatus:

@@ -7,7 +7,7 @@ from gateway.service.jobs import Jobs
 from gateway.service.ports import Clock, QuotaUnavailable
 from gateway.service.ports_flights import FlightStore
 
-SENT_PAUSE = 1.0  # seconds between looks at what is sent
+LOOK_PAUSE = 1.0  # seconds between looks at what is sent, or what somebody else waits for
 
 
 class Leaving:
@@ -28,8 +28,10 @@ class Leaving:
 
     async def _left(self, run: Run) -> None:
         await quietly(self._flights.left(run.reservation))
+        pause = self._abandon_after
         while run.unended:  # what is sent may be turned away by its account, and wait again
-            await self._clock.sleep(self._abandon_after if run.unsent else max(self._abandon_after, SENT_PAUSE))
+            await self._clock.sleep(pause if run.unsent else max(pause, LOOK_PAUSE))
+            pause = max(self._abandon_after, LOOK_PAUSE)
             if run.unsent and not await self._wanted(run):
                 run.withdraw(ClientLeft("The client hung up before its picture was sent to the upstream."))
 

@@ -16,7 +16,8 @@ from gateway.service.generation import Run
 from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
 from gateway.service.leaving import Leaving
-from gateway.service.ports_flights import FlightStore
+from gateway.service.ports import QuotaUnavailable
+from gateway.service.ports_flights import FlightStore, TakenOver
 from gateway.service.slots import Wish
 from gateway.service.turns import Turns
 
@@ -63,7 +64,11 @@ class Making:
         return self._keeping.obstacle(order)
 
     async def lead(self, run: Run, position: int) -> Picture:
-        """Make a picture; others that wait for it hear of its end before the job's other pictures are there."""
+        """Make a picture; others that wait for it hear of its end before the job's other pictures are there.
+
+        Raises:
+            GatewayError: it failed. TakenOver: it is not this job's to make any more.
+        """
         progress = _Progress(self._flights, self._errands, run, position)
         try:
             with self._away(run, position):
@@ -205,10 +210,23 @@ class _Progress:
         self._run = run
         self._position = position
 
-    def sent(self, account: Account) -> None:
+    async def sent(self, account: Account) -> None:
         self._run.job = self._run.job.paying(account)
+        noted = self._errands.start(self._noted())
         self._run.sent.add(self._position)
-        _ = self._errands.start(quietly(self._flights.sent(self._run.reservation, self._position)))
+        if not self._flights.lapsed(self._run.reservation):
+            return
+        await asyncio.wait({noted}, timeout=RECORD_SECONDS)
+        if noted.done() and not noted.result():
+            self._run.sent.discard(self._position)
+            raise TakenOver
+
+    async def _noted(self) -> bool:
+        """Note that the call begins, unless that is another replica's matter; who cannot tell goes on."""
+        try:
+            return await self._flights.sent(self._run.reservation, self._position)
+        except QuotaUnavailable:
+            return True
 
     def turned_away(self) -> None:
         self._run.sent.discard(self._position)

@@ -16,6 +16,10 @@ class NotLed(Exception):
     """Something would have to be made, and the claim lets nothing new begin (`sought.lead`). Nothing was taken."""
 
 
+class TakenOver(Exception):
+    """A picture was not sent, and is not this job's any more: it is to be attached anew, as others may make it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
     """A job whose owner died after some of its pictures had been paid or ordered; from now on it is this replica's.
@@ -70,8 +74,17 @@ class JobRecords(Protocol):
 class FlightStore(Protocol):
     """What is known of the jobs that run, for all replicas."""
 
-    async def sent(self, reservation: Reservation, index: int) -> None:
-        """Note that the upstream call of a picture begins."""
+    def lapsed(self, reservation: Reservation) -> bool:
+        """Tell, without asking, whether this replica may have been taken for dead since it reserved.
+
+        Then others may go on with its jobs, and `sent` tells whether they do.
+        """
+
+    async def sent(self, reservation: Reservation, index: int) -> bool:
+        """Note that the upstream call of a picture begins.
+
+        False: this replica was taken for dead, and its job has ended or is another one's.
+        """
 
     async def submitted(self, reservation: Reservation, index: int, task: Task) -> None:
         """Keep what a picture was ordered as, before its result is asked for: who takes the job over goes on."""

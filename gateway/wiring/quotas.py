@@ -16,6 +16,7 @@ from gateway.adapters.redis.collector import Collector
 from gateway.adapters.redis.events import RedisUsageStream
 from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.heartbeat import Heartbeat
+from gateway.adapters.redis.lease import Lease
 from gateway.adapters.redis.links import Topology
 from gateway.adapters.redis.names import ModelNames, Names, Tagged
 from gateway.adapters.redis.quota import RedisQuotas
@@ -88,16 +89,16 @@ async def open_quotas(
     errands = Jobs(observer.crashed)
     with suppress(*EXPECTED):
         await refill.begin()
-    url, lease, slots = settings.redis.url.reveal(), settings.quota.lease, _slots(settings, scripts, owner, deadline)
+    slots, lease = _slots(settings, scripts, owner, deadline), Lease(settings.quota.lease)
+    url, on_outage = settings.redis.url.reveal(), settings.quota.on_outage
     with Heartbeat(url, owner, lambda: _places(store, slots), observer.crashed, lease=lease):
         backlog = Backlog(settings.ledger.max_backlog, observer)
         settlements = Settlements(store, spool, backlog, observer, outbox, refill)
         metering, rollups = Metering(stream, ledger, backlog, observer), _rollups(settings, engine, clock)
         async with settling(settlements, metering, rollups, outbox, observer):
-            on_outage = settings.quota.on_outage
             reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
             reservations.watch_shadows(observer.shadowed)
-            flights = RedisFlights(scripts, store.holdings)
+            flights = RedisFlights(scripts, store.holdings, lease)
             yield Quotas(
                 owner=owner,
                 clock=clock,

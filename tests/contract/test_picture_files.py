@@ -94,6 +94,7 @@ def test_who_has_something_else_gets_the_bytes(anyone, url, tags):
     [
         ("bytes=0-0", slice(0, 1)),
         ("bytes=10-99", slice(10, 100)),
+        ("Bytes=10-99", slice(10, 100)),
         ("bytes=100-", slice(100, None)),
         ("bytes=-7", slice(-7, None)),
         ("bytes=-99999999", slice(0, None)),

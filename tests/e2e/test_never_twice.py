@@ -221,6 +221,61 @@ def test_followers_of_a_killed_replica_get_a_picture(tmp_path):
         wait_until(lambda: "abandoned" in {line["outcome"] for line in running.lines(key_id)}, what="the dead job")
 
 
+def says(gateway, metric):
+    return f"\nglm_gateway_{metric}\n" in gateway.get("/metrics")[2].decode()
+
+
+def test_a_killed_replica_s_job_is_paid_once_more_for_all_who_repeat_it(tmp_path):
+    """By one Idempotency-Key and without a cache: four who joined it, and one who comes when all is over."""
+    with (
+        servers.simulator(tmp_path, latency=4) as slow,
+        fleet(tmp_path, slow, 2, GLM_GATEWAY_QUOTA__LEASE="2") as running,
+        ThreadPoolExecutor() as clients,
+    ):
+        _, secret = running.key("--cache", "off")
+        doomed, other = running.gateways
+
+        def order(gateway):
+            return gateway.post({"prompt": "ordered", "size": SMALL}, key=secret, idempotency_key="order 1")
+
+        lost = clients.submit(order, doomed)
+        wait_until(lambda: slow.stats()["calls"] == 1, what="the call")
+        joined = [clients.submit(order, other) for _ in range(4)]
+        wait_until(lambda: says(other, "jobs_in_flight 4.0"), what="four who joined")
+        doomed.process.stop(signal.SIGKILL)
+        assert isinstance(lost.exception(), OSError)
+        answers = [*(answer.result() for answer in joined), order(other)]
+        assert [status for status, _, _ in answers] == [200] * 5
+        assert len({pictures(content)[0] for _, _, content in answers}) == 1
+        assert slow.stats()["images"] <= 2
+
+
+def test_what_a_replica_that_stood_still_had_not_sent_is_not_paid_twice(tmp_path):
+    """Its job waits for a slot while it is stopped; by the time it goes on, another replica has made the picture."""
+    patient = {"GLM_GATEWAY_QUOTA__LEASE": "2", "ZHIPUAI_CONCURRENCY": "1"}
+    with (
+        servers.simulator(tmp_path, latency=3, concurrency=1) as slow,
+        fleet(tmp_path, slow, 2, **patient) as running,
+        ThreadPoolExecutor() as clients,
+    ):
+        key_id, secret = running.key()
+        standing, other = running.gateways
+        first = clients.submit(other.post, {"prompt": "first", "size": SMALL}, key=secret)
+        wait_until(lambda: slow.stats()["calls"] == 1, what="the call")
+        body = {"prompt": "led by who stands still", "size": SMALL}
+        led = clients.submit(standing.post, body, key=secret)
+        wait_until(lambda: says(standing, 'queue_length{model="glm-image"} 1.0'), what="the job in the queue")
+        follower = clients.submit(other.post, body, key=secret)
+        standing.process.popen.send_signal(signal.SIGSTOP)
+        answers = [answer.result() for answer in (first, follower)]
+        standing.process.popen.send_signal(signal.SIGCONT)
+        answers.append(led.result())
+        assert [status for status, _, _ in answers] == [200] * 3
+        assert pictures(answers[1][2]) == pictures(answers[2][2])
+        assert slow.stats()["images"] == 2
+        wait_until(lambda: running.charged(key_id) == 2, what="two charges")
+
+
 def test_what_a_dead_replica_has_paid_is_fetched_by_another(tmp_path):
     with (
         servers.simulator(tmp_path) as slow,

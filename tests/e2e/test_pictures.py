@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import threading
+import time
 from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -126,6 +128,34 @@ def test_ten_thousand_hits_leave_the_memory_where_it_was(tmp_path, simulator):
         with Watched(gateway.process.popen.pid) as memory:
             asyncio.run(hit(gateway, 10_000))
         assert memory.peak - memory.idle < 16
+
+
+# Where they are, and for how long
+
+
+def test_pictures_are_in_the_store_and_neither_in_redis_nor_sql_nor_the_log(tmp_path, simulator):
+    with servers.gateway(tmp_path, simulator, GLM_GATEWAY_CACHE__SCOPE="project") as gateway:
+        for body in (INLINE, URL, INLINE | {"stream": True, "output_format": "webp"}):
+            assert gateway.post(body)[0] == 200
+        [digest] = made(simulator)
+    files = {path: path.read_bytes() for path in gateway.data_dir.rglob("*") if path.is_file()}
+    files[gateway.process.log] = gateway.process.log.read_bytes()
+    marks = (b"\x89PNG", b"iVBORw0KGgo", b"WEBPVP8")
+    holding = {path for path, content in files.items() if any(mark in content for mark in marks)}
+    assert {path.suffix for path in holding} == {"", ".webp"}
+    assert {path.relative_to(gateway.data_dir).parts[0] for path in holding} == {"store"}
+    assert any(digest.encode() in content for content in files.values())  # Redis names it in a file that was looked at
+
+
+def test_what_was_last_made_longer_ago_than_the_retention_is_removed(tmp_path, simulator):
+    folder, day = tmp_path / "pictures" / "ab", 86_400
+    folder.mkdir(parents=True)
+    for name, days in (("ab" + "0" * 62, 7.1), ("ab" + "1" * 62, 6.9)):
+        (folder / name).write_bytes(b"picture")
+        os.utime(folder / name, (time.time() - days * day,) * 2)
+    with servers.gateway(tmp_path, simulator, GLM_GATEWAY_STORE__URL=(tmp_path / "pictures").as_uri()):
+        servers.wait_until(lambda: len(list(folder.iterdir())) == 1, what="the removal")
+        assert [path.name for path in folder.iterdir()] == ["ab" + "1" * 62]
 
 
 # Restarts and replicas
@@ -341,8 +371,10 @@ def test_pages_of_named_origins_may_use_the_gateway(tmp_path, simulator):
 def test_a_url_has_the_operator_s_address_and_ends_in_time(tmp_path, simulator):
     settings = {"GLM_GATEWAY_SERVER__PUBLIC_URL": "https://images.example.com/", "GLM_GATEWAY_STORE__URL_LIFE": "2"}
     with servers.gateway(tmp_path, simulator, **settings) as gateway:
-        url = url_in(gateway.post(URL))
+        url = url_in(gateway.post(URL, Idempotency_Key="order 1"))
         assert url.startswith("https://images.example.com/v1/images/files/")
         servers.wait_until(lambda: servers.http("GET", at(gateway, url))[0] != 200, what="the end of the URL")
         status, _, content = servers.http("GET", at(gateway, url))
         assert (status, json.loads(content)["error"]["code"]) == (403, "url_expired")
+        repeated = url_in(gateway.post(URL, Idempotency_Key="order 1"))
+        assert [digest_behind(at(gateway, repeated))] == made(simulator)  # under a new URL

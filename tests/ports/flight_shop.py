@@ -12,6 +12,7 @@ from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.collector import Collector
 from gateway.adapters.redis.events import RedisUsageStream
 from gateway.adapters.redis.flights import RedisFlights
+from gateway.adapters.redis.lease import Lease
 from gateway.adapters.redis.names import CANCELS, JOBS, Names
 from gateway.adapters.redis.quota import RedisQuotas
 from gateway.adapters.redis.reserving import Rules
@@ -56,7 +57,8 @@ class Replica:
         self.scripts = Scripts(self.client)
         self.owner = owner or f"owner-{uuid.uuid4().hex}"
         self.quotas = RedisQuotas(self.scripts, UTC, Rules(owner=self.owner, lease=lease, deadline=5.0))
-        self.flights = RedisFlights(self.scripts, self.quotas.holdings)
+        self.lease = Lease(lease)
+        self.flights = RedisFlights(self.scripts, self.quotas.holdings, self.lease)
         self.board = RedisJobBoard(self.scripts)
         self.stream = RedisUsageStream(self.scripts, "drain")
         self.orphans = []

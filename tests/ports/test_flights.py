@@ -1,6 +1,7 @@
 """What is promised to requests for the same picture, on every server that the store may run on."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -413,3 +414,11 @@ def handed_of(at, wanted):
     """The key of what the project's key was given of a plan."""
     claim = at.claim(wanted)
     return place_of(claim).handed(claim.abandoned.key_id)
+
+
+async def test_a_replica_knows_by_itself_whether_it_may_have_been_taken_for_dead(server):
+    async with project(server) as at:
+        early = await at.ask(sought(a_new_plan()))
+        at.at.lease.renewed(time.monotonic())
+        late = await at.ask(sought(a_new_plan()))
+        assert [at.at.flights.lapsed(job) for job in (early, late)] == [True, False]

@@ -93,22 +93,59 @@ async def test_a_hit_under_an_idempotency_key_is_repeated_for_a_day(server):
         assert again.replay.ended == (picture("fox"),)
 
 
-@pytest.mark.parametrize("ending", ["refused", "released", "abandoned", "gone"])
+@pytest.mark.parametrize("ending", ["refused", "released", "gone"])
 async def test_an_idempotency_key_of_a_job_that_came_to_nothing_is_free(server, ending):
-    async with project(server, replicas=2, lease=SHORT if ending == "abandoned" else 10**6) as at:
+    async with project(server, replicas=2) as at:
         job = await at.ask(keyed)
         if ending == "refused":
             overloaded = End.of(UpstreamOverloaded("busy"))
             await at.settle(job, overloaded, outcome=Outcome.FAILED, replayable=False)
         elif ending == "released":
             await at.at.quotas.release(job.claim)
-        elif ending == "gone":
-            await at.at.client.call("DEL", at.names.of("reservation", job.claim.request_id))
         else:
-            await die(at)
+            await at.at.client.call("DEL", at.names.of("reservation", job.claim.request_id))
         again = await at.ask(replace(keyed, body="b0d2"), on=at.replicas[1])
         assert len(again.leads) == 1
         assert (await at.ask(replace(keyed, body="b0d2"), on=at.replicas[1])).replay.job_id == again.claim.request_id
+
+
+async def test_who_repeats_a_job_that_lacks_pictures_takes_its_place(server):
+    async with project(server) as at:
+        job = await at.ask(keyed, n=2)
+        await at.settle(job, picture("fox"), WITHDRAWN, outcome=Outcome.PARTIAL)
+        heir = await at.ask(keyed, n=2)
+        assert (heir.settled, heir.leads) == (False, ())
+        assert (heir.replay.ended, heir.replay.lacks) == ((picture("fox"), WITHDRAWN), True)
+        joined = await at.ask(keyed, n=2)
+        assert (joined.replay.job_id, joined.replay.origin) == (heir.claim.request_id, job.claim.request_id)
+        assert await at.at.flights.follow(joined, joined.follows[0]) == picture("fox")  # nobody waits for that
+        second = asyncio.create_task(at.at.flights.follow(joined, joined.follows[1]))
+        await at.settle(heir, outcome=Outcome.JOINED, p0=picture("fox"), p1=picture("owl"))
+        assert await second == picture("owl")
+        again = await at.ask(keyed, n=2)
+        assert again.settled
+        assert (again.replay.job_id, again.replay.ended) == (heir.claim.request_id, (picture("fox"), picture("owl")))
+        assert await at.at.client.call("PTTL", at.names.of("reservation", heir.claim.request_id)) > 23 * 3_600_000
+        with pytest.raises(IdempotencyKeyReused):
+            await at.ask(replace(keyed, body="b0d2"), n=2)
+
+
+@pytest.mark.parametrize("wanted", [keyed, first_try])
+async def test_what_repeats_a_job_whose_replica_died_has_its_origin(server, wanted):
+    """So that one picture is made for all who repeat it, those who followed it among them."""
+    async with project(server, replicas=3, lease=SHORT) as at:
+        repeated = wanted if wanted is keyed else retry
+        dead, other, third = at.replicas
+        lost = await at.ask(wanted)
+        follower = await at.ask(repeated, on=other)
+        await die(at)
+        assert follower.replay.origin == lost.claim.request_id
+        heir = await at.ask(repeated, on=other)
+        assert (heir.replay.job_id, heir.replay.lacks) == (lost.claim.request_id, True)
+        last = await at.ask(repeated, on=third)
+        assert (last.replay.job_id, last.replay.origin) == (heir.claim.request_id, lost.claim.request_id)
+        await at.settle(lost, picture("late"), on=dead)
+        assert await at.images() == (1, PRICE, 0)
 
 
 async def test_an_sdk_retry_joins_the_running_job_or_gets_its_end_and_so_does_the_next(server):
@@ -238,7 +275,9 @@ async def test_what_a_dead_replica_had_not_paid_is_given_back_and_made_by_a_foll
         await at.at.flights.sent(lost, 0)
         follower = await at.ask(wanted, on=alive)
         waiting = asyncio.create_task(alive.flights.follow(follower, follower.follows[0]))
+        assert await at.at.flights.sent(lost, 0)
         await die(at)
+        assert not await at.at.flights.sent(lost, 0)
         assert await waiting == WITHDRAWN
         assert alive.orphans == []
         assert [line.outcome for line in await at.lines()] == [Outcome.ABANDONED]
@@ -267,6 +306,7 @@ async def test_what_a_dead_replica_had_paid_is_rescued_under_its_own_job(server,
         follower = await at.ask(wanted, on=alive, n=2)
         waiting = asyncio.create_task(alive.flights.follow(follower, follower.follows[0]))
         await die(at)
+        assert not await at.at.flights.sent(lost, 2)
 
         [orphan] = alive.orphans
         assert orphan.receipts == {0: receipt("fox0"), 1: receipt("fox1")}

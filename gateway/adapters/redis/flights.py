@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.adapters.redis.held import Holdings
+from gateway.adapters.redis.lease import Lease
 from gateway.adapters.redis.names import JOBS, Names
 from gateway.adapters.redis.plans import Place, SharedPlans, encode_told, place_of, told_of
 from gateway.adapters.redis.replies import asked, decode_end
@@ -27,19 +28,25 @@ ANY_FENCE = 2**31  # of who notes something of a job that is not its owner
 class RedisFlights:
     """The flight store port.
 
-    `heard` is to be told of every id on the channel of jobs; `holdings` is told what is noted.
+    `heard` is to be told of every id on the channel of jobs; `holdings` is told what is noted. `lease`: this replica's.
     """
 
-    def __init__(self, scripts: Scripts, holdings: Holdings) -> None:
+    def __init__(self, scripts: Scripts, holdings: Holdings, lease: Lease) -> None:
         self._scripts = scripts
         self._holdings = holdings
+        self._lease = lease
         self._shared = SharedPlans(scripts)
         self._watches = Watches(scripts)
         self.heard = self._watches.heard
 
-    async def sent(self, reservation: Reservation, index: int) -> None:
-        """Note that the upstream call of a picture begins."""
-        _ = await self._mark(reservation, f"sent:{index}", "1")
+    def lapsed(self, reservation: Reservation) -> bool:
+        """Tell whether this replica may have been taken for dead since it reserved."""
+        held = self._holdings.get(reservation.claim.request_id)
+        return held is not None and not self._lease.covers(held.began)
+
+    async def sent(self, reservation: Reservation, index: int) -> bool:
+        """Note that the upstream call of a picture begins; False when the job is not this replica's any more."""
+        return await self._mark(reservation, f"sent:{index}", "1") not in {b"ended", b"fenced"}
 
     async def submitted(self, reservation: Reservation, index: int, task: Task) -> None:
         """Keep what a picture was ordered as."""

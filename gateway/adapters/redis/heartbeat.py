@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.collector import Collector
+from gateway.adapters.redis.lease import Lease
 from gateway.adapters.redis.names import Tagged
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 
@@ -14,7 +16,7 @@ BEATS = 6  # within one lease (design.md section 6, "Leases")
 
 
 class Heartbeat:
-    """Beats while it is entered. `places` gives where the replica holds something; `lease` is in seconds.
+    """Beats while it is entered. `places` gives where the replica holds something; `lease` is told of renewals.
 
     `crashed` is told, in the thread, of what is no outage: a beat that fails is not the last one.
     """
@@ -26,7 +28,7 @@ class Heartbeat:
         places: Callable[[], Iterable[Tagged]],
         crashed: Callable[[BaseException], None],
         *,
-        lease: float,
+        lease: Lease,
     ) -> None:
         self._url = url
         self._owner = owner
@@ -45,17 +47,19 @@ class Heartbeat:
 
     async def _beat(self) -> None:
         client = RedisClient(self._url)
-        collector = Collector(Scripts(client), self._owner, lease=self._lease)
+        collector = Collector(Scripts(client), self._owner, lease=self._lease.seconds)
         try:
             while not self._stopping.is_set():
                 await self._renew(collector)
-                await asyncio.to_thread(self._stopping.wait, self._lease / BEATS)
+                await asyncio.to_thread(self._stopping.wait, self._lease.seconds / BEATS)
         finally:
             await client.aclose()
 
     async def _renew(self, collector: Collector) -> None:
         try:
+            asked = time.monotonic()
             with suppress(StoreUnavailable):
                 await collector.renew(tuple(self._places()))
+                self._lease.renewed(asked)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the leases must not end with it
             self._crashed(failure)

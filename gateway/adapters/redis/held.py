@@ -7,13 +7,15 @@ from gateway.domain.quota import Claim, shard_of
 
 @dataclass(slots=True)
 class Held:
-    """A reservation that is not settled. `first` is the position of the first picture that it leads.
+    """A reservation that is not settled, asked for at `began` by the monotonic clock.
 
+    `first` is the position of the first picture that it leads.
     `notes` are the fields of its record that were noted since: what was sent and paid, and how pictures ended.
     """
 
     claim: Claim
     first: int
+    began: float
     notes: dict[str, str] = field(default_factory=dict)
 
 
@@ -27,9 +29,9 @@ class Holdings:
         """Count them."""
         return len(self._held)
 
-    def take(self, claim: Claim, first: int) -> None:
+    def take(self, claim: Claim, first: int, began: float) -> None:
         """Remember what was reserved, until it is dropped."""
-        self._held[claim.request_id] = Held(claim, first)
+        self._held[claim.request_id] = Held(claim, first, began)
 
     def drop(self, request_id: str) -> None:
         """Forget what was settled or released."""

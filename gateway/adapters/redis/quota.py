@@ -61,10 +61,11 @@ class RedisQuotas:
         return answer
 
     async def _take(self, claim: Claim, place: Place, found: bytes) -> Reservation | Refusal:
+        began = time.monotonic()
         reply = await self._reserve(claim, place, found)
         answer = understood(claim, place.home.shard, reply)
         if isinstance(answer, Reservation) and (claim.sought is None or answer.leads):
-            self.holdings.take(claim, answer.leads[0].index if answer.leads else 0)
+            self.holdings.take(claim, answer.leads[0].index if answer.leads else 0, began)
         return answer
 
     async def settle(

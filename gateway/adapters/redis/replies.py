@@ -23,6 +23,7 @@ class Replayed(msgspec.Struct):
 
     job: str
     created: int
+    origin: str = ""
     ended: list[str] | None = None
 
 
@@ -122,7 +123,7 @@ def _replay(words: Replayed | None) -> Replay | None:
     if words is None:
         return None
     ended = None if words.ended is None else tuple(map(decode_end, words.ended))
-    return Replay(job_id=words.job, created=words.created, ended=ended)
+    return Replay(job_id=words.job, origin=words.origin or words.job, created=words.created, ended=ended)
 
 
 def _room(words: RoomWords, subjects: Sequence[Subject]) -> Room:

@@ -186,6 +186,7 @@ class _TracedFlights:
         self._inner = inner
         self._spans = spans
         self._marks = marks
+        self.lapsed = inner.lapsed
         self.sent = inner.sent
         self.submitted = inner.submitted
         self.paid = inner.paid

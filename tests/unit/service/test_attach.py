@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.domain import errors
-from gateway.domain.flights import End, Failure, Follow, Hit, Lead, Receipt, Replay, Task, replayable
+from gateway.domain.caching import repeated_name
+from gateway.domain.flights import WITHDRAWN, End, Failure, Follow, Hit, Lead, Receipt, Replay, Task, replayable
 from gateway.domain.limits import Limit
 from gateway.domain.upstream import CallFailure, Fault
 from gateway.domain.usage import Outcome
@@ -15,6 +16,7 @@ from gateway.service.ports_flights import Orphan
 from gateway.service.ports_upstream import CallFailed
 from gateway.service.rescue import Rescue
 from gateway.service.resuming import Resuming
+from gateway.service.turns import Bounds
 from tests.builders import PRICE, a_job, a_paid_picture, a_picture, a_room, a_run, an_order, failed
 from tests.fakes import settle
 from tests.studio import BOOKS, Studio
@@ -137,7 +139,23 @@ async def test_a_repeated_job_is_answered_with_its_ends_and_its_time():
     ends = (End(picture=picture), End(failure=REFUSED))
     generation = await attached(studio, 2, replay=Replay(job_id="other", created=5, ended=ends), settled=True)
     assert await generation.all() == [picture]
-    assert (generation.created, generation.replayed) == (5, True)
+    assert (generation.created, generation.replayed, generation.job_id) == (5, True, "other")
+
+
+async def test_what_a_repeated_job_lacks_is_made_by_the_request_that_takes_its_place():
+    studio = Studio()
+    picture = await stored(studio)
+    ends = (End(picture=picture), WITHDRAWN)
+    generation = await attached(studio, 2, replay=Replay(job_id="other", created=5, ended=ends, origin="first"))
+    pictures = await generation.all()
+    assert (len(pictures), pictures[0], len(studio.shop.upstream.calls)) == (2, picture, 1)
+    assert (generation.replayed, generation.job_id, generation.cache) == (False, "request-1", "BYPASS")
+    assert generation.created == int(studio.shop.clock.now().timestamp())
+    assert await studio.jobs.drain(5) == 0
+    lines = {line.event_id: (line.outcome, line.pictures_delivered) for line in studio.quotas.events}
+    assert lines == {"request-1": (Outcome.JOINED, 0), "request-1~1": (Outcome.DELIVERED, 1)}
+    assert studio.quotas.endings["request-1"].ends == {0: ends[0], 1: End(picture=pictures[1])}
+    assert studio.quotas.claims["request-1~1"].sought.plan == repeated_name("first", 1)
 
 
 async def test_several_pictures_are_told_of_one_by_one_and_a_single_one_with_its_job():
@@ -183,7 +201,7 @@ async def test_while_the_gateway_stops_what_exists_is_attached_to_and_nothing_is
 
 
 async def test_a_replica_runs_a_bounded_number_of_jobs():
-    studio = Studio(most=1)
+    studio = Studio(bounds=Bounds(jobs=1, patience=180.0))
     first = await studio.start()
     with pytest.raises(errors.ReplicaFull):
         await studio.start()
@@ -195,8 +213,8 @@ async def test_a_replica_runs_a_bounded_number_of_jobs():
 class Queued(Studio):
     """One slot, which another picture has."""
 
-    def __init__(self):
-        super().__init__(concurrency=1)
+    def __init__(self, **more):
+        super().__init__(concurrency=1, **more)
         self.shop.upstream.gate.clear()
 
     async def begin(self):
@@ -206,6 +224,43 @@ class Queued(Studio):
         await settle()
         assert len(self.shop.upstream.calls) == 1
         return sent, waiting
+
+
+async def stood_still(studio):
+    """Start a job of two pictures, of which one is sent before its replica stands still; then let it go on."""
+    studio.shop.upstream.gate.clear()
+    generation = await attached(studio, 2, leads=(Lead(index=0), Lead(index=1)))
+    await settle()
+    studio.flights.doubtful.add("request-1")
+    studio.shop.upstream.gate.set()
+    return generation
+
+
+async def test_what_was_not_sent_before_its_replica_was_taken_for_dead_is_attached_anew():
+    studio = Studio(concurrency=1, scope="project")
+    picture = await stored(studio)
+    studio.flights.ends["other", 0] = End(picture=picture)
+    studio.quotas.found["request-1~1"] = {"follows": (FOLLOW,)}
+    studio.flights.taken_over.add("request-1")
+    generation = await stood_still(studio)
+    first, second = await generation.all()
+    assert (len(studio.shop.upstream.calls), first != picture, second) == (1, True, picture)
+    assert await studio.jobs.drain(5) == 0
+    lines = {line.event_id: (line.outcome, line.pictures_delivered) for line in studio.quotas.events}
+    assert lines == {"request-1": (Outcome.DELIVERED, 1), "request-1~1": (Outcome.JOINED, 0)}
+    assert {job: [lead.index for lead in leads] for job, leads in studio.quotas.led.items()} == {
+        "request-1": [0],  # what others made is remembered as theirs
+        "request-1~1": [],
+    }
+
+
+@pytest.mark.parametrize("down", [False, True])
+async def test_who_is_not_known_to_be_taken_for_dead_goes_on(down):
+    studio = Studio(concurrency=1, scope="project")
+    generation = await stood_still(studio)
+    studio.flights.down = down
+    assert len(await generation.all()) == len(studio.shop.upstream.calls) == 2
+    assert (await studio.line()).pictures_delivered == 2
 
 
 async def test_what_is_not_sent_leaves_the_queue_when_its_client_has_gone():
@@ -238,6 +293,19 @@ async def test_what_others_wait_for_or_might_keeps_its_place(trouble):
     assert await studio.errands.drain(5) == 0
 
 
+async def test_what_others_wait_for_is_looked_at_once_a_second_where_nothing_is_kept_for_who_left():
+    studio = Queued(abandon_after=0.0)
+    _, waiting = await studio.begin()
+    studio.flights.wanted = True
+    waiting.left()
+    await settle()
+    looks = studio.shop.clock.slept
+    assert len(looks) > 2
+    assert (looks[0], set(looks[1:])) == (0.0, {1.0})
+    studio.shop.upstream.gate.set()
+    assert len(await waiting.all()) == 1
+
+
 async def test_an_operator_cancels_what_is_not_sent():
     studio = Queued()
     sent, waiting = await studio.begin()
@@ -264,7 +332,7 @@ async def test_a_picture_that_cannot_be_downloaded_yet_is_tried_after_its_client
 
 
 async def test_what_waits_for_its_download_leaves_its_place_to_others_and_counts_among_the_jobs_of_the_replica():
-    studio = Studio(most=1)
+    studio = Studio(bounds=Bounds(jobs=1, patience=180.0))
     studio.shop.source.ends = [FetchFailed("404")] * 4
     generation = await attached(studio, leads=(Lead(index=0),))
     while len(studio.shop.source.urls) < 4:
@@ -358,8 +426,42 @@ async def test_the_order_of_an_account_that_is_gone_is_unknown():
 
 def test_a_job_that_takes_over_one_picture_looks_for_one():
     job = a_job(an_order(n=3))
-    one = job.anew(2, job.came, ())
+    one = job.anew(2, job.came, (), None)
     assert (one.order.n, one.line.event_id, one.line.pictures_requested) == (1, "request-1~2", 1)
     assert (one.line.cost, one.line.request_id, one.came) == (PRICE, "request-1", job.came)
-    assert one.sought.again
-    assert not one.sought.body
+    assert one.sought == replace(job.sought, again=True, body="")
+
+
+REPEATED = Replay(job_id="heir", created=5, origin="first")
+SCOPES = {"off": {"plan": "", "scope": "off"}, "no-store": {"read": False, "remember": False}}
+SCOPES |= {"no-cache": {"read": False, "join": False}, "max-age": {"max_age": 0.0}}
+
+
+@pytest.mark.parametrize("rules", SCOPES.values(), ids=SCOPES)
+def test_what_lacks_of_a_repeated_job_is_one_picture_for_all_who_repeat_it_and_for_nobody_else(rules):
+    """Whatever their cache: they find by the job what would not be found by its plan."""
+    job = a_job(an_order(n=3))
+    job = replace(job, sought=replace(job.sought, **rules))
+    again = [job.anew(1, job.came, (), replay).sought for replay in (REPEATED, replace(REPEATED, job_id="first"))]
+    assert again[0] == again[1]
+    assert again[0].lasts
+    others = [
+        job.anew(2, job.came, (), REPEATED).sought,
+        job.anew(1, job.came, (), replace(REPEATED, origin="other")).sought,
+        job.sought,
+    ]
+    assert again[0].plan not in {other.plan for other in others}
+
+
+def test_what_is_remembered_anyway_is_looked_for_by_its_plan():
+    job = a_job()
+    assert job.anew(0, job.came, (), REPEATED).sought.plan == job.sought.plan
+
+
+@pytest.mark.parametrize("rules", [SCOPES["no-store"], SCOPES["max-age"]])
+def test_who_follows_without_repeating_anything_goes_on_looking_for_the_plan(rules):
+    """All who followed a job of another client are to find each other."""
+    job = a_job()
+    job = replace(job, sought=replace(job.sought, **rules))
+    again = job.anew(0, job.came, (), None)
+    assert again.sought == replace(job.sought, again=True)

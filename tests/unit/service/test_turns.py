@@ -6,6 +6,7 @@ from gateway.domain import errors
 from gateway.domain.flights import Lead
 from gateway.domain.quota import Limits
 from gateway.domain.usage import Outcome
+from gateway.service.turns import Bounds
 from tests.builders import a_caller
 from tests.fakes import settle
 from tests.studio import Studio
@@ -51,7 +52,7 @@ async def test_what_waits_is_sent_when_it_has_its_place_and_the_wait_is_in_its_l
 
 @pytest.mark.parametrize("why", ["late", "without a place"])
 async def test_what_gets_no_place_is_refused_and_given_back(why):
-    line = Line(patience=0.05 if why == "late" else 180.0)
+    line = Line(bounds=Bounds(jobs=100, patience=0.05 if why == "late" else 180.0))
     await line.begin()
     line.flights.has_place = False
     if why != "late":

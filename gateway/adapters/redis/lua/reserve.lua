@@ -26,10 +26,13 @@
 -- Gives JSON: {granted: {day, month, moment (ms), rooms, shadowed, hits, follows, replay, settled, waits}}
 --       | {refused: room}
 --       | {empty: true} | {clock: ms} | {restoring: ms} | {reused: true} | {notled: true}
---       hits, follows: as lib/look.lua says   replay: {job, created, ended: ends, '' for a withdrawal}
+--       hits, follows: as lib/look.lua says   replay: {job, origin, created, ended: ends, '' for a withdrawal}
 --       room: [subject index, limit index, limit, used, ms until some of it is free]
 --
 -- Where only `concurrent` stands in the way, all is taken but the place, for which the job waits in line.
+--
+-- Who repeats a job that has ended without some of its pictures takes its place: the request gets those that there are,
+-- is waited for by who repeats it in turn, and keeps the first of such jobs as its origin.
 --
 -- What is taken again attaches to nothing, and is joined by who wants the same picture, unless that has failed.
 -- Pointers come back where nobody has taken their place.
@@ -70,15 +73,27 @@ local asked, price = arg(4), arg(5)
 local sought = ARGV[18] ~= '' and cjson.decode(ARGV[18]) or nil
 local prefix = string.sub(KEYS[1], 1, -#ARGV[1] - 1)
 
--- Gives a job that may be repeated; nil when it was refused, abandoned, or is gone.
+-- Gives a job that may be repeated; nil when it was refused, or is gone.
 local function job(id)
-  local names = {'state', 'replayable', 'n', 'created', 'root', 'taken', 'left', 'ended'}
+  local names = {'state', 'replayable', 'n', 'created', 'root', 'taken', 'left', 'ended', 'origin'}
   local known = redis.call('HMGET', prefix .. id, unpack(names))
   local running = known[1] == 'held'
-  if not running and not (known[1] == 'settled' and known[2] == '1') then return nil end
+  if not running and known[1] ~= 'abandoned' and not (known[1] == 'settled' and known[2] == '1') then return nil end
   if not known[3] or id == ARGV[1] then return nil end
   return {id = id, n = tonumber(known[3]), running = running, created = tonumber(known[4]), root = known[5], taken = known[6],
-    left = known[7], ended = tonumber(known[8] or 0)}
+    left = known[7], ended = tonumber(known[8] or 0), origin = known[9] or id}
+end
+
+-- Gives how the pictures of a job ended, and whether that is known of all.
+local function ends_of(id, n)
+  local names, whole = {}, true
+  for position = 0, n - 1 do names[position + 1] = 'end:' .. position end
+  local ends = redis.call('HMGET', prefix .. id, unpack(names))
+  for position = 1, n do
+    ends[position] = ends[position] or ''
+    whole = whole and ends[position] ~= ''
+  end
+  return ends, whole
 end
 
 local function origin(found)
@@ -110,6 +125,7 @@ local function retried()
 end
 
 local found, replay, taken, at, known_by_key = {hits = {}, follows = {}}, nil, nil, nil, false
+local ends, mends = nil, false -- of the job that is repeated; whether its place is taken
 if sought and not again then
   at = {results = KEYS[6], flights = KEYS[7], handed = KEYS[8], now = now, id = ARGV[1], key = ARGV[21], n = asked,
     sought = sought, live = function(id) return redis.call('HEXISTS', prefix .. id, 'left') == 0 end}
@@ -120,7 +136,11 @@ if sought and not again then
   if not replay then replay, taken = retried() end
   if replay and replay.running then
     for position = 0, asked - 1 do found.follows[position + 1] = {replay.id, position, arg(22)} end
-  elseif not replay then
+  elseif replay then
+    local whole
+    ends, whole = ends_of(replay.id, asked)
+    mends = not whole
+  else
     found = ARGV[19] ~= '' and cjson.decode(ARGV[19]) or look(at)
   end
 end
@@ -253,17 +273,9 @@ if #rooms > 0 then granted.rooms = listed(rooms) end
 if #shadowed > 0 then granted.shadowed = shadowed end
 if #found.hits > 0 then granted.hits = found.hits end
 if #found.follows > 0 then granted.follows = found.follows end
-local ended = sought and pictures == 0 and #found.follows == 0
+local ended = sought and pictures == 0 and #found.follows == 0 and not mends
 if ended then granted.settled = true end
-if replay then
-  granted.replay = {job = replay.id, created = replay.created}
-  if not replay.running then
-    local names = {}
-    for position = 0, asked - 1 do names[position + 1] = 'end:' .. position end
-    granted.replay.ended = redis.call('HMGET', prefix .. replay.id, unpack(names))
-    for position = 1, asked do granted.replay.ended[position] = granted.replay.ended[position] or '' end
-  end
-end
+if replay then granted.replay = {job = replay.id, origin = replay.origin, created = replay.created, ended = ends} end
 local encoded = cjson.encode({granted = granted})
 
 -- Gives the ledger's line, with what the adapter left out: by the time of a line it is summed what was counted in
@@ -303,18 +315,26 @@ for _, follow in ipairs(found.follows) do -- of a job in another slot this is no
   end
 end
 if taken then redis.call('HSET', prefix .. taken, 'taken', 1) end
-if replay then redis.call('HSET', KEYS[1], 'root', replay.id) end
+if mends then
+  redis.call('HSET', KEYS[1], 'origin', replay.origin)
+  for position, stop in ipairs(ends) do
+    if stop ~= '' then redis.call('HSET', KEYS[1], 'end:' .. (position - 1), stop) end
+  end
+elseif replay then
+  redis.call('HSET', KEYS[1], 'root', replay.id)
+end
 if sought.body ~= '' and (replay or #found.hits < asked) then
   redis.call('LPUSH', KEYS[10], ARGV[1])
   redis.call('LTRIM', KEYS[10], 0, 15)
   redis.call('PEXPIRE', KEYS[10], LISTED)
 end
 local kept = replay and REPEATED or PASSING
-if sought.idempotency_key ~= '' and not known_by_key and not (again and redis.call('EXISTS', KEYS[9]) == 1) then
-  local pointed = replay and replay.id or ARGV[1]
+local points = sought.idempotency_key ~= '' and (mends or not known_by_key)
+if points and not (again and redis.call('EXISTS', KEYS[9]) == 1) then
+  local pointed = replay and not mends and replay.id or ARGV[1]
   redis.call('SET', KEYS[9], sought.body .. ' ' .. pointed, 'PX', DAY)
   redis.call('HSET', prefix .. pointed, 'pointed', 1)
-  if replay and not replay.running then redis.call('PEXPIRE', prefix .. pointed, DAY) end
+  if ended and replay then redis.call('PEXPIRE', prefix .. pointed, DAY) end
   if not replay then kept = DAY end
 end
 if not ended or kept == DAY then

@@ -24,7 +24,7 @@
 --
 -- In the record: owner, fence (of its owner, 1 if absent), task:<position> (ordered upstream), paid:<position>,
 -- end:<position> ('' for a withdrawal), first (position that leads), vacated (it has left `concurrent`), n, root (the job
--- that it repeats), ended (ms), replayable, pointed (an Idempotency-Key leads here), status and error_code (the answer).
+-- that it repeats), origin (as reserve.lua says), ended (ms), replayable, pointed (an Idempotency-Key leads here), status and error_code (the answer).
 
 local DAY = 86400000 -- ms: how long an Idempotency-Key counts
 local FORTY_DAYS = 3456000000 -- ms: windows that come back after a loss of the store end by themselves
