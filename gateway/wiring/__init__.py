@@ -27,7 +27,7 @@ from gateway.api.errors import answer_of
 from gateway.api.services import Authenticated, Services
 from gateway.domain.addresses import Address
 from gateway.domain.errors import Misconfigured
-from gateway.domain.keys import Caller, derive
+from gateway.domain.keys import Caller, derive, mark_of
 from gateway.domain.mapping import MappingRules
 from gateway.domain.webhooks import secret_text
 from gateway.service.authenticate import Authenticate
@@ -60,6 +60,11 @@ class Peppers:
     def keys(self) -> tuple[bytes, ...]:
         """For the digests of keys."""
         return tuple(derive(master, "key-digest") for master in self.masters)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """For telling with which of the secrets a key's digest was made."""
+        return tuple(map(mark_of, self.keys))
 
     @property
     def checks(self) -> tuple[str, ...]:
@@ -117,8 +122,9 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
         redis = await stack.enter_async_context(_open_redis(settings, observer))
-        authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock)
-        authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
+        uses = LastUses(SqlKeys(engine), clock)
+        authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock, uses.renew)
+        authenticated = await stack.enter_async_context(_noting_uses(authenticate, uses))
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer, tracing))
         upstreams = await stack.enter_async_context(open_upstreams(settings, offer, quotas, observer, tracing))
         books = _books(peppers, offer, observer)
@@ -189,11 +195,8 @@ def _listening(
 
 
 @asynccontextmanager
-async def _noting_uses(
-    authenticate: Authenticate, engine: AsyncEngine, clock: SystemClock
-) -> AsyncGenerator[Authenticated]:
+async def _noting_uses(authenticate: Authenticate, uses: LastUses) -> AsyncGenerator[Authenticated]:
     """Authenticate, and note when keys are used."""
-    uses = LastUses(SqlKeys(engine), clock)
 
     async def authenticated(secret: str | None, address: Address | None) -> Caller:
         caller = await authenticate(secret, address)
