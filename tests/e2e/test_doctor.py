@@ -164,6 +164,11 @@ def test_a_schema_of_another_release(installed, tmp_path):
     with sqlite3.connect(tmp_path / "data" / "gateway.db") as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     code, parts = examined(installed)
+    assert (code, verdicts(parts)["database schema"]) == (0, {"warning"})
+    assert "serves this one" in parts["database schema"][0][1]
+    with sqlite3.connect(tmp_path / "data" / "gateway.db") as database:
+        database.execute("UPDATE installation SET value = '9998' WHERE name = 'schema_serves'")
+    code, parts = examined(installed)
     assert (code, verdicts(parts)["database schema"]) == (1, {"wrong"})
 
 

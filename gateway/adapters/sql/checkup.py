@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.adapters.sql.engine import READING, alembic_config, reaching
+from gateway.adapters.sql.engine import READING, reaching
 from gateway.adapters.sql.installation import knows_secret
+from gateway.adapters.sql.schema import scripts_of, serves_us
 from gateway.adapters.sql.tables import admin_keys, keys
 from gateway.domain.checkup import Finding, Verdict, clocks, warning, well, wrong
 from gateway.domain.errors import DatabaseUnavailable
@@ -39,7 +39,7 @@ async def _schema(engine: AsyncEngine, where: str) -> Finding:
 
 
 def _compare(connection: sa.Connection, where: str) -> Finding:
-    part, scripts = "database schema", ScriptDirectory.from_config(alembic_config(connection))
+    part, scripts = "database schema", scripts_of(connection)
     head = scripts.get_current_head()
     there = sa.inspect(connection).has_table("alembic_version")
     current = connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if there else None
@@ -48,9 +48,10 @@ def _compare(connection: sa.Connection, where: str) -> Finding:
     try:
         scripts.get_revision(current or "base")
     except CommandError:
-        return wrong(
-            part, f"{where} was made by a newer release ({current}).", "Use that release, or restore a backup."
-        )
+        said = f"{where} was made by a newer release ({current})"
+        if serves_us(connection):
+            return warning(part, f"{said}, and serves this one ({head}) too.", "Go on to that release.")
+        return wrong(part, f"{said}.", "Use that release, or restore a backup.")
     advice = "'glm-gateway migrate' brings it up to date, as 'serve' does; an older release goes on beside it."
     return warning(part, f"{where} has the schema {current or 'of no release'}, this release's is {head}.", advice)
 
