@@ -88,7 +88,7 @@ class Disk(Objects):
     piece = DISK_PIECE
 
     def __init__(self, folder: Path, room: int) -> None:
-        with translated():
+        with translated(gone=PictureStoreDown):
             folder.mkdir(parents=True, exist_ok=True)
             super().__init__(LocalStore(folder))
         self.folder = folder
