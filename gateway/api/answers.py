@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -38,16 +38,24 @@ class JsonAnswer:
     pictures: Sequence[Delivery]
     echo: dict[str, str]
 
+    @property
+    def length(self) -> int:
+        """Count the bytes of the body."""
+        return sum(map(len, self._frame())) + sum(map(self._length_of, self.pictures)) + len(self.pictures) - 1
+
     def headers(self) -> dict[str, str]:
-        """Give the headers, the exact length among them."""
-        length = sum(map(len, self._frame())) + sum(map(self._length_of, self.pictures)) + len(self.pictures) - 1
+        """Say what was made, and what was changed."""
         order, made = self.order, len(self.pictures)
         lost = (Change(name="n", before=str(order.n), after=str(made)),) if made < order.n else ()
-        return {
-            "content-length": str(length),
-            **change_headers(replace(order, changes=(*order.changes, *lost, *_unconverted(order, self.pictures)))),
-            "x-glm-size": size_of(order, self.pictures[0]),
-        }
+        changes = (*order.changes, *lost, *_unconverted(order, self.pictures))
+        return {**change_headers(changes), "x-glm-size": size_of(order, self.pictures[0])}
+
+    def whole(self) -> bytes | None:
+        """Write the body at once when it holds no picture, but URLs."""
+        if any(map(self._inline, self.pictures)):
+            return None
+        head, tail = self._frame()
+        return head + b",".join(self._opening(picture) + b'"}' for picture in self.pictures) + tail
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Write the body."""
@@ -164,18 +172,22 @@ def replay_headers(generation: Generation) -> dict[str, str]:
     return {"idempotent-replayed": "true"} if generation.replayed else {}
 
 
-def change_headers(order: ImageOrder) -> dict[str, str]:
+def change_headers(changes: Sequence[Change]) -> dict[str, str]:
     """Name the changed parameters: `x-glm-changed` as in design.md section 6, "Words of the answer"."""
-    mapped_first = sorted(order.changes, key=lambda change: not change.after)
+    if not changes:
+        return {}
+    mapped_first = sorted(changes, key=lambda change: not change.after)
     words = list(dict.fromkeys(map(_change, mapped_first)))[:MOST_CHANGES]
-    return {"x-glm-changed": ",".join(sorted(words))} if words else {}
+    return {"x-glm-changed": ",".join(sorted(words))}
 
 
 def _unconverted(order: ImageOrder, pictures: Sequence[Delivery]) -> list[Change]:
     """Name the format that a picture has which could not be converted."""
-    asked = order.rendition.media if order.rendition else None
+    if order.rendition is None:
+        return []
+    asked = order.rendition.media
     given = [picture.content.file.media for picture in pictures if picture.content]
-    return [Change(name="output_format", before=asked, after=media) for media in given if asked and media != asked]
+    return [Change(name="output_format", before=asked, after=media) for media in given if media != asked]
 
 
 def _change(change: Change) -> str:

@@ -2,11 +2,8 @@
 
 import hashlib
 import re
-from typing import Any
 
-from litestar import Request
-
-from gateway.api.middleware import request_id_of
+from gateway.api.head import Head
 from gateway.domain.asked import Asked
 from gateway.domain.errors import InvalidValue, TextTooLong
 
@@ -16,41 +13,42 @@ _STRICT = re.compile(r'(^|[,;\s])handling="?strict"?($|[,;\s])', re.IGNORECASE)
 _DIRECTIVE = re.compile(r'([A-Za-z-]+)(?:="?([0-9]+)"?)?')
 
 
-def asked_of(request: Request[Any, Any, Any], body: bytes) -> Asked:
+def asked_of(head: Head, body: bytes) -> Asked:
     """Read the headers.
 
     Raises:
         InvalidRequest: an Idempotency-Key that is empty or too long.
     """
-    directives = cache_directives(request)
+    directives = cache_directives(head)
     max_age = directives.get("max-age")
     return Asked(
-        request_id=request_id_of(request),
-        strict=asks_for_strict(request),
+        request_id=head.request_id,
+        strict=asks_for_strict(head),
         no_cache="no-cache" in directives,
         no_store="no-store" in directives,
         max_age=min(int(max_age[:18]), LONGEST_AGE) if max_age else None,  # int() refuses thousands of digits
         body=hashlib.sha256(body).hexdigest(),
-        idempotency_key=_idempotency_key(request),
-        retry=_retries(request) > 0,
-        user_agent=request.headers.get("user-agent", ""),
+        idempotency_key=_idempotency_key(head),
+        retry=_retries(head) > 0,
+        user_agent=head.get("user-agent"),
     )
 
 
-def asks_for_strict(request: Request[Any, Any, Any]) -> bool:
+def asks_for_strict(head: Head) -> bool:
     """Tell whether the client sent `Prefer: handling=strict` (RFC 7240)."""
-    return any(_STRICT.search(value) for value in request.headers.getall("prefer", []))
+    return "prefer" in head.headers and _STRICT.search(head.get("prefer")) is not None
 
 
-def cache_directives(request: Request[Any, Any, Any]) -> dict[str, str]:
+def cache_directives(head: Head) -> dict[str, str]:
     """Read Cache-Control: the directives by their names, with the number of those that have one."""
-    lines = ",".join(request.headers.getall("cache-control", []))
-    found = (_DIRECTIVE.fullmatch(word.strip()) for word in lines.split(","))
+    if "cache-control" not in head.headers:
+        return {}
+    found = (_DIRECTIVE.fullmatch(word.strip()) for word in head.get("cache-control").split(","))
     return {match[1].lower(): match[2] or "" for match in found if match}
 
 
-def _idempotency_key(request: Request[Any, Any, Any]) -> str:
-    key: str | None = request.headers.get("idempotency-key")
+def _idempotency_key(head: Head) -> str:
+    key = head.headers.get("idempotency-key")
     if key is None:
         return ""
     if not key.strip():
@@ -60,7 +58,7 @@ def _idempotency_key(request: Request[Any, Any, Any]) -> str:
     return key
 
 
-def _retries(request: Request[Any, Any, Any]) -> int:
+def _retries(head: Head) -> int:
     """Read how often the SDK has sent this before; what is no small number is no SDK's."""
-    said = request.headers.get("x-stainless-retry-count", "")
+    said = head.get("x-stainless-retry-count")
     return int(said) if said.isascii() and said.isdigit() and len(said) <= 3 else 0  # noqa: PLR2004 - digits

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from litestar import Request
+from litestar.types import Receive
 
 from gateway.domain.errors import ClientLeft
 from gateway.service.generation import Generation
@@ -12,38 +12,61 @@ from gateway.service.generation import Generation
 Result = TypeVar("Result")
 
 
-async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, Any, Result]) -> Result:
-    """Wait for work whose request's body has been read; it is cancelled when its client hangs up.
+async def answered(receive: Receive, generation: Generation, answer: Coroutine[Any, Any, Result]) -> Result:
+    """Wait for the answer of a generation; a client that hangs up is noted as gone.
 
     Raises:
         ClientLeft: nobody waits for an answer any more.
     """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_leaving(request))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientLeft("The client hung up before its answer was there.")
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def answered(
-    request: Request[Any, Any, Any], generation: Generation, answer: Coroutine[Any, Any, Result]
-) -> Result:
-    """Wait for the answer of a generation; a client that hangs up is noted as gone."""
-    request.state.generation = generation  # for the answer if no picture comes
-    try:
-        return await while_connected(request, answer)
+        return await while_connected(receive, answer)
     except ClientLeft:
         generation.left()
         raise
 
 
-async def _leaving(request: Request[Any, Any, Any]) -> None:
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+    """Wait for work whose request's body has been read; it is cancelled when its client hangs up.
+
+    Raises:
+        ClientLeft: nobody waits for an answer any more.
+    """
+    watch = _Watch(receive)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if watch.called_off():
+            raise ClientLeft("The client hung up before its answer was there.") from None
+        raise
+    finally:
+        watch.end()
+
+
+class _Watch:
+    """Cancels the task that makes it when its client hangs up, and never after `end`."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._task = asyncio.current_task()
+        self._left = False
+        self._leaving = asyncio.ensure_future(_leaving(receive))
+        self._leaving.add_done_callback(self._call_off)
+
+    def called_off(self) -> bool:
+        """Tell whether a cancellation is ours and nobody else's, and take it back then."""
+        return self._left and self._task is not None and self._task.uncancel() == 0
+
+    def end(self) -> None:
+        """Watch no more."""
+        self._task = None
+        self._leaving.cancel()
+
+    def _call_off(self, leaving: asyncio.Future[None]) -> None:
+        if self._task is not None and not leaving.cancelled():
+            self._left = True
+            self._task.cancel()
+
+
+async def _leaving(receive: Receive) -> None:
     """Wait until the connection ends; after the body, ASGI has nothing else to say."""
-    while (await request.receive())["type"] != "http.disconnect":
+    while (await receive())["type"] != "http.disconnect":
         pass

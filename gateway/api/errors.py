@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     RateLimitReached,
 )
 from gateway.domain.usage import Answer
+from gateway.service.generation import Generation
 
 INVALID = "invalid_request_error"
 LONGEST_RETRY_AFTER = 60  # seconds: clients ignore or give up on more (section 8, trap 10)
@@ -146,12 +147,27 @@ def encode_unreadable(message: str) -> bytes:
 def on_failure(request: Request[Any, Any, Any], failure: GatewayError) -> Response[bytes]:
     """Answer an expected failure; a `generation` in the request's state knows the limits that it had taken from."""
     request.state.failure = failure  # for the access log
-    wire, generation = wire_of(failure), getattr(request.state, "generation", None)
+    headers = failure_headers(failure, getattr(request.state, "generation", None))
+    return _json(wire_of(failure).status, encode_failure(failure), headers)
+
+
+def failure_headers(failure: GatewayError, generation: Generation | None) -> dict[str, str]:
+    """Give the headers of a failure, and what is known of the limits that its generation had taken from."""
     taken = limit_headers(generation.rooms) if generation else {}
     if generation and generation.queue_ms is not None:
         taken["x-glm-queue-ms"] = str(generation.queue_ms)
-    headers = {**wire.headers, **taken, **_limit_headers(failure)}
-    return _json(wire.status, msgspec.json.encode(error_object(failure)), headers)
+    return {**wire_of(failure).headers, **taken, **_limit_headers(failure)}
+
+
+def encode_failure(failure: GatewayError) -> bytes:
+    """Write OpenAI's error object."""
+    return msgspec.json.encode(error_object(failure))
+
+
+def encode_refusal(status: int, method: str, path: str, limit: int | None = None) -> bytes:
+    """Write what stands for a request that reaches no use case; `limit` is that of its body, in bytes."""
+    message = _STATUS_MESSAGES[status].format(method=method, path=path, limit=limit)
+    return msgspec.json.encode(_object(message, INVALID, None, None))
 
 
 def range_refused(length: int) -> Response[bytes]:

@@ -104,11 +104,6 @@ def is_known(if_none_match: str, tag: str) -> bool:
     return if_none_match.strip() == "*" or tag in _ENTITY_TAG.findall(if_none_match)
 
 
-def origin_of(request: Request[Any, Any, Any]) -> str:
-    """Give the scheme, host and port by which the client reached us."""
-    return f"{request.url.scheme}://{request.url.netloc}"
-
-
 def _still_applies(request: Request[Any, Any, Any], tag: str) -> bool:
     """Tell whether a Range is meant for these bytes; a date never is, since none is given."""
     return request.headers.get("if-range", tag) == tag

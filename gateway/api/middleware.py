@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import lru_cache
 from time import perf_counter
-from typing import Any, cast
+from typing import cast
 
 import structlog
-from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
@@ -18,23 +18,19 @@ from gateway.domain.keys import Caller
 from gateway.service.generation import Generation
 from gateway.service.ports_requests import Finished, RequestObserver, RequestTrace, RequestTraces
 
+REMEMBERED_PATHS = 256
 CLIENT_LEFT = 499  # nginx's status for it
 _NO_TRACE = nullcontext[RequestTrace | None](None)
 _SLASHES = re.compile(r"/{2,}")
 _VERSIONED = re.compile(r"(?:/v1)*(/(?:images|models|organization)(?:/.*)?)", re.DOTALL)
 
 
+@lru_cache(REMEMBERED_PATHS)
 def canonical_path(path: str) -> str:
     """Serve users whose base URL lacks or doubles /v1, or ends in a slash (openai-images-api.md section 8, trap 18)."""
     path = _SLASHES.sub("/", path)
     match = _VERSIONED.fullmatch(path)
     return f"/v1{match[1]}" if match else path
-
-
-def request_id_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """Give the id that the Edge made for a request."""
-    request_id: str = cast("dict[str, Any]", connection.scope)["request_id"]
-    return request_id
 
 
 class Edge:
@@ -59,15 +55,16 @@ class Edge:
             await self._app(scope, receive, send)
             return
         path = canonical_path(scope["path"])
-        exchange = _Exchange({**scope, "path": path, "raw_path": path.encode()}, send, self._new_id(path))
-        await exchange.run(self._app, receive, *self._told())
+        request_id = self._new_id(path)
+        own = cast("HTTPScope", {**scope, "path": path, "raw_path": path.encode(), "request_id": request_id})
+        await _Exchange(own, send, request_id).run(self._app, receive, *self._told())
 
 
 class _Exchange:
     """One request and its answer."""
 
     def __init__(self, scope: HTTPScope, send: Send, request_id: str) -> None:
-        self._scope = cast("HTTPScope", {**scope, "request_id": request_id})
+        self._scope = scope
         self._send = send
         self._request_id = request_id
         self._started = self._answered = perf_counter()

@@ -9,9 +9,8 @@ from gateway.api import answers
 from gateway.api.asked import asked_of
 from gateway.api.auth import require_raw_key
 from gateway.api.clients import answered
-from gateway.api.files import origin_of
+from gateway.api.head import head_of, request_id_of
 from gateway.api.limits import limit_headers
-from gateway.api.middleware import request_id_of
 from gateway.api.native_errors import BASE, error_body
 from gateway.api.native_schema import Finding, Link, Made, NativeError, Submitted, TaskBody, errors
 from gateway.api.schema import read_body
@@ -30,7 +29,8 @@ REFUSALS = errors(400, 401, 403, 413, 429, 500)
 async def generations(request: Request[Any, Any, Any]) -> Response[Made]:
     """Make a picture."""
     generation = await _begun(request)
-    return await answered(request, generation, _made(request, generation))
+    request.state.generation = generation  # for the answer if no picture comes
+    return await answered(request.receive, generation, _made(request, generation))
 
 
 @post(f"{BASE}/async/images/generations", status_code=200, guards=[require_raw_key], responses=REFUSALS)
@@ -49,7 +49,7 @@ async def async_result(request: Request[Any, Any, Any], task_id: str) -> TaskBod
     task = await services.tasks(request.state.caller, task_id)
     try:
         if task.picture is not None:
-            url = await services.deliver.link(task.picture, origin_of(request))
+            url = await services.deliver.link(task.picture, head_of(request.scope).origin)
             return _success(task_id, task, task.picture, url)
     except PictureLost as lost:
         return _failure(task_id, task, lost)
@@ -62,7 +62,7 @@ async def _begun(request: Request[Any, Any, Any], *, task: bool = False) -> Gene
     """Read a body and start what it asks for; a task's record is kept for those who ask for it."""
     services: Services = request.app.state.services
     content = await request.body()
-    asked = asked_of(request, content)
+    asked = asked_of(head_of(request.scope), content)
     ordered = native_request(read_body(content), services.catalog)
     return await services.generate(request.state.caller, ordered, submitted(asked) if task else asked)
 
@@ -70,8 +70,8 @@ async def _begun(request: Request[Any, Any, Any], *, task: bool = False) -> Gene
 async def _made(request: Request[Any, Any, Any], generation: Generation) -> Response[Made]:
     """Answer when the picture is there: always by URL."""
     services: Services = request.app.state.services
-    [picture] = await Handover(services.deliver, generation, origin_of(request)).all()
-    request_id = request_id_of(request)
+    [picture] = await Handover(services.deliver, generation, head_of(request.scope).origin).all()
+    request_id = request_id_of(request.scope)
     made = Made(created=generation.created, data=[Link(url=picture.url)], id=request_id, request_id=request_id)
     if warnings := picture.picture.paid.warnings:
         made.content_filter = _findings(warnings)

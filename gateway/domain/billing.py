@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, OutcomeUnknown
@@ -22,6 +23,9 @@ End = Picture | GatewayError
 def micros(price: Decimal) -> int:
     """Give a price in millionths."""
     return int((price * MICROS).to_integral_value(ROUND_HALF_UP))
+
+
+REMEMBERED_TARIFFS = 1024  # of prices with markups
 
 
 class Money(NamedTuple):
@@ -49,6 +53,7 @@ class Tariff:
     costs: Mapping[str, Money] = field(default_factory=dict, hash=False)
 
     @classmethod
+    @lru_cache(REMEMBERED_TARIFFS)
     def of(cls, price: Decimal, currency: str, markup: Decimal = NO_MARKUP) -> "Tariff":
         """Round a catalog's price with a project's markup, once (design.md section 6, "Money")."""
         return cls(price=micros(price * markup), currency=currency)

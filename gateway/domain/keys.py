@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
 from gateway.domain.addresses import Networks
@@ -20,6 +21,7 @@ PREFIX = "sk-glm-"
 ID_LENGTH = 12  # 71 bits: two keys do not meet
 RANDOM_LENGTH = 32  # 190 bits
 CHECKSUM_LENGTH = 6  # a CRC-32 in base 62
+MASTERS = 16  # secrets of an installation at once, at the most
 
 Access = Literal["active", "inactive"]  # whether a key has access to its project
 CacheScope = Literal["key", "project", "shared", "off"]
@@ -187,8 +189,12 @@ def mark_of(pepper: bytes) -> str:
 
 def derive(master: bytes, label: str) -> bytes:
     """Derive 32 bytes for one use from the installation's secret: HKDF-SHA-256 (RFC 5869), no salt, one block."""
-    extracted = hmac.digest(bytes(hashlib.sha256().digest_size), master, "sha256")
-    return hmac.digest(extracted, label.encode() + b"\x01", "sha256")
+    return hmac.digest(_extracted(master), label.encode() + b"\x01", "sha256")
+
+
+@lru_cache(MASTERS)
+def _extracted(master: bytes) -> bytes:
+    return hmac.digest(bytes(hashlib.sha256().digest_size), master, "sha256")
 
 
 def _checksum(body: str) -> str:

@@ -35,4 +35,6 @@ class Room:
 
 def given_back(rooms: Iterable[Room], pictures: int) -> tuple[Room, ...]:
     """Say how far limits are used when so many pictures that were taken have been given back."""
+    if not pictures:
+        return tuple(rooms)
     return tuple(replace(room, used=room.used - pictures) if room.limit in IMAGES else room for room in rooms)

@@ -1,7 +1,7 @@
 """ImageRequest x Catalog -> ImageOrder: every rule by which OpenAI's words become GLM's."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.domain.catalog import Catalog, Model, parse_size
 from gateway.domain.errors import (
@@ -38,6 +38,13 @@ class MappingRules:
     strict: bool = False
     allow_unwatermarked: bool = False
     upstream_urls: bool = False
+
+    def of(self, *, strict: bool, unwatermarked: bool) -> "MappingRules":
+        """Give the rules for a request that is to be taken strictly, or whose key may do more."""
+        strict, unwatermarked = self.strict or strict, self.allow_unwatermarked or unwatermarked
+        if (strict, unwatermarked) == (self.strict, self.allow_unwatermarked):
+            return self
+        return replace(self, strict=strict, allow_unwatermarked=unwatermarked)
 
 
 def order_from(request: ImageRequest, catalog: Catalog, rules: MappingRules) -> ImageOrder:

@@ -186,6 +186,11 @@ class Generation:
         """Give the seconds in which nothing but the slowest picture was waited for."""
         return max((seconds for run in (self.run, *self.run.children) for seconds in run.away.values()), default=0.0)
 
+    @property
+    def there(self) -> bool:
+        """Tell whether nothing has to be waited for."""
+        return all(task.done() for task in self.run.tasks)
+
     def left(self) -> None:
         """Say that the client has gone."""
         self.leave(self.run)

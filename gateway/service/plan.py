@@ -1,6 +1,5 @@
 """What a request becomes for this caller, and what its pictures are charged."""
 
-from dataclasses import replace
 from datetime import datetime
 
 from gateway.domain.asked import Asked
@@ -51,9 +50,5 @@ class Planner:
         )
 
     def _order(self, caller: Caller, request: ImageRequest, *, strict: bool) -> ImageOrder:
-        rules = replace(
-            self._rules,
-            strict=self._rules.strict or strict,
-            allow_unwatermarked=self._rules.allow_unwatermarked or caller.unwatermarked_allowed,
-        )
+        rules = self._rules.of(strict=strict, unwatermarked=caller.unwatermarked_allowed)
         return order_from(request, self._catalog, rules)

@@ -109,6 +109,8 @@ class Reservations:
         for room in reservation.shadowed:
             for watcher in self._shadow_watchers:
                 watcher(room)
+        if not any(subject.limits.shadow for subject in reservation.claim.subjects):
+            return reservation
         return replace(reservation, rooms=reservation.enforced)
 
     def _reached(self, claim: Claim, room: Room) -> LimitReached:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections import Counter
 
@@ -16,21 +15,20 @@ INVALID = "invalid_request_error"
 DESCRIPTION = {"size": SIZE, "quality": "high", "background": "opaque", "output_format": "png"}
 
 
-def node():
-    """A Node of 22 or newer: the one that the set-up brought, or the machine's."""
-    brought = servers.ROOT / ".venv-node" / "bin" / "node"
-    found = brought if brought.exists() else shutil.which("node")
-    assert found, "there is no Node: run make setup"
-    return found
-
-
 def run(script, gateway, **names):
     """Run a script to its end and give what it printed."""
     env = servers.environment(**{"OPENAI_BASE_URL": gateway.base_url, "OPENAI_API_KEY": gateway.key, **names})
-    command = [node(), SCRIPTS / script]
+    command = [servers.node(), SCRIPTS / script]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_node_is_the_process_that_was_started():
+    """Else it would outlive who stops that process."""
+    command = [servers.node(), "-e", "console.log(process.pid)"]
+    with subprocess.Popen(command, env=servers.environment(), stdout=subprocess.PIPE) as process:
+        assert int(process.stdout.read()) == process.pid
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from redis.asyncio.client import PubSub
 
 from gateway.adapters.redis.discovery import discover
 from gateway.adapters.redis.links import Command, Confirmed, Link, Topology
+from gateway.adapters.redis.pipe import PIPED
 from gateway.adapters.redis.urls import parse_redis_url
 
 
@@ -81,6 +82,9 @@ class RedisClient:
             await self._link.aclose()
 
     async def _enqueue(self, command: Command, replicas: int) -> Any:  # noqa: ANN401 - as for call
+        pipe = self._link.pipe if self._link is not None else None
+        if pipe is not None and not replicas and command[0] in PIPED:
+            return await pipe.ask(command)
         for word in command:
             _encoder.encode(word)  # a word of a wrong type fails its own command only, not all of this tick
         loop = asyncio.get_running_loop()

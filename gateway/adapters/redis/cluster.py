@@ -41,6 +41,8 @@ _DEAD = (RedisConnectionError, RedisTimeoutError, OSError)
 class ClusterLink:
     """Routes scripts by their first key; the server refuses one whose keys lie in several slots."""
 
+    pipe = None  # whom to ask depends on the command
+
     def __init__(self, cluster: RedisCluster, topology: Topology) -> None:
         self.topology = topology
         self._cluster = cluster

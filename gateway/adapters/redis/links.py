@@ -1,5 +1,6 @@
 """What client.py needs from a topology, and what all topologies share."""
 
+import asyncio
 from collections.abc import Generator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
@@ -60,10 +61,21 @@ class Confirmed:
     replicas: int
 
 
+class Asks(Protocol):
+    """A connection that takes single commands."""
+
+    def ask(self, command: Command) -> asyncio.Future[Any]:
+        """Send a command and give its reply; RedisError when it fails."""
+
+
 class Link(Protocol):
     """A way to one topology. Failures are RedisError or OSError and nothing else."""
 
     topology: Topology
+
+    @property
+    def pipe(self) -> Asks | None:
+        """Give the connection on which most commands cost less, while there is one."""
 
     async def send(self, commands: Sequence[Command], replicas: int) -> list[Any]:
         """Run commands at once and give, in their order, replies or exceptions.

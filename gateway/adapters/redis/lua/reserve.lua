@@ -36,7 +36,7 @@
 --
 -- Records of other jobs, which lie in the same slot, are read under the names that idempotency keys, lists and flights
 -- give: what those are is not known before. `left`, `taken` (a retry has found it) and `w:<job>` (it is waited for by
--- that job, with its shard) are noted there; all other fields are in settle.lua's header.
+-- that job, with its shard; then also `followed`) are noted there; all other fields are in settle.lua's header.
 
 local done = redis.call('HMGET', KEYS[1], 'reply', 'state')
 if done[1] then
@@ -299,7 +299,7 @@ for position = first, again and sought.plan ~= '' and asked - 1 or -1 do
 end
 for _, follow in ipairs(found.follows) do -- of a job in another slot this is noted by who follows it
   if redis.call('EXISTS', prefix .. follow[1]) == 1 then
-    redis.call('HSET', prefix .. follow[1], 'w:' .. ARGV[1], ARGV[22])
+    redis.call('HSET', prefix .. follow[1], 'w:' .. ARGV[1], ARGV[22], 'followed', 1)
   end
 end
 if taken then redis.call('HSET', prefix .. taken, 'taken', 1) end

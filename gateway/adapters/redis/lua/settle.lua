@@ -38,7 +38,7 @@ if not state and ending == 'released' then
 end
 if not state and redis.call('EXISTS', KEYS[6]) == 0 then return 'empty' end
 local where = redis.call('HMGET', KEYS[1], 'day', 'month', 'second', 'minutes', 'fence', 'pointed', 'first', 'n',
-  'owner')
+  'owner', 'followed')
 local remembered = where[6] and DAY or ARGV[8]
 if where[1] and (where[1] ~= ARGV[9] or where[2] ~= ARGV[10]) then return 'moved' end
 if state == 'settled' or state == ending or (state and state ~= 'held' and ending ~= 'settled') then
@@ -103,7 +103,7 @@ if ARGV[12] ~= '' then
   if told.member ~= '' then
     land({results = KEYS[7], flights = KEYS[8], index = KEYS[9], now = now, id = ARGV[1]}, told)
   end
-  redis.call('PUBLISH', ARGV[13], ARGV[1])
+  if where[10] then redis.call('PUBLISH', ARGV[13], ARGV[1]) end -- every replica hears it
 end
 redis.call('PEXPIRE', KEYS[1], remembered)
 redis.call('SREM', KEYS[3], ARGV[1])
