@@ -66,9 +66,8 @@ def told(gateway, receiver):
 def test_key_by_key_and_replica_by_replica(running):
     """Not in less time: a replica has to stop and start for every step."""
     one, two = running.gateways
-    one.key = two.key  # so that all keys but one are used on the second, which writes what it learnt when it ends
+    idle, one.key = one.key, two.key  # every other key is used on the second, which writes what it learnt when it ends
     keys, urls = [], []
-    idle = made_by(one, "idle")[0]
     for secrets in (f"{OLD},{NEW}", f"{NEW},{OLD}"):
         for gateway in (one, two):
             restarted(gateway, secrets)
@@ -90,7 +89,7 @@ def test_key_by_key_and_replica_by_replica(running):
     assert (verdict, re.findall(r"\b[0-9A-Za-z]{12}\b", said)) == ("wrong", [idle[len("sk-glm-") :][:12]])
     assert opens(one, [idle], [])[0] == [200, 200]
     restarted(one, NEW)
-    assert opens(one, [idle], [])[0] == opens(two, [idle], [])[0] == [200, 200]
+    assert opens(one, [idle], [])[0] == [200, 200]  # at the second in 30 s, as long as it remembers the refusal
     assert doctor_of_secret(one)[0] == "ok"
 
 
