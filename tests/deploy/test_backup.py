@@ -120,6 +120,9 @@ def test_a_backup_that_cannot_be_made_says_why(tmp_path):
     nothing = servers.glm_gateway("backup", str(tmp_path / "backup"), env=env)
     assert (nothing.returncode, nothing.stderr.count("\n")) == (1, 1)
     assert "nothing was ever made here" in nothing.stderr
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "gateway.db").touch()
     there = servers.glm_gateway("backup", str(tmp_path), env=env)
     assert (there.returncode, there.stderr.count("\n")) == (2, 1)
     assert "is there already" in there.stderr
