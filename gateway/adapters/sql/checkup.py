@@ -1,16 +1,18 @@
 """Examines a database: whether it answers, its schema, its clock, and the secret that its keys were made with."""
 
+import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.adapters.sql.engine import READING, reaching
+from gateway.adapters.sql.engine import READING, reaching, reason_of
 from gateway.adapters.sql.installation import knows_secret
 from gateway.adapters.sql.schema import scripts_of, serves_us
-from gateway.adapters.sql.tables import admin_keys, keys
+from gateway.adapters.sql.tables import admin_keys, installation, keys
 from gateway.domain.checkup import Finding, Verdict, clocks, warning, well, wrong
 from gateway.domain.errors import DatabaseUnavailable
 
@@ -24,8 +26,14 @@ async def examine(engine: AsyncEngine, checks: Sequence[str], marks: Sequence[st
     try:
         async with reaching():
             schema = await _schema(engine, where)
-            secret = [] if schema.verdict is not Verdict.OK else await _secret(engine, checks, marks)
-            return [schema, *secret, *await _clock(engine)]
+            if schema.verdict is not Verdict.OK:
+                return [schema, *await _clock(engine)]
+            return [
+                schema,
+                *await _writing(engine, where),
+                *await _secret(engine, checks, marks),
+                *await _clock(engine),
+            ]
     except DatabaseUnavailable as failure:
         reason = str(failure.__cause__).splitlines()[0] if failure.__cause__ else "no answer"
         advice = "Start it, or set DATABASE_URL right. While it is away, keys that are known are served for an hour."
@@ -54,6 +62,19 @@ def _compare(connection: sa.Connection, where: str) -> Finding:
         return wrong(part, f"{said}.", "Use that release, or restore a backup.")
     advice = "'glm-gateway migrate' brings it up to date, as 'serve' does; an older release goes on beside it."
     return warning(part, f"{where} has the schema {current or 'of no release'}, this release's is {head}.", advice)
+
+
+async def _writing(engine: AsyncEngine, where: str) -> list[Finding]:
+    """Tell when a database answers and takes nothing, as a replica does, or another user's file."""
+    trial = sa.insert(installation).values(name=f"doctor-{secrets.token_hex(8)}", value="")
+    async with engine.connect() as connection:
+        try:
+            await connection.execute(trial)
+        except DBAPIError as failure:
+            advice = "Name the primary in DATABASE_URL; the user, or the gateway's own, has to be allowed to write."
+            return [wrong(PART, f"{where} cannot be written: {reason_of(failure)}.", advice)]
+        await connection.rollback()
+    return []
 
 
 async def _secret(engine: AsyncEngine, checks: Sequence[str], marks: Sequence[str]) -> list[Finding]:
