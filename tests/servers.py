@@ -219,7 +219,7 @@ def glm_gateway(*arguments, env, timeout=60.0, release=ROOT):
 
 
 @contextmanager
-def gateway(tmp_path, upstream, **env):
+def gateway(tmp_path, upstream, *, program=GATEWAY, **env):
     """Run `glm-gateway serve` in front of a simulator; the embedded parts unless env names others.
 
     It remembers nothing unless told to, so that tests may use the same prompts.
@@ -238,7 +238,7 @@ def gateway(tmp_path, upstream, **env):
     made = glm_gateway("keys", "create", "--name", f"tests {port}", env=settings)
     assert made.returncode == 0, made.stderr
     url = f"http://127.0.0.1:{port}"
-    process = Process(["serve"], settings, tmp_path / "gateway.log")
+    process = Process(["serve"], settings, tmp_path / "gateway.log", program)
     with running(process, f"{url}/readyz"):
         yield Gateway(url, made.stdout.strip(), data_dir, settings, process)
 

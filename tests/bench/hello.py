@@ -23,6 +23,10 @@ async def hello(scope, receive, send):
     """Answer with what an answer of the gateway has at the least."""
     if scope["type"] != "http":
         return
+    if scope["method"] == "GET":  # whoever waits for it to be there
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+        return
     message = await receive()
     asked = _decode(message["body"])
     content = _encode(Answer(created=len(asked.prompt), url="http://127.0.0.1/picture.png"))

@@ -15,11 +15,11 @@ import httptools
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is loaded: the URL and headers of a POST, and the body of the request of a number."""
+    """What is loaded: the URL of a POST, and the headers and the body of the request of a number."""
 
     name: str
     url: str
-    headers: dict[str, str]
+    headers: dict[str, str] | Callable[[int], dict[str, str]]
     body: Callable[[int], bytes]
     pid: int
 
@@ -32,8 +32,9 @@ class Target:
     def request(self, number: int) -> bytes:
         """Write a request down as it goes over the wire."""
         parts, body = urlsplit(self.url), self.body(number)
+        headers = self.headers(number) if callable(self.headers) else self.headers
         lines = [f"POST {parts.path} HTTP/1.1", f"host: {parts.netloc}", "content-type: application/json"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body
 
 
@@ -119,10 +120,12 @@ class Load:
         await asyncio.gather(*(self._keep_asking(began + seconds) for _ in range(at_once)))
         return self._end(began)
 
-    async def burst(self, at_once: int) -> Answers:
-        """Send so many requests at once, and no more."""
+    async def bursts(self, at_once: int, often: int) -> Answers:
+        """Send so many requests at once, and no more until all have been answered; so often."""
         began = perf_counter()
-        await asyncio.gather(*(self._ask(began) for _ in range(at_once)))
+        for _ in range(often):
+            now = perf_counter()
+            await asyncio.gather(*(self._ask(now) for _ in range(at_once)))
         return self._end(began)
 
     async def open(self, per_second: float, seconds: float) -> Answers:
@@ -138,6 +141,11 @@ class Load:
             asking.add(asyncio.create_task(self._ask(due)))
         await asyncio.gather(*asking)
         return self._end(began)
+
+    @property
+    def asked(self) -> int:
+        """Give the number of the last request."""
+        return self._next
 
     def close(self) -> None:
         """Hang up everywhere."""

@@ -153,6 +153,7 @@ async def test_an_idle_installation_is_asked_one_command_a_shard(url):
         await one.metering.drain()
         after = await calls(one.client)
         asked = {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)}
+        asked.pop("client|setinfo", None)  # of a connection that is opened beside
         assert asked == {"xlen": SHARDS, "info": 1}
 
 

@@ -10,7 +10,7 @@ from redis.asyncio.client import PubSub
 
 from gateway.adapters.redis.discovery import discover
 from gateway.adapters.redis.links import Command, Confirmed, Link, Topology
-from gateway.adapters.redis.pipe import PIPED
+from gateway.adapters.redis.pipe import suits
 from gateway.adapters.redis.urls import parse_redis_url
 
 
@@ -84,7 +84,7 @@ class RedisClient:
 
     async def _enqueue(self, command: Command, replicas: int) -> Any:  # noqa: ANN401 - as for call
         pipe = self._link.pipe if self._link is not None else None
-        if pipe is not None and not replicas and command[0] in PIPED:
+        if pipe is not None and not replicas and suits(command):
             return await pipe.ask(command)
         for word in command:
             _encoder.encode(word)  # a word of a wrong type fails its own command only, not all of this tick

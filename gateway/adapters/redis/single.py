@@ -104,7 +104,10 @@ class SingleLink:
 
     async def _opened(self) -> None:
         with suppress(RedisError, OSError):  # pipelines serve meanwhile, and the next one tries again
-            self._pipe = await open_pipe(self._redis.connection_pool)
+            broken, self._pipe = self._pipe, None
+            if broken is not None:
+                await broken.aclose()
+            self._pipe = await open_pipe(self._redis)
 
 
 def fixed_server(address: RedisAddress) -> SingleLink:

@@ -138,7 +138,8 @@ async def test_a_server_that_dies_and_comes_back_is_noticed(tmp_path):
 
 
 async def test_a_server_that_hangs_is_given_up_and_its_late_replies_go_to_nobody(tmp_path, monkeypatch):
-    monkeypatch.setattr("gateway.adapters.redis.single.ANSWER_SECONDS", 1.0)
+    for way in ("single", "pipe"):
+        monkeypatch.setattr(f"gateway.adapters.redis.{way}.ANSWER_SECONDS", 1.0)
     with servers.redis_server(tmp_path) as (url, process):
         client = RedisClient(url)
         await client.call("SET", "a", "before")
