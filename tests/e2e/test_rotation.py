@@ -26,7 +26,7 @@ def restarted(gateway, secrets):
     assert gateway.process.stop() == 0
     gateway.env["GLM_GATEWAY_SECRET_KEY"] = secrets
     gateway.process.start()
-    servers.wait_until(lambda: servers.answers(f"{gateway.url}/readyz"), what=gateway.url)
+    servers.wait_until(lambda: servers.answers(f"{gateway.url}/readyz"), 60, what=gateway.url)
 
 
 def made_by(gateway, name):
