@@ -281,7 +281,7 @@ class Shard:
 
 def _unplaced(room):
     """What is used of a limit by a claim that waits: it has no place yet."""
-    return replace(room, used=room.used - 1) if room.limit is Limit.CONCURRENT else room
+    return room._replace(used=room.used - 1) if room.limit is Limit.CONCURRENT else room
 
 
 def _places(claim):

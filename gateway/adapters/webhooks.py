@@ -50,6 +50,7 @@ def _headers(post: Post) -> dict[str, str]:
     """Sign with each secret: a receiver takes what one of them verifies."""
     signatures = [Webhook(secret).sign(post.id, post.at, post.body) for secret in post.secrets]
     return {
+        "accept": "*/*",
         "content-type": "application/json",
         "user-agent": f"glm-gateway/{__version__}",
         "webhook-id": post.id,

@@ -157,14 +157,14 @@ def content_filter(warnings: Sequence[ContentWarning]) -> dict[str, Any]:
 
 def cache_headers(generation: Generation) -> dict[str, str]:
     """Say where the pictures come from and what is charged (design.md section 5, "Response headers")."""
-    headers: dict[str, str] = {"x-glm-cache": generation.cache}
-    if generation.age is not None:
-        headers["age"] = str(generation.age)
-    if generation.queue_ms is not None:
-        headers["x-glm-queue-ms"] = str(generation.queue_ms)
-    if generation.price is not None:
-        headers["x-glm-cost"] = f"{money_text(generation.price.amount)} {generation.price.currency}"
-    return {**headers, **replay_headers(generation)}
+    headers: dict[str, str] = {"x-glm-cache": generation.cache, **replay_headers(generation)}
+    if (age := generation.age) is not None:
+        headers["age"] = str(age)
+    if (queue_ms := generation.queue_ms) is not None:
+        headers["x-glm-queue-ms"] = str(queue_ms)
+    if (price := generation.price) is not None:
+        headers["x-glm-cost"] = f"{money_text(price.amount)} {price.currency}"
+    return headers
 
 
 def replay_headers(generation: Generation) -> dict[str, str]:

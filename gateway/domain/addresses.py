@@ -70,7 +70,7 @@ def is_loopback(url: str) -> bool:
 def is_public_host(host: str) -> bool:
     """Tell whether a host is a name or an address of the Internet; where a name leads, its resolver has to see.
 
-    Numbers like 127.1 or 2130706433 are addresses to the system, and no resolver is asked for them.
+    Numbers like 127.1 or 2130706433 are addresses to the system, and to a proxy, which resolves names itself.
     """
     try:
         return is_public(ip_address(host.partition("%")[0]))

@@ -50,7 +50,7 @@ class Job:
             pictures=self.order.n,
             price=self.tariff.price,
             abandoned=self.line,
-            sought=replace(self.sought, lead=lead),
+            sought=self.sought if lead else replace(self.sought, lead=False),
         )
 
     def anew(self, position: int, now: datetime, exclude: Iterable[str]) -> "Job":

@@ -1,8 +1,8 @@
 """What can be limited, and how far a limit is used."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Limit(StrEnum):
@@ -22,8 +22,7 @@ IMAGES = frozenset({Limit.IMAGES_PER_MINUTE, Limit.IMAGES_PER_DAY, Limit.IMAGES_
 SHORT = frozenset({Limit.REQUESTS_PER_MINUTE, Limit.IMAGES_PER_MINUTE, Limit.CONCURRENT})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Room(NamedTuple):
     """How far one limit of one subject is used, counting this request; `resets_in` milliseconds frees some of it."""
 
     subject: str
@@ -37,4 +36,4 @@ def given_back(rooms: Iterable[Room], pictures: int) -> tuple[Room, ...]:
     """Say how far limits are used when so many pictures that were taken have been given back."""
     if not pictures:
         return tuple(rooms)
-    return tuple(replace(room, used=room.used - pictures) if room.limit in IMAGES else room for room in rooms)
+    return tuple(room._replace(used=room.used - pictures) if room.limit in IMAGES else room for room in rooms)

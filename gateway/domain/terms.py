@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, TypeVar, get_args
 
 from gateway.domain.addresses import Networks, parse_networks
@@ -15,6 +16,7 @@ from gateway.domain.limits import Limit
 from gateway.domain.projects import NO_MARKUP, Project
 from gateway.domain.quota import MICROS
 
+REMEMBERED_AMOUNTS = 1024
 LONGEST_NAME = 100
 MOST_METADATA, LONGEST_METADATA_NAME, LONGEST_METADATA_VALUE = 16, 64, 512  # as OpenAI's objects have
 # Redis counts in scripts, whose numbers are doubles: exact up to 2**53, with room for sums.
@@ -97,6 +99,7 @@ def exact_money(amount: Decimal) -> int:
     return int(amount.scaleb(_DECIMALS)) if amount else 0
 
 
+@lru_cache(REMEMBERED_AMOUNTS)
 def money_text(millionths: int) -> str:
     """Write an amount with at least two decimals and no needless ones beyond."""
     amount = Decimal(millionths).scaleb(-_DECIMALS)

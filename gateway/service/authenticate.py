@@ -28,12 +28,19 @@ _REFUSALS: dict[KeyState, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Remembered:
     """What a look-up found, None among it, and when it was asked: the answer is as old as the question."""
 
     key: StoredKey | None
     asked_at: float
+    _caller: Caller | None = None
+
+    def caller(self, key: StoredKey) -> Caller:
+        """Say what the key may do; that is put together once."""
+        if self._caller is None:
+            self._caller = caller_of(key)
+        return self._caller
 
 
 class Authenticate:
@@ -69,8 +76,9 @@ class Authenticate:
         if secret.startswith(ADMIN_PREFIX):
             raise NotAllowed("Admin keys make no pictures. Use a project's key, 'sk-glm-...'.")
         key_id = id_of(secret)
-        key = await self._find(key_id) if key_id else None
-        if key is None or not self._opens(key, secret):
+        known = await self._find(key_id) if key_id else None
+        key = known.key if known is not None else None
+        if known is None or key is None or not self._opens(key, secret):
             raise InvalidKey(
                 f"Incorrect API key provided: {_redacted(secret)}. Use a key made with 'glm-gateway keys create'.",
             )
@@ -80,7 +88,7 @@ class Authenticate:
         _require_address(key, address)
         if key.digested_with != self._newest:
             self._renew_digest(key, secret)
-        return caller_of(key)
+        return known.caller(key)
 
     def forget(self, subject_id: str) -> None:
         """Look up anew what belongs to a key or a project; an answer that is under way is not remembered."""
@@ -106,19 +114,19 @@ class Authenticate:
         if any(key.digest == digest(pepper, secret) for pepper in self._peppers):
             self._renew(Renewal(key.id, key.digest, digest_of(self._peppers[0], secret)))
 
-    async def _find(self, key_id: str) -> StoredKey | None:
+    async def _find(self, key_id: str) -> _Remembered:
         known = self._memory.get(key_id)
         if known is not None and self._age(known) < MEMORY_SECONDS:
-            return known.key
+            return known
         lookup = self._look_up(key_id)
         if known is not None and self._clock.monotonic() < self._away_until and self._age(known) < STALE_SECONDS:
-            return known.key
+            return known
         try:
-            return (await asyncio.shield(lookup)).key
+            return await asyncio.shield(lookup)
         except DatabaseUnavailable:
             if known is None or self._age(known) >= STALE_SECONDS:
                 raise
-            return known.key
+            return known
 
     def _look_up(self, key_id: str) -> asyncio.Task[_Remembered]:
         """Ask the store once for all that wait for the same key, even if the first of them leaves."""

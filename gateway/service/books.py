@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway.domain.billing import Tariff, closed, opened
@@ -40,11 +40,12 @@ class Books:
     answer_of: Callable[[BaseException], Answer]
     hash_prompt: Callable[[str], str]
     accounts: Sequence[Account] = ()
+    _known: dict[tuple[Tariff, str], Tariff] = field(default_factory=dict, init=False)  # one of each price and model
 
     def open(self, caller: Caller, order: ImageOrder, tariff: Tariff, *, request_id: str, now: datetime) -> UsageEvent:
         """Write the line that stands if the job's owner dies."""
         prompt_hash = self.hash_prompt(order.plan.prompt)
-        tariff = tariff.at(self.accounts, order.plan.model)
+        tariff = self._costed(tariff, order.plan.model)
         return opened(caller, order, tariff, request_id=request_id, now=now, prompt_hash=prompt_hash)
 
     def close(self, line: UsageEvent, ends: Ends, tariff: Tariff, *, now: datetime) -> UsageEvent:
@@ -53,13 +54,20 @@ class Books:
         line = closed(
             line,
             ends.made,
-            tariff.at(self.accounts, line.upstream_model),
+            self._costed(tariff, line.upstream_model),
             latency_ms=_milliseconds((now - line.time).total_seconds()),
             queue_ms=_milliseconds(ends.waits[0]) if ends.waits else 0,
             answer=Answer() if delivered else self.answer_of(worst_of(ends.all)),
         )
         self.observer.line_closed(line)
         return line
+
+    def _costed(self, tariff: Tariff, model: str) -> Tariff:
+        """Add what the accounts take for a model."""
+        known = self._known.get((tariff, model))
+        if known is None:
+            known = self._known[tariff, model] = tariff.at(self.accounts, model)
+        return known
 
     def attach(self, line: UsageEvent, sources: Sequence[Hit | Follow | Lead | End]) -> None:
         """Tell where the pictures of a job come from that it does not make."""

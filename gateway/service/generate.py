@@ -1,5 +1,6 @@
 """THE FLOW of one request: plan -> attach and reserve -> make what is missing -> settle -> answer."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -55,9 +56,8 @@ class GenerateImages:
             raise obstacle or nothing_there from None
         run = Run(job=job, reservation=reservation, promised=promised)
         promised.variants |= reservation.variants
-        self._books.attach(job.line, run.sources())
-        tasks = [self._jobs.start(self._picture(run, *source)) for source in enumerate(run.sources())]
-        run.tasks += tasks
+        self._books.attach(job.line, run.sources)
+        run.tasks += [self._begun(run, *source) for source in enumerate(run.sources)]
         if reservation.settled:
             run.answerable.set()
         else:
@@ -69,6 +69,11 @@ class GenerateImages:
         """Drop what a job has not sent yet, because its operator says so; nothing when it does not run here."""
         if run := self._running.get(job_id):
             run.withdraw(JobCancelled("The gateway's operator cancelled the request before its picture was made."))
+
+    def _begun(self, run: Run, position: int, source: Hit | Follow | Lead | End) -> asyncio.Future[Picture]:
+        """Begin to make a picture, or to wait for it; one that is surely there needs no task, which takes 20 us."""
+        picture = self._making.at_hand(run, source)
+        return self._jobs.start(self._picture(run, position, source)) if picture is None else _there(picture)
 
     async def _picture(self, run: Run, position: int, source: Hit | Follow | Lead | End) -> Picture:
         if isinstance(source, Lead):
@@ -103,12 +108,20 @@ class GenerateImages:
     async def _settle_ends(self, run: Run, ends: Sequence[Picture | BaseException]) -> None:
         told = known(ends)
         made = [told[position] for position in run.leads]
-        line = replace(run.job.line, cache=run.cache)
+        line, cache = run.job.line, run.cache
+        if line.cache != cache:
+            line = replace(line, cache=cache)
         said = Ends(all=ends, made=made, waits=run.queued)
         line = self._books.close(line, said, run.job.tariff, now=self._clock.now())
         ending = Ending(ends={at: End.of(end) for at, end in enumerate(told)}, replayable=replayable(told))
         await self._reservations.settle(run.reservation, line.pictures_delivered, line, ending)
         run.given_back = len(made) - line.pictures_delivered
+
+
+def _there(picture: Picture) -> asyncio.Future[Picture]:
+    there: asyncio.Future[Picture] = asyncio.get_running_loop().create_future()
+    there.set_result(picture)
+    return there
 
 
 def known(ends: Sequence[Picture | BaseException]) -> list[Picture | GatewayError]:

@@ -38,11 +38,12 @@ class Run:
     `away`: seconds in which a picture, by position, was waited for: in the queue, upstream, at another job, downloaded.
     `left`: the client has gone. `answerable` is set when what failed is given back, so that a client that hears of it
     can ask again; `given_back` pictures of those that the limits were asked for. `promised`: shared with the children.
+    `sources` are where its pictures come from, `leads` the positions that it makes itself.
     """
 
     job: Job
     reservation: Reservation
-    tasks: list[asyncio.Task[Picture]] = field(default_factory=list)
+    tasks: list[asyncio.Future[Picture]] = field(default_factory=list)
     sent: set[int] = field(default_factory=set)
     receipts: dict[int, Receipt] = field(default_factory=dict)
     waits: list[float] = field(default_factory=list)
@@ -54,23 +55,25 @@ class Run:
     promised: Promised = field(default_factory=Promised)
     withdrawn: GatewayError | None = None
     left: bool = False
+    sources: Sequence[Hit | Follow | Lead | End] = field(init=False)
+    leads: Sequence[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Say where each picture comes from, and which this job makes itself."""
+        self.sources = self._sources()
+        self.leads = [position for position, source in enumerate(self.sources) if isinstance(source, Lead)]
 
     async def until_answerable(self) -> None:
         """Wait until what failed is given back, but not for a quota store that does not answer."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.answerable.wait(), GIVE_BACK_SECONDS)
 
-    def sources(self) -> Sequence[Hit | Follow | Lead | End]:
+    def _sources(self) -> Sequence[Hit | Follow | Lead | End]:
         """Give where each picture comes from, by position; all lead when the store could not be asked."""
         replay = self.reservation.replay
         if replay is not None and replay.ended is not None:
             return replay.ended
         return self.reservation.parts or [Lead(index=position) for position in range(self.job.order.n)]
-
-    @property
-    def leads(self) -> list[int]:
-        """Name the positions that this job makes itself."""
-        return [position for position, source in enumerate(self.sources()) if isinstance(source, Lead)]
 
     @property
     def queued(self) -> list[float]:
@@ -88,6 +91,8 @@ class Run:
         children = [child.price for child in self.children]
         if not all(task.done() for task in self.tasks) or None in children:
             return None
+        if not self.leads and not children:
+            return 0
         made = sum(
             not task.cancelled() and task.exception() is None for task in map(self.tasks.__getitem__, self.leads)
         )
@@ -100,14 +105,16 @@ class Run:
             return "BYPASS"
         if self.made:
             return "MISS" if self.job.sought.join else "REFRESH"
-        return "COALESCED" if any(isinstance(source, Follow) for source in self.sources()) else "HIT"
+        return "COALESCED" if any(isinstance(source, Follow) for source in self.sources) else "HIT"
 
     async def wait(self) -> list[Picture | BaseException]:
         """Wait until every picture has ended."""
-        return await asyncio.gather(*map(asyncio.shield, self.tasks), return_exceptions=True)
+        if not all(task.done() for task in self.tasks):
+            await asyncio.wait(self.tasks)  # who waits may be cancelled, they are not
+        return [_end_of(task) for task in self.tasks]
 
     @property
-    def unsent(self) -> list[asyncio.Task[Picture]]:
+    def unsent(self) -> list[asyncio.Future[Picture]]:
         """Give what is still to be made and whose upstream call has not begun."""
         return [self.tasks[position] for position in self.unended if position not in self.sent]
 
@@ -122,6 +129,12 @@ class Run:
         for task in self.unsent:
             if task is not asyncio.current_task():
                 task.cancel()
+
+
+def _end_of(task: asyncio.Future[Picture]) -> Picture | BaseException:
+    if task.cancelled():
+        return asyncio.CancelledError()
+    return task.exception() or task.result()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,11 +225,11 @@ class Generation:
         while pending:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(done, key=self.run.tasks.index):
-                failure = asyncio.CancelledError() if task.cancelled() else task.exception()
-                if failure is None:
-                    yield task.result()
+                end = _end_of(task)
+                if isinstance(end, BaseException):
+                    failures.append(end)
                 else:
-                    failures.append(failure)
+                    yield end
         if failures:
             await self.run.until_answerable()
         if len(failures) == len(self.run.tasks):

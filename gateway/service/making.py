@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, InvalidRequest, QueueTimedOut, ReplicaFull
-from gateway.domain.flights import End, Follow, Hit, Receipt, Task
+from gateway.domain.flights import End, Follow, Hit, Lead, Receipt, Task
 from gateway.domain.image import ImageOrder, Picture
 from gateway.service.dispatch import PictureMaker
 from gateway.service.errands import quietly
@@ -101,13 +101,19 @@ class Making:
             patience=self.turns.bounds.patience * (1 + rank),
         )
 
+    def at_hand(self, run: Run, source: Hit | Follow | Lead | End) -> Picture | None:
+        """Give a remembered picture whose bytes are known to be there, or not wanted; None for any other."""
+        if isinstance(source, Hit) and self._keeping.is_there(run.job.order, source.picture):
+            return source.picture
+        return None
+
     async def given(self, run: Run, source: Hit | Follow | End) -> Picture | None:
         """Wait for a picture that is not this job's to make; None when it cannot be had that way.
 
         Raises:
             GatewayError: it failed, for all who wanted it.
         """
-        with self._away(run, run.sources().index(source)):
+        with self._away(run, run.sources.index(source)):
             end = await self._end(run, source)
         if end.failure is not None:
             raise end.failure.error()
@@ -178,7 +184,7 @@ class Making:
 
         Who makes another picture of this job may wait for this one: the settlement waits for all of them.
         """
-        if len(run.sources()) > 1:
+        if len(run.sources) > 1:
             told = self._told(run, position, end)
             _ = self._errands.start(quietly(self._flights.finish(run.reservation, position, told)))
 

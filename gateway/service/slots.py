@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.errors import GatewayError, ShuttingDown
@@ -36,15 +36,22 @@ class Wish:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Slot:
-    """A call that may be made on an account; `gone` says how it went. `place`: where its ticket may come back to."""
+    """A call that may be made on an account. `place`: where its ticket may come back to."""
 
     account: Account
     place: int
-    gone: Gone
+    ticket: str
+    how: str = "none"
+    seconds: float = 0.0
 
     def went(self, how: str, seconds: float = 0.0) -> None:
         """Say how the call went, as Gone has it."""
-        self.gone = replace(self.gone, how=how, seconds=seconds)
+        self.how, self.seconds = how, seconds
+
+    @property
+    def gone(self) -> Gone:
+        """Say what is given back."""
+        return Gone(ticket=self.ticket, how=self.how, seconds=self.seconds)
 
 
 class Slots:
@@ -75,7 +82,7 @@ class Slots:
             raise unusable(())
         ticket = self._ticket(wish, place)
         seat, place = await self._wait(queue, ticket, wish)
-        slot = Slot(account=self._accounts[seat.name], place=place, gone=Gone(ticket=ticket.id))
+        slot = Slot(account=self._accounts[seat.name], place=place, ticket=ticket.id)
         try:
             yield slot
         finally:

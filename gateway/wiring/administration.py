@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gateway.adapters.glm.client import GlmImage
 from gateway.adapters.glm.proxies import Proxies
-from gateway.adapters.glm.transport import AiohttpTransport
+from gateway.adapters.glm.transport import HttpTransport
 from gateway.adapters.redis.board import RedisJobBoard
 from gateway.adapters.redis.changes import RedisAnnouncer
 from gateway.adapters.redis.client import RedisClient
@@ -100,6 +100,6 @@ async def open_operation(settings: Settings) -> AsyncGenerator[Operation]:
 async def _open_upstreams(settings: Settings, scripts: Scripts, audit: Audit) -> AsyncGenerator[AdministerUpstreams]:
     catalog = load_catalog(settings.models.file)
     store = RedisSlots(scripts, "operator", lease=0, longest=0, longest_call=0, deadline=DEADLINE)
-    async with aclosing(AiohttpTransport(proxies=Proxies(environment()))) as transport:
+    async with aclosing(HttpTransport(proxies=Proxies(environment()))) as transport:
         upstream = GlmImage(transport, endpoints_of(settings))
         yield AdministerUpstreams(accounts_of(settings, catalog), catalog.models, store, upstream, audit)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.adapters.glm.proxies import Proxies
-from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
+from gateway.adapters.glm.transport import HttpTransport, PublicResolver
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.sql.alert_outbox import SqlAlertOutbox
 from gateway.adapters.sql.reports import SqlReports
@@ -31,7 +31,7 @@ async def alerting(
     """Watch and deliver while the block runs. What a stop interrupts is delivered by another replica, or later."""
     allow, webhooks, outbox = settings.webhooks.allow_private_hosts, SqlWebhooks(engine), SqlAlertOutbox(engine)
     resolver = None if allow else PublicResolver()
-    async with aclosing(AiohttpTransport(resolver=resolver, proxies=Proxies(environment()))) as transport:
+    async with aclosing(HttpTransport(resolver=resolver, proxies=Proxies(environment()))) as transport:
         facts = Facts(
             webhooks=webhooks,
             outbox=outbox,

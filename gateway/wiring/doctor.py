@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from gateway.adapters import machine
 from gateway.adapters.glm.client import GlmImage
 from gateway.adapters.glm.proxies import Proxies
-from gateway.adapters.glm.transport import AiohttpTransport
+from gateway.adapters.glm.transport import HttpTransport
 from gateway.adapters.redis import checkup as redis_checkup
 from gateway.adapters.redis.client import RedisClient
 from gateway.adapters.redis.embedded import EmbeddedServer, find_server
@@ -146,7 +146,7 @@ async def _upstreams(settings: Settings) -> list[Finding]:
         offer = check(settings)
     except GatewayError:
         return []  # said of the settings
-    async with aclosing(AiohttpTransport(proxies=Proxies(environment()))) as transport:
+    async with aclosing(HttpTransport(proxies=Proxies(environment()))) as transport:
         upstream = GlmImage(transport, endpoints_of(settings))
         found = await asyncio.gather(*(_upstream(upstream, offer, account) for account in offer.accounts))
     return [finding for findings in found for finding in findings]

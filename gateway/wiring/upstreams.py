@@ -9,7 +9,7 @@ from gateway.adapters.glm.client import Endpoint, GlmImage
 from gateway.adapters.glm.drafts import open_drafts
 from gateway.adapters.glm.fetch import FetchRules, PictureDownloads
 from gateway.adapters.glm.proxies import Proxies
-from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
+from gateway.adapters.glm.transport import HttpTransport, PublicResolver
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.changes import Heard
 from gateway.adapters.redis.names import PARKS
@@ -66,9 +66,9 @@ async def open_upstreams(
     rules = fetch_rules(settings)
     loopback = {urlsplit(f"//{host}").hostname for host in rules.loopback_hosts}
     proxies = Proxies(environment())
-    calls = AiohttpTransport(proxies=proxies)
+    calls = HttpTransport(proxies=proxies)
     resolver = PublicResolver(except_hosts=frozenset(filter(None, loopback)))
-    downloads = AiohttpTransport(resolver=resolver, proxies=proxies)
+    downloads = HttpTransport(resolver=resolver, proxies=proxies)
     try:
         async with open_store(settings, clock, observer) as opened:
             with open_drafts(settings.data_dir / "downloads") as drafts:

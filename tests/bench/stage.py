@@ -77,8 +77,8 @@ class Stage:
         folder.mkdir()
         return folder
 
-    def _redis(self, name):
-        url, _ = self._stack.enter_context(redis_servers.redis_alone(self._place(f"redis-{name}")))
+    def _redis(self, _):
+        url, _ = self._stack.enter_context(redis_servers.redis_alone(self._place("redis")))
         return url
 
     def _upstream(self, latency):

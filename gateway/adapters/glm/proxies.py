@@ -1,7 +1,6 @@
 """The way out through a proxy, by the names that everybody uses: HTTPS_PROXY, HTTP_PROXY, NO_PROXY.
 
-aiohttp's own `trust_env` would do that too, and send what ~/.netrc says about a host: no key of ours is to come from
-there.
+Libraries that do it send what ~/.netrc says about a host, too: no key of ours is to come from there.
 """
 
 from collections.abc import Mapping

@@ -127,10 +127,4 @@ def _replay(words: Replayed | None) -> Replay | None:
 
 def _room(words: RoomWords, subjects: Sequence[Subject]) -> Room:
     subject, limit, value, used, resets_in = words
-    return Room(
-        subject=subjects[subject - 1].name,
-        limit=LIMITS[limit - 1],
-        value=int(value),
-        used=int(used),
-        resets_in=resets_in,
-    )
+    return Room(subjects[subject - 1].name, LIMITS[limit - 1], int(value), int(used), resets_in)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from gateway.adapters.glm.client import POLL_EVERY, POLL_JITTER, POLL_WAITS, Endpoint, GlmImage
-from gateway.adapters.glm.transport import AiohttpTransport
+from gateway.adapters.glm.transport import HttpTransport
 from gateway.domain.errors import Moderation, UpstreamUnreachable
 from gateway.domain.upstream import Fault
 from gateway.service.ports_upstream import CallFailed
@@ -44,7 +44,7 @@ class Client:
     """The upstream port on a server that answers in turn."""
 
     def __init__(self, port, timeout=5.0):
-        self.transport = AiohttpTransport()
+        self.transport = HttpTransport()
         endpoint = Endpoint(base_url=f"http://127.0.0.1:{port}", api_key="id.secret", timeout=timeout, mode="async")
         self.glm = GlmImage(self.transport, {"main": endpoint}, self._sleep)
         self.slept, self.told = [], []

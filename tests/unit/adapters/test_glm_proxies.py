@@ -1,22 +1,19 @@
 """The way out through a proxy: what goes through it, what never does, and what a proxy's refusal means."""
 
 import asyncio
-import ssl
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-import aiohttp.connector
 import httpx
 import pytest
 
 from gateway.adapters.glm.proxies import Proxies
-from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
+from gateway.adapters.glm.transport import HttpTransport, PublicResolver
 from gateway.domain.errors import Misconfigured
 from tests.fakes import answering, head, serving
 from tests.servers import free_port
+from tests.wires import carry, listening, trusting_glm_example
 
 pytestmark = pytest.mark.anyio
-TLS = Path(__file__).parents[2] / "tls"  # a certificate of glm.example, and nobody's secret
 WHOLE = head("200 OK", 2) + b"ok"
 
 
@@ -36,24 +33,7 @@ class Proxy:
             return
         there = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(head("200 Connection established"))
-        await asyncio.gather(_pass_on(reader, there[1]), _pass_on(there[0], writer))
-
-
-async def _pass_on(reader, writer):
-    try:
-        while piece := await reader.read(65536):
-            writer.write(piece)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
-
-
-@asynccontextmanager
-async def listening(serve, **options):
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, **options) as listener:
-        yield listener.sockets[0].getsockname()[1]
+        await asyncio.gather(carry(reader, there[1]), carry(there[0], writer))
 
 
 @asynccontextmanager
@@ -67,18 +47,14 @@ async def behind_a_proxy(monkeypatch, refusal=None):
         await writer.drain()
         writer.close()
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
-    trusting = ssl.create_default_context(cafile=TLS / "cert.pem")
-    monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusting)
-    async with listening(host, ssl=context) as port:
+    async with listening(host, ssl=trusting_glm_example(monkeypatch)) as port:
         proxy = Proxy(port, refusal)
         async with listening(proxy.serve) as at:
             yield proxy, at, asked
 
 
 async def get(url, environ, **options):
-    transport = AiohttpTransport(proxies=Proxies(environ), **options)
+    transport = HttpTransport(proxies=Proxies(environ), **options)
     try:
         response = await transport.handle_async_request(
             httpx.Request("GET", url, extensions={"timeout": {"connect": 10, "read": 10}})

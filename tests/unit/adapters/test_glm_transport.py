@@ -9,17 +9,18 @@ import pytest
 
 from gateway.adapters.glm import client
 from gateway.adapters.glm.client import Endpoint, GlmImage
-from gateway.adapters.glm.transport import KEEPALIVE_SECONDS, AiohttpTransport, PublicResolver
+from gateway.adapters.glm.transport import HttpTransport, PublicResolver
+from gateway.adapters.glm.transport.pool import KEEPALIVE_SECONDS
 from gateway.domain.errors import UpstreamUnreachable
 from gateway.domain.upstream import Fault
 from gateway.service.ports_upstream import CallFailed
 from tests.builders import a_plan, an_account
 from tests.fakes import answering, head, serving, settle
 from tests.servers import free_port
+from tests.wires import NOTHING_WAS_SENT, a_post, leading, send
 
 pytestmark = pytest.mark.anyio
 
-NOTHING_WAS_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 PAID = b'{"data":[{"url":"https://z.ai/a.png"}],"request_id":"r"}'
 
 
@@ -28,7 +29,7 @@ WHOLE = head("200 OK", len(PAID)) + PAID
 
 @pytest.fixture
 async def transport():
-    transport = AiohttpTransport()
+    transport = HttpTransport()
     yield transport
     await transport.aclose()
 
@@ -40,19 +41,6 @@ def upstream(transport, port, timeout=5.0, path=""):
 
 async def never(task_id):
     raise AssertionError("nothing is ordered in one call")
-
-
-def a_post(url, read=5.0, connect=5.0):
-    timeout = {"connect": connect, "read": read}
-    return httpx.Request("POST", url, content=b'{"prompt":"x"}', extensions={"timeout": timeout})
-
-
-async def send(transport, request):
-    response = await transport.handle_async_request(request)
-    try:
-        return response, await response.aread()
-    finally:
-        await response.aclose()
 
 
 async def test_a_whole_answer(transport):
@@ -180,6 +168,7 @@ async def test_the_calls_headers_are_glms(transport):
     assert request.startswith(b"POST /api/paas/v4/images/generations HTTP/1.1\r\n")
     assert b"authorization: bearer id.secret\r\n" in request.lower()
     assert b"content-type: application/json\r\n" in request.lower()
+    assert b"accept: */*\r\n" in request.lower()
     assert b"accept-encoding: identity\r\n" in request.lower()
     assert request.lower().count(b"user-agent: glm-image-gateway/") == request.lower().count(b"user-agent:") == 1
 
@@ -201,7 +190,7 @@ async def test_any_number_of_calls_is_in_flight_at_once(transport):
 async def test_an_idle_connection_is_dropped_before_servers_drop_it(transport, monkeypatch):
     """Usual servers keep one for 5 s or more: a paid POST must not go out on one that is about to be closed."""
     assert KEEPALIVE_SECONDS < 5
-    monkeypatch.setattr("gateway.adapters.glm.transport.KEEPALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.adapters.glm.transport.pool.KEEPALIVE_SECONDS", 0.05)
     async with serving(answering(WHOLE)) as server:
         await send(transport, a_post(server.url))
         await asyncio.sleep(0.1)
@@ -251,7 +240,7 @@ async def test_a_body_comes_as_it_was_sent(transport):
 
 
 async def test_a_name_that_leads_into_the_own_network_is_not_followed():
-    transport = AiohttpTransport(resolver=PublicResolver())
+    transport = HttpTransport(resolver=PublicResolver())
     async with serving(answering(WHOLE)) as server:
         with pytest.raises(httpx.ConnectError):
             await send(transport, a_post(f"http://localhost:{server.port}/"))
@@ -260,7 +249,7 @@ async def test_a_name_that_leads_into_the_own_network_is_not_followed():
 
 
 async def test_only_a_named_host_may_be_on_this_machine():
-    transport = AiohttpTransport(resolver=PublicResolver(except_hosts=frozenset({"localhost"})))
+    transport = HttpTransport(resolver=PublicResolver(except_hosts=frozenset({"localhost"})))
     async with serving(answering(WHOLE)) as server:
         assert (await send(transport, a_post(f"http://localhost:{server.port}/")))[1] == PAID
     await transport.aclose()
@@ -268,13 +257,10 @@ async def test_only_a_named_host_may_be_on_this_machine():
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::1", "::ffff:10.0.0.1"])
 async def test_one_private_address_among_public_ones_is_enough(address, monkeypatch):
-    async def resolve(*_):
-        return [{"host": "8.8.8.8"}, {"host": address}]
-
-    monkeypatch.setattr("aiohttp.ThreadedResolver.resolve", resolve)
+    leading(monkeypatch, "8.8.8.8", address)
     with pytest.raises(OSError, match="not public"):
-        await PublicResolver().resolve("cdn.z.ai", 443)
+        await PublicResolver().resolve("cdn.z.ai")
 
 
 async def test_a_transport_that_was_never_used_closes():
-    await AiohttpTransport().aclose()
+    await HttpTransport().aclose()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from gateway.adapters.glm.transport import AiohttpTransport, PublicResolver
+from gateway.adapters.glm.transport import HttpTransport, PublicResolver
 from gateway.adapters.webhooks import HttpWebhookSender
 from gateway.service.ports_alerts import Post, Sent
 from tests.receivers import receiving
@@ -23,7 +23,7 @@ def a_post(url, **changes):
 
 
 async def sent(post, *, allow_private=True, seconds=15.0):
-    transport = AiohttpTransport(resolver=None if allow_private else PublicResolver())
+    transport = HttpTransport(resolver=None if allow_private else PublicResolver())
     try:
         return await HttpWebhookSender(transport, allow_private=allow_private, seconds=seconds).send(post)
     finally:
@@ -41,6 +41,7 @@ async def test_each_secret_verifies_what_is_sent(receiver):
     assert [receiver.verified(secret) for secret in SECRETS] == [[{"type": "测试"}]] * 2
     [(path, headers, _)] = receiver.posts
     assert (path, headers["content-type"], headers["webhook-id"]) == ("/hooks?a=b", "application/json", "msg_1")
+    assert headers["accept"] == "*/*"
     assert headers["user-agent"].startswith("glm-gateway/")
     with pytest.raises(WebhookVerificationError):
         Webhook("whsec_" + "Z2hp" * 8).verify(receiver.posts[0][2], headers)
