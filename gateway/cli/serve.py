@@ -49,6 +49,7 @@ async def gateway_on(listener: socket, settings: Settings) -> AsyncGenerator[Ser
         app = create_app(settings, lambda _: nullcontext(services))
         async with serving(app, listener, ANSWER_SECONDS, OpenAIProtocol) as server:
             yield server
+            server.let_go()  # a client's pool may hold many: it would be refused on one after the other
             await services.shut_down()
 
 
