@@ -47,6 +47,7 @@ COMPILE := uv pip compile --no-config --universal --python-version 3.11 --genera
 .PHONY: lock
 lock: ## Resolve the dependencies anew (needs uv)
 	$(COMPILE) pyproject.toml --group build -o requirements.lock
+	$(COMPILE) pyproject.toml --extra otel --group build -c requirements.lock -o requirements-otel.lock
 	$(COMPILE) pyproject.toml --extra otel --group dev -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) tests/contract/zhipuai/requirements.in -o tests/contract/zhipuai/requirements.lock
 	$(COMPILE) tests/contract/node/requirements.in -o tests/contract/node/requirements.lock

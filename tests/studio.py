@@ -87,7 +87,8 @@ class Door:
     def __init__(self, *keys, peppers=(PEPPER,), step=0.0):
         self.keys = FakeKeys(*(keys or [a_stored_key(SECRET)]))
         self.clock = FakeClock(step)
-        self.authenticate = Authenticate(self.keys, peppers, self.clock)
+        self.renewed = []
+        self.authenticate = Authenticate(self.keys, peppers, self.clock, self.renewed.append)
 
     async def lets_in(self, secret=SECRET, address=None):
         try:

@@ -21,7 +21,7 @@ from gateway.domain.errors import Misconfigured
 
 # A picture takes 10 to 70 s and may wait minutes for its turn.
 SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 90, 120, 180, 300)
-OWN_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+OWN_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300)
 By = Literal["none", "project", "key"]
 Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 

@@ -75,7 +75,8 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.QuotaStoreDown: Wire(503, "server_error", "quota_store_unavailable", {"retry-after": "2"}),
     failures.LedgerBehind: Wire(503, "server_error", "ledger_behind", {"retry-after": "30"}),
     failures.PictureStoreUnavailable: Wire(503, "server_error", "picture_store_unavailable", {"retry-after": "10"}),
-    failures.ShuttingDown: Wire(503, "server_error", "shutting_down", {"retry-after": "1"}),
+    # Who keeps the connection would ask the same gateway again, which may stop for minutes.
+    failures.ShuttingDown: Wire(503, "server_error", "shutting_down", {"retry-after": "1", "connection": "close"}),
     failures.ReplicaFull: Wire(503, "service_unavailable_error", "server_is_overloaded", {"retry-after": "5"}),
     failures.JobCancelled: Wire(503, "server_error", "job_cancelled", NO_RETRY),
     failures.QueueTimedOut: Wire(429, "rate_limit_error", "rate_limit_exceeded", {"retry-after": "30"}),

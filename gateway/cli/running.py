@@ -26,6 +26,11 @@ class Server(uvicorn.Server):
         """Capture nothing."""
         yield
 
+    def let_go(self) -> None:
+        """Close the connections on which nothing is under way, and the others after their answers; take new ones."""
+        for connection in tuple(self.server_state.connections):
+            connection.shutdown()
+
     @property
     def address(self) -> str:
         """Where it listens, as a URL."""

@@ -58,6 +58,7 @@ async def gateway_on(
         async with serving(app, listener, ANSWER_SECONDS, OpenAIProtocol) as server:
             async with _reloading(services, hung_up or asyncio.Event()):
                 yield server
+            server.let_go()  # a client's pool may hold many: it would be refused on one after the other
             await services.shut_down()
 
 

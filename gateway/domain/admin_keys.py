@@ -15,7 +15,7 @@ _FORM = re.compile(f"{ADMIN_PREFIX}[0-9A-Za-z_-]{{16,200}}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminKey:
-    """An admin key as it is kept: a digest, never a secret. Times are UTC."""
+    """An admin key as it is kept: a digest, never a secret; `digested_with` as with project keys. Times are UTC."""
 
     id: str
     name: str
@@ -23,6 +23,7 @@ class AdminKey:
     last_four: str
     digest: bytes
     created_at: datetime
+    digested_with: str | None = None
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None

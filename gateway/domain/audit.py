@@ -21,6 +21,7 @@ Facts = Mapping[str, Any]  # what JSON can say
 
 # Digests never leave their table, the line has its own time, and when a key was last used is no change of it.
 _HIDDEN = frozenset({"id", "project", "project_id", "digest", "previous_digest", "created_at", "last_used_at"})
+_HIDDEN |= {"digested_with"}
 _HIDDEN |= {"secret_id", "previous_secret_id", "previous_until"}
 
 

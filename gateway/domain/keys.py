@@ -35,7 +35,8 @@ class StoredKey:
     """A key as it is kept: digests, never a secret. Times are UTC; no models, no ips: all are allowed.
 
     The previous digest opens until `previous_until`: a rotation lets both secrets live for a while. `account` is the
-    service account whose further key it is; None: the key begins an account of its own.
+    service account whose further key it is; None: the key begins an account of its own. `digested_with` marks the
+    installation's secret that `digest` was made with; None: it is not known.
     """
 
     id: str
@@ -45,6 +46,7 @@ class StoredKey:
     last_four: str
     digest: bytes
     created_at: datetime
+    digested_with: str | None = None
     account: str | None = None
     previous_digest: bytes | None = None
     previous_until: datetime | None = None
@@ -84,6 +86,23 @@ class StoredKey:
     def redacted(self) -> str:
         """The form in which a key is shown after its creation."""
         return f"{self.prefix}...{self.last_four}"
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What is stored of a secret, and the mark of the installation's secret that it was made with."""
+
+    value: bytes
+    made_with: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A key's digest that was made with an older secret of the installation, and the one that takes its place."""
+
+    key_id: str
+    old: bytes
+    new: Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +175,16 @@ def id_of(secret: str) -> str | None:
 def digest(pepper: bytes, secret: str) -> bytes:
     """HMAC-SHA-256 of a secret: what is stored (design.md section 5)."""
     return hmac.digest(pepper, secret.encode(), "sha256")
+
+
+def digest_of(pepper: bytes, secret: str) -> Digest:
+    """Digest a secret, and say with what."""
+    return Digest(digest(pepper, secret), mark_of(pepper))
+
+
+def mark_of(pepper: bytes) -> str:
+    """Give 16 hex digits by which one of the installation's secrets is told from others."""
+    return derive(pepper, "mark").hex()[:16]
 
 
 def derive(master: bytes, label: str) -> bytes:

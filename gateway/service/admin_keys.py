@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from gateway.domain.admin_keys import ADMIN_PREFIX, AdminKey, is_admin_secret
 from gateway.domain.audit import admin_key_event
 from gateway.domain.errors import DatabaseUnavailable, InvalidKey, MissingKey, NotAllowed, NotFound
-from gateway.domain.keys import PREFIX, digest
+from gateway.domain.keys import PREFIX, Digest, Renewal, digest, digest_of
 from gateway.domain.paging import Page, Place
 from gateway.domain.terms import parse_name
 from gateway.service.administer import KeyForge
@@ -40,11 +40,15 @@ class AdministerAdminKeys:
     async def ensure_first(self, given: str) -> str | None:
         """Let the key that the operator chose open, or make the first one when there is none and never was.
 
-        A chosen key that has been revoked stays so. Gives the secret that was made.
+        A chosen key that has been revoked stays so, also when the installation's secret is replaced. Gives the secret
+        that was made.
         """
         if given:
-            if await self._keys.find(_digests(self._peppers, given)) is None:
+            known = await self._keys.find(_digests(self._peppers, given))
+            if known is None:
                 await self._add(self._key(GIVEN_NAME, self._forge.new_id(), given, ADMIN_PREFIX))
+            else:
+                await _renew(self._keys, known, digest_of(self._peppers[0], given))
             return None
         if await self._keys.list():
             return None
@@ -97,13 +101,14 @@ class AdministerAdminKeys:
         return self._key(name, key_id, secret, ADMIN_PREFIX + key_id[:4], lifetime), secret
 
     def _key(self, name: str, key_id: str, secret: str, prefix: str, lifetime: timedelta | None = None) -> AdminKey:
-        now = self._clock.now()
+        now, digested = self._clock.now(), digest_of(self._peppers[0], secret)
         return AdminKey(
             id=key_id,
             name=name,
             prefix=prefix,
             last_four=secret[-4:],
-            digest=digest(self._peppers[0], secret),
+            digest=digested.value,
+            digested_with=digested.made_with,
             created_at=now,
             expires_at=now + lifetime if lifetime else None,
         )
@@ -136,6 +141,8 @@ class AuthenticateAdmin:
         now = self._clock.now()
         if key.state(now) != "active":
             raise InvalidKey(f"The admin key {key.redacted} is {key.state(now)}. Use another one.")
+        with suppress(DatabaseUnavailable):  # it is read only: so that reports can be read then
+            await _renew(self._keys, key, digest_of(self._peppers[0], secret))
         await self._note_use(key.id, now)
         return key
 
@@ -153,6 +160,12 @@ class AuthenticateAdmin:
         key = await self._keys.find(digests)
         same = [hmac.compare_digest(key.digest, one) for one in digests] if key else []
         return key if any(same) else None
+
+
+async def _renew(keys: AdminKeyStore, key: AdminKey, newest: Digest) -> None:
+    """Let a key hang on the newest of the installation's secrets: those before it are left out some day."""
+    if key.digested_with != newest.made_with:
+        await keys.renew(Renewal(key.id, key.digest, newest))
 
 
 def _digests(peppers: Sequence[bytes], secret: str) -> list[bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.domain.audit import AuditEvent, account_ended_event, key_event
 from gateway.domain.errors import InvalidValue, NotFound
-from gateway.domain.keys import ID_LENGTH, PREFIX, RANDOM_LENGTH, Access, StoredKey, compose, digest
+from gateway.domain.keys import ID_LENGTH, PREFIX, RANDOM_LENGTH, Access, Digest, StoredKey, compose, digest_of
 from gateway.domain.paging import Page, Place
 from gateway.domain.projects import DEFAULT_NAME, Project
 from gateway.domain.terms import LIMIT_FIELDS, LONGEST_NAME, Changes, parse_name, with_changes
@@ -33,10 +33,10 @@ class KeyForge:
         """Draw the id of a key."""
         return self.random_text(ID_LENGTH)
 
-    def new_secret(self, key_id: str, prefix: str = PREFIX) -> tuple[str, bytes]:
+    def new_secret(self, key_id: str, prefix: str = PREFIX) -> tuple[str, Digest]:
         """Make a secret of a key, and its digest."""
         secret = compose(key_id, self.random_text(RANDOM_LENGTH), prefix)
-        return secret, digest(self.pepper, secret)
+        return secret, digest_of(self.pepper, secret)
 
 
 class AdministerKeys:
@@ -86,7 +86,8 @@ class AdministerKeys:
                 name=name,
                 prefix=f"{PREFIX}{key_id[:4]}",
                 last_four=secret[-4:],
-                digest=secret_digest,
+                digest=secret_digest.value,
+                digested_with=secret_digest.made_with,
                 created_at=self._clock.now(),
             )
             key = with_changes(bare, self._dated(terms or {}))

@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +11,7 @@ from cachetools import LRUCache
 from gateway.domain.addresses import Address, is_within
 from gateway.domain.admin_keys import ADMIN_PREFIX
 from gateway.domain.errors import AddressNotAllowed, DatabaseUnavailable, InvalidKey, MissingKey, NotAllowed
-from gateway.domain.keys import Caller, KeyState, StoredKey, caller_of, digest, id_of
+from gateway.domain.keys import Caller, KeyState, Renewal, StoredKey, caller_of, digest, digest_of, id_of, mark_of
 from gateway.service.ports import Clock
 from gateway.service.ports_keys import KeyStore
 
@@ -46,13 +46,18 @@ class _Remembered:
 class Authenticate:
     """Turn a presented secret into a Caller; unknown and revoked keys are remembered too.
 
-    `peppers` are the installation's secrets for digests: all of them verify, while one replaces another.
+    `peppers` are the installation's secrets for digests, the newest first: all of them verify, while one replaces
+    another. `renew` is told of the keys that are used and whose digest was not made with the newest.
     """
 
-    def __init__(self, keys: KeyStore, peppers: Sequence[bytes], clock: Clock) -> None:
+    def __init__(
+        self, keys: KeyStore, peppers: Sequence[bytes], clock: Clock, renew: Callable[[Renewal], None]
+    ) -> None:
         self._keys = keys
         self._peppers = peppers
+        self._newest = mark_of(peppers[0])
         self._clock = clock
+        self._renew = renew
         self._memory: LRUCache[str, _Remembered] = LRUCache(MEMORY_ENTRIES)
         self._away_until = 0.0
         self._lookups: dict[str, asyncio.Task[_Remembered]] = {}
@@ -81,6 +86,8 @@ class Authenticate:
         if state != "active":
             raise InvalidKey(_REFUSALS[state].format(key=key.redacted))
         _require_address(key, address)
+        if key.digested_with != self._newest:
+            self._renew_digest(key, secret)
         return known.caller(key)
 
     def forget(self, subject_id: str) -> None:
@@ -101,6 +108,11 @@ class Authenticate:
         stored = key.digests(self._clock.now())
         same = [hmac.compare_digest(one, other) for one in presented for other in stored]
         return any(same)
+
+    def _renew_digest(self, key: StoredKey, secret: str) -> None:
+        """Hand on the digest by the newest secret, unless a secret opened that the key's rotation has replaced."""
+        if any(key.digest == digest(pepper, secret) for pepper in self._peppers):
+            self._renew(Renewal(key.id, key.digest, digest_of(self._peppers[0], secret)))
 
     async def _find(self, key_id: str) -> _Remembered:
         known = self._memory.get(key_id)

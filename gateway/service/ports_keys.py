@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.domain.admin_keys import AdminKey
-from gateway.domain.keys import Access, StoredKey
+from gateway.domain.keys import Access, Digest, Renewal, StoredKey
 from gateway.domain.paging import Page, Place
 from gateway.domain.projects import Project
 from gateway.domain.terms import Changes
@@ -38,7 +38,7 @@ class KeyStore(Protocol):
     async def change(self, key_id: str, changes: Changes) -> bool:
         """Set the named fields in one step; False when there is no key of this id, NameTaken as above."""
 
-    async def replace_secret(self, key_id: str, digest: bytes, last_four: str, old_until: datetime | None) -> bool:
+    async def replace_secret(self, key_id: str, digest: Digest, last_four: str, old_until: datetime | None) -> bool:
         """Exchange the secret; the old one opens until `old_until`. False when no such key is in use."""
 
     async def revoke(self, key_id: str, at: datetime) -> bool:
@@ -46,6 +46,9 @@ class KeyStore(Protocol):
 
     async def touch(self, used: Mapping[str, datetime]) -> None:
         """Note when keys were last used; times do not run back."""
+
+    async def renew(self, renewals: Sequence[Renewal]) -> None:
+        """Put new digests where the old ones still are."""
 
 
 class ProjectStore(Protocol):
@@ -96,6 +99,9 @@ class AdminKeyStore(Protocol):
 
     async def touch(self, key_id: str, at: datetime) -> None:
         """Note when a key was last used."""
+
+    async def renew(self, renewal: Renewal) -> None:
+        """Put a new digest where the old one still is, unless another key has it."""
 
 
 class Announcer(Protocol):

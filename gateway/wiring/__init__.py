@@ -84,8 +84,9 @@ async def open_services(settings: Settings, source: Source | None = None) -> Asy
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
         redis = await stack.enter_async_context(_open_redis(settings, observer))
-        authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock)
-        authenticated = await stack.enter_async_context(_noting_uses(authenticate, engine, clock))
+        uses = LastUses(SqlKeys(engine), clock)
+        authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock, uses.renew)
+        authenticated = await stack.enter_async_context(_noting_uses(authenticate, uses))
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer, tracing))
         upstreams = await stack.enter_async_context(open_upstreams(settings, offers, quotas, observer, tracing))
         books = Books(observer=observer, answer_of=answer_of, hash_prompt=peppers.hash_prompt)
@@ -155,11 +156,8 @@ def _listening(
 
 
 @asynccontextmanager
-async def _noting_uses(
-    authenticate: Authenticate, engine: AsyncEngine, clock: SystemClock
-) -> AsyncGenerator[Authenticated]:
+async def _noting_uses(authenticate: Authenticate, uses: LastUses) -> AsyncGenerator[Authenticated]:
     """Authenticate, and note when keys are used."""
-    uses = LastUses(SqlKeys(engine), clock)
 
     async def authenticated(secret: str | None, address: Address | None) -> Caller:
         caller = await authenticate(secret, address)

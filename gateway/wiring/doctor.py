@@ -25,7 +25,7 @@ from gateway.service.offers import Offer
 from gateway.service.picture_ports import PictureGone, PictureStoreDown
 from gateway.settings import Settings, environment
 from gateway.wiring.checking import check
-from gateway.wiring.peppers import read_peppers
+from gateway.wiring.peppers import Peppers, read_peppers
 from gateway.wiring.store import open_objects
 from gateway.wiring.upstreams import endpoints_of
 
@@ -106,10 +106,10 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield well(sql_checkup.PART, f"{own} is made when the gateway starts.")
         return
     has_secret = settings.secret_key or (settings.data_dir / "secret.key").exists()
-    checks = read_peppers(settings).checks if has_secret else ()
+    peppers = read_peppers(settings) if has_secret else Peppers(())
     engine = sql.open_engine(url or f"sqlite:///{own}")
     try:
-        for finding in await sql_checkup.examine(engine, checks):
+        for finding in await sql_checkup.examine(engine, peppers.checks, peppers.marks):
             yield finding
     finally:
         await sql.close(engine)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gateway.adapters.system import own_secret
 from gateway.domain.errors import Misconfigured
-from gateway.domain.keys import derive
+from gateway.domain.keys import derive, mark_of
 from gateway.domain.webhooks import secret_text
 from gateway.settings import Settings
 
@@ -19,6 +19,11 @@ class Peppers:
     def keys(self) -> tuple[bytes, ...]:
         """For the digests of keys."""
         return tuple(derive(master, "key-digest") for master in self.masters)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """For telling with which of the secrets a key's digest was made."""
+        return tuple(map(mark_of, self.keys))
 
     @property
     def checks(self) -> tuple[str, ...]:

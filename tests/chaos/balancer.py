@@ -11,9 +11,10 @@ PIECE = 65536
 async def balancer(gateways):
     """Run a balancer in front of gateways; gives its URL. Clients have to have left when the block ends.
 
+    Who hands in a deque may take gateways out of it and put others in.
     It passes bytes on and sends none twice: whose gateway dies under a request sees the connection end.
     """
-    backends, connections = deque(gateways), set()
+    backends, connections = gateways if isinstance(gateways, deque) else deque(gateways), set()
 
     async def serve(reader, writer):
         connections.add(asyncio.current_task())

@@ -1,5 +1,7 @@
 """The Helm chart: what Helm and Kubernetes' own schemas say of it, and what it promises."""
 
+import re
+
 import pytest
 import yaml
 
@@ -7,6 +9,7 @@ from gateway.settings import load
 from tests.deploy.tools import DEPLOY, helm, run, succeed, tool
 from tests.servers import environment
 
+README = DEPLOY / "README.md"
 CHART = DEPLOY / "helm" / "glm-gateway"
 KUBERNETES = ("1.31", "1.37")
 LEAST = {"secret": {"name": "keys"}, "settings": {"GLM_GATEWAY_STORE__URL": "s3://pictures"}}
@@ -25,7 +28,8 @@ ALL = {
     "tolerations": [{"key": "a", "operator": "Exists"}],
     "networkPolicy": {"clients": [{"podSelector": {}}]},
 }
-VALUES = pytest.mark.parametrize("values", [LEAST, ALL], ids=["least", "all"])
+TOLD = yaml.safe_load(re.search(r"```yaml\n(# my-values.yaml\n.*?)```", README.read_text("utf-8"), re.DOTALL)[1])
+VALUES = pytest.mark.parametrize("values", [LEAST, ALL, TOLD], ids=["least", "all", "as the README says"])
 
 
 def template(folder, values):
@@ -58,7 +62,7 @@ def test_helm_finds_nothing(tmp_path, values):
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_kubernetes_takes_every_object(tmp_path, version):
     """The operator's ServiceMonitor is the one kind that is not Kubernetes' own."""
-    found = [rendered(tmp_path, values) for values in (LEAST, ALL)]
+    found = [rendered(tmp_path, values) for values in (LEAST, ALL, TOLD)]
     objects = [one for made in found for kind, ones in made.items() if kind != "ServiceMonitor" for one in ones]
     (tmp_path / "objects.yaml").write_text(yaml.safe_dump_all(objects), "utf-8")
     said = succeed(tool("kubernetes-validate"), "--strict", "-k", version, tmp_path / "objects.yaml", env=environment())

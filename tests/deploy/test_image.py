@@ -1,6 +1,7 @@
 """deploy/Dockerfile, built and run without a container engine."""
 
 import json
+import re
 import signal
 
 import psutil
@@ -9,7 +10,7 @@ import pytest
 from tests import servers
 from tests.deploy.image import Builder, container, wheels_of_the_lock
 from tests.deploy.tools import DEPLOY, succeed, tool
-from tests.servers import UPSTREAM_KEY, answers, free_port, http, wait_until
+from tests.servers import ROOT, UPSTREAM_KEY, answers, free_port, http, wait_until
 
 pytestmark = pytest.mark.timeout(900)  # the build is part of whichever test comes first
 
@@ -99,3 +100,14 @@ def test_the_image_holds_what_the_gateway_needs_and_nothing_to_build_with(image,
 def test_the_image_lets_nobody_in_by_a_set_user_id(image):
     """Whatever the base has: no new file of ours may give rights."""
     assert not [path for path in (image[0] / "opt").rglob("*") if path.lstat().st_mode & 0o6000]
+
+
+def test_an_image_that_can_trace_has_the_same_and_more():
+    """The default's pins, and what the extra asks for."""
+    plain, tracing = (pins_of(ROOT / name) for name in ("requirements.lock", "requirements-otel.lock"))
+    assert plain.items() <= tracing.items()
+    assert {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"} <= tracing.keys() - plain.keys()
+
+
+def pins_of(lock):
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", lock.read_text("utf-8"), re.MULTILINE))

@@ -1,15 +1,17 @@
 """The configurations of nginx, read by nginx and in front of a gateway."""
 
 import json
+import os
 import re
 import ssl
 import subprocess
 from contextlib import contextmanager
+from urllib.error import HTTPError
 from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 import pytest
 
-from tests.deploy.tools import DEPLOY, succeed, tool
+from tests.deploy.tools import DEPLOY, commands_of, succeed, tool
 from tests.servers import ROOT, free_port, wait_until
 
 BALANCER, SITE = "balancer.conf", "glm-gateway.conf"
@@ -69,12 +71,20 @@ def ask(url, *, body=None, **headers):
         return response.read()
 
 
-def fails(url):
+def status_of(url):
+    """The status that is answered; None where nothing answers."""
     try:
         ask(url)
+    except HTTPError as failure:
+        with failure:
+            return failure.code
     except OSError:
-        return True
-    return False
+        return None
+    return 200
+
+
+def fails(url):
+    return status_of(url) != 200
 
 
 def test_nginx_takes_the_configuration(configured):
@@ -94,6 +104,20 @@ def test_pictures_come_through_and_metrics_do_not(configured, gateway):
             host = re.match(r"http://([^/]+)/v1/images/files/", answer["data"][0]["url"])[1]
             assert host == url.partition("//")[2]
         assert fails(f"{url}/metrics")
+
+
+@pytest.mark.parametrize("configured", [SITE], indirect=True)
+def test_a_gateway_is_taken_from_the_site_and_given_back(configured, gateway):
+    """By the commands of an upgrade; the other one is away here."""
+    file, url = configured
+    before, env = file.read_text("utf-8"), {**os.environ, "site": str(file), "port": gateway.url.rpartition(":")[2]}
+    taken, given = re.findall(r'sed -i "[^"]+" \$site', commands_of("Upgrade")[0])
+    succeed("bash", "-euc", taken, env=env)
+    assert "test is successful" in succeed(*command(file, "-t"))
+    with nginx(file):
+        wait_until(lambda: status_of(f"{url}/healthz") == 502, what="nginx without a gateway")
+    succeed("bash", "-euc", given, env=env)
+    assert file.read_text("utf-8") == before
 
 
 def test_nobody_gives_up_before_the_sdks(configured):

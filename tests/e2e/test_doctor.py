@@ -1,9 +1,11 @@
 """`glm-gateway doctor`: each part has its line, says what to do, and holds up no other."""
 
+import asyncio
 import json
 import sqlite3
 import time
 
+import asyncpg
 import pytest
 
 from tests import postgres_servers, servers
@@ -164,7 +166,31 @@ def test_a_schema_of_another_release(installed, tmp_path):
     with sqlite3.connect(tmp_path / "data" / "gateway.db") as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     code, parts = examined(installed)
+    assert (code, verdicts(parts)["database schema"]) == (0, {"warning"})
+    assert "serves this one" in parts["database schema"][0][1]
+    with sqlite3.connect(tmp_path / "data" / "gateway.db") as database:
+        database.execute("UPDATE installation SET value = '9998' WHERE name = 'schema_serves'")
+    code, parts = examined(installed)
     assert (code, verdicts(parts)["database schema"]) == (1, {"wrong"})
+
+
+async def make_read_only(url):
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+    finally:
+        await connection.close()
+
+
+def test_a_database_that_takes_nothing_is_wrong(tmp_path, simulator):
+    """As a replica, or with a user who may only read."""
+    with postgres_servers.postgres_alone(tmp_path) as database:
+        env = {"DATABASE_URL": database.url, "GLM_GATEWAY_SECRET_KEY": "x" * 32}
+        assert glm_gateway("migrate", env=settings(tmp_path, **env)).returncode == 0
+        asyncio.run(make_read_only(database.url))
+        code, parts = examined(settings(tmp_path, simulator, **env))
+    assert (code, verdicts(parts)["database"]) == (1, {"wrong"}), parts
+    assert "read-only transaction" in parts["database"][0][1]
 
 
 def test_another_secret_is_wrong(installed):

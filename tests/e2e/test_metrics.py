@@ -81,6 +81,8 @@ def test_times_tell_the_gateway_from_the_upstream(used):
     assert whole > 0.3 > own > 0
     assert value(gateway, "upstream_seconds_bucket", model="glm-image", le="300.0") >= 1
     assert value(gateway, "queue_seconds_bucket", model="glm-image", le="300.0") >= 1
+    for name in ("request_seconds_bucket", "own_seconds_bucket"):
+        assert value(gateway, name, route=GENERATIONS, le="300.0") >= 1
 
 
 def test_limits_tell_whom_they_refused(used):

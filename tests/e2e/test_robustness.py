@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 
 import psutil
 import pytest
@@ -38,10 +40,21 @@ def test_sigterm_finishes_what_was_sent_and_releases_the_rest(tmp_path):
         for released in queued:
             check_shutting_down(*released.result(timeout=2))
         check_shutting_down(*running.post({"prompt": "new"}))
+        assert [closes(running, path) for path in ("/v1", "/api/paas/v4")] == [True, True]
         assert http("GET", running.url + "/readyz")[0] == 503
         assert sent.result()[0] == 200
         assert running.process.popen.wait(10) == 0
         assert slow.stats()["images"] == 1
+
+
+def closes(gateway, path):
+    """Whether a client that keeps its connection is told to make another one, which a balancer leads elsewhere."""
+    headers = {"Authorization": f"Bearer {gateway.key}", "Content-Type": "application/json"}
+    with closing(HTTPConnection(gateway.url.removeprefix("http://"), timeout=10)) as kept:
+        body = json.dumps({"model": "glm-image", "prompt": "new"})
+        kept.request("POST", f"{path}/images/generations", body, headers)
+        answer = kept.getresponse()
+        return answer.getheader("x-request-id") is not None and answer.getheader("connection") == "close"
 
 
 def check_shutting_down(status, headers, content):
@@ -117,6 +130,7 @@ def test_a_database_of_a_newer_release_is_one_clear_sentence(tmp_path, simulator
         pass
     with sqlite3.connect(running.data_dir / "gateway.db") as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.execute("UPDATE installation SET value = '9998' WHERE name = 'schema_serves'")
     database.close()
     assert "newer release" in sentence_of(serve(tmp_path))
 

@@ -8,11 +8,12 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from gateway.adapters.sql.engine import alembic_config, migrate, open_engine
+from gateway.adapters.sql.engine import migrate, open_engine
 from gateway.adapters.sql.installation import agree_on_secret, is_first_to_open
 from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.rollups import SqlRollups
-from gateway.adapters.sql.tables import metadata, usage_events
+from gateway.adapters.sql.schema import SERVES, alembic_config
+from gateway.adapters.sql.tables import installation, metadata, usage_events
 from gateway.domain.errors import Misconfigured
 from gateway.domain.rollups import Stale
 from tests import postgres_servers
@@ -128,3 +129,28 @@ async def test_lines_of_before_roll_ups_are_summed_up_by_the_hour(engine):
         await connection.execute(sa.insert(usage_events), rows)
     await migrate(engine)
     assert await SqlRollups(engine).stale() == Stale(frozenset(hours))
+
+
+async def of_a_newer_release(engine, serves):
+    """Leave the schema as a newer release would, whose note says which schema's release it serves."""
+    await migrate(engine)
+
+    def change(connection):
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        note = installation.c.name == "schema_serves"
+        connection.execute(sa.update(installation).where(note).values(value=serves))
+
+    await on(engine, change)
+
+
+async def test_a_newer_schema_that_serves_this_release_stays_as_it_is(engine):
+    await of_a_newer_release(engine, SERVES)
+    await migrate(engine)
+    version = sa.text("SELECT version_num FROM alembic_version")
+    assert await on(engine, lambda connection: connection.scalar(version)) == "9999"
+
+
+async def test_a_newer_schema_that_serves_later_releases_only_is_refused(engine):
+    await of_a_newer_release(engine, "9998")
+    with pytest.raises(Misconfigured, match="newer release"):
+        await migrate(engine)

@@ -12,6 +12,7 @@ from gateway.adapters.sql.engine import migrate, open_engine
 from gateway.adapters.sql.tables import admin_keys, installation
 from gateway.domain.admin_keys import AdminKey
 from gateway.domain.errors import DatabaseUnavailable
+from gateway.domain.keys import Digest, Renewal
 from gateway.domain.paging import Place
 from tests.fakes_administration import NOW, FakeAdminKeys
 
@@ -48,7 +49,7 @@ async def store(request, tmp_path):
 
 async def test_what_is_stored_comes_back(store):
     later = NOW + timedelta(hours=1)
-    full = an_admin_key(expires_at=later, revoked_at=later, last_used_at=later)
+    full = an_admin_key(digested_with="0123456789abcdef", expires_at=later, revoked_at=later, last_used_at=later)
     assert await store.add(full)
     assert await store.get("one") == full
     assert await store.find([b"x", full.digest]) == full
@@ -59,6 +60,19 @@ async def test_a_digest_is_there_once(store):
     assert await store.add(an_admin_key())
     assert not await store.add(an_admin_key("two", digest=an_admin_key().digest))
     assert await store.list() == [an_admin_key()]
+
+
+async def test_a_digest_is_renewed_where_it_still_is_and_stays_unique(store):
+    one, two = an_admin_key(), an_admin_key("two")
+    await store.add(one)
+    await store.add(two)
+    new = Digest(b"n" * 32, "new")
+    await store.renew(Renewal("one", b"replaced meanwhile", new))
+    assert await store.get("one") == one
+    await store.renew(Renewal("one", one.digest, new))
+    await store.renew(Renewal("two", two.digest, new))
+    assert await store.get("one") == an_admin_key(digest=b"n" * 32, digested_with="new")
+    assert await store.get("two") == two
 
 
 async def test_of_many_that_make_the_first_key_one_does(store):

@@ -17,6 +17,7 @@ from gateway.adapters.sql.rows import values_of
 from gateway.adapters.sql.tables import keys as keys_table
 from gateway.adapters.sql.tables import projects as projects_table
 from gateway.domain.errors import DatabaseUnavailable, NameTaken
+from gateway.domain.keys import Digest, Renewal
 from gateway.domain.paging import Place
 from gateway.domain.projects import DEFAULT_ID
 from gateway.domain.quota import Limits
@@ -40,6 +41,7 @@ FULL = {
     "expires_at": NOW + timedelta(days=1),
     "disabled_at": NOW,
     "account": "abcDEF012345",
+    "digested_with": "0123456789abcdef",
     "last_used_at": NOW,
     "limits": ALL_LIMITS,
     "models": ("glm-image", "cogview-4"),
@@ -279,17 +281,31 @@ class TestKeys:
     async def test_a_new_secret_keeps_the_old_one_for_a_while_or_not(self, keys):
         await keys.add(a_key())
         until = NOW + timedelta(hours=1)
-        assert await keys.replace_secret(a_key().id, b"2" * 32, "2222", until)
-        changed = {"digest": b"2" * 32, "last_four": "2222"}
+        assert await keys.replace_secret(a_key().id, Digest(b"2" * 32, "new"), "2222", until)
+        changed = {"digest": b"2" * 32, "digested_with": "new", "last_four": "2222"}
         assert await keys.get(a_key().id) == a_key(**changed, previous_digest=a_key().digest, previous_until=until)
-        assert await keys.replace_secret(a_key().id, b"3" * 32, "3333", None)
-        assert await keys.get(a_key().id) == a_key(digest=b"3" * 32, last_four="3333")
+        assert await keys.replace_secret(a_key().id, Digest(b"3" * 32, "new"), "3333", None)
+        assert await keys.get(a_key().id) == a_key(digest=b"3" * 32, digested_with="new", last_four="3333")
 
     async def test_no_new_secret_for_a_revoked_key_or_none(self, keys):
         await keys.add(a_key(revoked_at=NOW))
-        assert not await keys.replace_secret(a_key().id, b"2" * 32, "2222", None)
-        assert not await keys.replace_secret("nobody", b"2" * 32, "2222", None)
+        assert not await keys.replace_secret(a_key().id, Digest(b"2" * 32, "new"), "2222", None)
+        assert not await keys.replace_secret("nobody", Digest(b"2" * 32, "new"), "2222", None)
         assert await keys.get(a_key().id) == a_key(revoked_at=NOW)
+
+    async def test_a_digest_is_renewed_where_it_still_is(self, keys):
+        ours = [a_key(a_secret(f"{number:012}"), name=str(number)) for number in range(3)]
+        for key in ours:
+            await keys.add(key)
+        news = [Digest(str(number).encode() * 32, "new") for number in range(3)]
+        olds = (ours[0].digest, ours[1].digest, b"replaced meanwhile".ljust(32))
+        renewals = [Renewal(key.id, old, new) for key, old, new in zip(ours, olds, news, strict=True)]
+        await keys.renew([*renewals[::-1], Renewal("nobody", b"x" * 32, news[0])])
+        assert [(key.digest, key.digested_with) for key in await keys.list()] == [
+            (b"0" * 32, "new"),
+            (b"1" * 32, "new"),
+            (ours[2].digest, None),
+        ]
 
     async def test_revoking_twice_keeps_the_first_time(self, keys):
         await keys.add(a_key())

@@ -164,6 +164,23 @@ async def test_several_servers_that_are_no_cluster_are_refused(valkey):
             await at.call("GET", "x")
 
 
+async def test_who_stops_asking_leaves_nothing_behind(tmp_path):
+    """As a gateway does that stops while a server stands still; asyncio would log the failure as nobody's."""
+    with redis_servers.redis_alone(tmp_path) as (url, node):
+        async with client(url) as at:
+            assert await at.answers()
+            node.send(redis_servers.STOP)
+            before = asyncio.all_tasks()
+            asking = asyncio.create_task(at.answers(seconds=60))
+            await asyncio.sleep(0.1)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            await asyncio.sleep(0.1)
+            left = {task for task in asyncio.all_tasks() - before if "ping" in str(task.get_coro())}
+            node.kill()
+    assert left == set()
+
+
 @pytest.mark.parametrize("form", ["redis://{}", "redis://{},{}", "redis+sentinel://{}/main"])
 async def test_nobody_at_home(form):
     nobody = f"127.0.0.1:{free_port()}"

@@ -71,11 +71,12 @@ class RedisClient:
     async def answers(self, seconds: float = 1.5) -> bool:
         """Tell whether a server answers in time; one that stands still is not waited for any longer."""
         asking = asyncio.create_task(self.ping())
-        await asyncio.wait({asking}, timeout=seconds)
-        if not asking.done():
-            asking.cancel()
-            return False
-        return not asking.cancelled() and asking.exception() is None
+        asking.add_done_callback(_end_seen)
+        try:
+            await asyncio.wait({asking}, timeout=seconds)
+            return asking.done() and _end_seen(asking)
+        finally:
+            asking.cancel()  # also when who asks is cancelled: nobody waits for it any more
 
     async def aclose(self) -> None:
         """Close the pool and every connection."""
@@ -133,3 +134,8 @@ class RedisClient:
         self._opening = None
         if not opening.cancelled() and opening.exception() is None:
             self._link = opening.result()
+
+
+def _end_seen(task: asyncio.Task[None]) -> bool:
+    """Tell whether a task ended well; its failure counts as seen, or asyncio would log it as nobody's."""
+    return not task.cancelled() and task.exception() is None

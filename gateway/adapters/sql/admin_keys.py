@@ -1,6 +1,7 @@
 """The durable list of admin keys."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from gateway.adapters.sql.pages import rows_after
 from gateway.adapters.sql.tables import admin_keys, installation
 from gateway.adapters.sql.transaction import reading, writing
 from gateway.domain.admin_keys import AdminKey
+from gateway.domain.keys import Renewal
 from gateway.domain.paging import Page, Place, page_of
 
 _FIRST = "first_admin_key"  # the installation's note that it has made one
@@ -59,6 +61,14 @@ class SqlAdminKeys:
     async def touch(self, key_id: str, at: datetime) -> None:
         """Note when a key was last used."""
         await self._set(key_id, last_used_at=at)
+
+    async def renew(self, renewal: Renewal) -> None:
+        """Put a new digest where the old one still is, unless another key has it."""
+        where = (admin_keys.c.id == renewal.key_id, admin_keys.c.digest == renewal.old)
+        new = {"digest": renewal.new.value, "digested_with": renewal.new.made_with}
+        with suppress(IntegrityError):
+            async with writing(self._engine) as connection:
+                await connection.execute(sa.update(admin_keys).where(*where).values(**new))
 
     async def _select(self, which: sa.ColumnElement[bool]) -> Sequence[AdminKey]:
         query = sa.select(admin_keys).where(which).order_by(admin_keys.c.created_at, admin_keys.c.id)

@@ -3,11 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, StatementError
@@ -15,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from gateway.adapters.sql.schema import upgrade
 from gateway.domain.errors import DatabaseUnavailable, Misconfigured
 from gateway.service.ports import LedgerUnavailable
 
@@ -22,8 +20,6 @@ DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "po
 SECONDS = 5.0  # a database that has not answered by then counts as away; one that stands still never answers
 SUM_SECONDS = 60.0  # a month of a large installation
 READING = "gateway_reading"  # execution option of an engine that only reads
-MIGRATIONS = Path(__file__).parent / "migrations"
-_MIGRATION_LOCK = 0x676C6D  # PostgreSQL's advisory lock that lets one process migrate at a time
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=4000", "foreign_keys=ON")
 _UNUSABLE = (DBAPIError, OSError, TypeError, ValueError)  # the last two: what a driver says of words in its URL
 # SQLSTATE's classes of what would fail again: data exception, constraint violation, program limit exceeded.
@@ -67,7 +63,7 @@ async def migrate(engine: AsyncEngine) -> None:
     try:
         await _greet(engine)
         async with engine.begin() as connection:
-            await connection.run_sync(_upgrade)  # without a limit: another process may be at it
+            await connection.run_sync(upgrade)  # without a limit: another process may be at it
     except CommandError as failure:
         raise Misconfigured(
             "The database was made by a newer release of the gateway; use that release, or restore a backup.",
@@ -146,25 +142,11 @@ def reason_of(failure: BaseException) -> str:
     return (str(getattr(failure, "orig", failure)) or type(failure).__name__).splitlines()[0]
 
 
-def alembic_config(connection: sa.Connection) -> Config:
-    """Say to Alembic where the migrations are and which connection they run on."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    return config
-
-
 async def _greet(engine: AsyncEngine, seconds: float = SECONDS) -> None:
     """Ask a trivial question; TimeoutError when there is no answer in time."""
     reading = engine.execution_options(**{READING: True})
     async with asyncio.timeout(seconds), reading.connect() as connection:
         await connection.execute(sa.text("SELECT 1"))
-
-
-def _upgrade(connection: sa.Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-    command.upgrade(alembic_config(connection), "head")
 
 
 def _prepare_sqlite(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:

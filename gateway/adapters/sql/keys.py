@@ -12,7 +12,7 @@ from gateway.adapters.sql.rows import PROJECT_COLUMNS, key_of, values_of
 from gateway.adapters.sql.tables import keys, projects
 from gateway.adapters.sql.transaction import reading, writing
 from gateway.domain.errors import NameTaken
-from gateway.domain.keys import Access, StoredKey
+from gateway.domain.keys import Access, Digest, Renewal, StoredKey
 from gateway.domain.paging import Page, Place, page_of
 from gateway.domain.terms import Changes
 
@@ -86,13 +86,12 @@ class SqlKeys:
         except IntegrityError as failure:
             raise _taken(changes["name"]) from failure
 
-    async def replace_secret(self, key_id: str, digest: bytes, last_four: str, old_until: datetime | None) -> bool:
+    async def replace_secret(self, key_id: str, digest: Digest, last_four: str, old_until: datetime | None) -> bool:
         """Exchange the secret in one step; the old one lives until `old_until`. False when no such key is in use."""
         update = sa.update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
         previous = keys.c.digest if old_until else None
-        return await self._update(
-            update.values(digest=digest, last_four=last_four, previous_digest=previous, previous_until=old_until),
-        )
+        new = {"digest": digest.value, "digested_with": digest.made_with, "last_four": last_four}
+        return await self._update(update.values(**new, previous_digest=previous, previous_until=old_until))
 
     async def revoke(self, key_id: str, at: datetime) -> bool:
         """Revoke a key once; False when there is none of this id."""
@@ -108,6 +107,17 @@ class SqlKeys:
         rows = [{"key_id": key_id, "at": at} for key_id, at in sorted(used.items())]
         async with writing(self._engine) as connection:
             await connection.execute(update, rows)
+
+    async def renew(self, renewals: Sequence[Renewal]) -> None:
+        """Put new digests where the old ones still are: a rotation meanwhile stands."""
+        where = (keys.c.id == sa.bindparam("key_id"), keys.c.digest == sa.bindparam("old", type_=keys.c.digest.type))
+        new = {"digest": sa.bindparam("new", type_=keys.c.digest.type), "digested_with": sa.bindparam("made_with")}
+        rows = [
+            {"key_id": one.key_id, "old": one.old, "new": one.new.value, "made_with": one.new.made_with}
+            for one in sorted(renewals, key=lambda one: one.key_id)  # in one order for all replicas, as above
+        ]
+        async with writing(self._engine) as connection:
+            await connection.execute(sa.update(keys).where(*where).values(**new), rows)
 
     async def _update(self, update: sa.Update) -> bool:
         async with writing(self._engine) as connection:

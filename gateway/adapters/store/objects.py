@@ -88,10 +88,10 @@ class Disk(Objects):
     piece = DISK_PIECE
 
     def __init__(self, folder: Path, room: int) -> None:
-        with translated():
+        with translated(gone=PictureStoreDown):
             folder.mkdir(parents=True, exist_ok=True)
             super().__init__(LocalStore(folder))
-        self._folder = folder
+        self.folder = folder
         self._room = room
 
     async def put(self, key: str, content: Path | bytes, content_type: str) -> None:  # noqa: ARG002 - files have none
@@ -102,15 +102,15 @@ class Disk(Objects):
                 await obstore.put_async(
                     self._store, draft, content, use_multipart=True, chunk_size=DISK_PART, max_concurrency=1
                 )
-                await asyncio.to_thread(_sync, self._folder / draft)
+                await asyncio.to_thread(_sync, self.folder / draft)
                 await obstore.rename_async(self._store, draft, key)
-                await asyncio.to_thread(_sync, (self._folder / key).parent)
+                await asyncio.to_thread(_sync, (self.folder / key).parent)
 
     async def probe(self) -> None:
         """Write a few bytes, and look at the free space."""
         await self.put(PROBE, b"ok", "")
         with translated():
-            free = (await asyncio.to_thread(shutil.disk_usage, self._folder)).free
+            free = (await asyncio.to_thread(shutil.disk_usage, self.folder)).free
         if free < self._room:
             raise PictureStoreDown(f"only {free} bytes are free")
 
@@ -120,7 +120,7 @@ class Disk(Objects):
 
     def _tidy(self) -> None:
         with translated(gone=PictureStoreDown):
-            for draft in (self._folder / STAGING).glob("*"):
+            for draft in (self.folder / STAGING).glob("*"):
                 with suppress(FileNotFoundError):  # it has got its final name meanwhile
                     if time.time() - draft.stat().st_mtime > ABANDONED_SECONDS:  # noqa: TID251 - the age of a file
                         draft.unlink(missing_ok=True)

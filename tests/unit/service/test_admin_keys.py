@@ -76,6 +76,22 @@ async def test_keys_outlive_the_installations_secret():
     await rotated.authenticate(secret)
     await rotated.keys.ensure_first(GIVEN)
     assert len(await rotated.keys.list()) == 2
+    alone = Desk(desk.store, (NEW_PEPPER,))
+    await alone.authenticate(secret)
+    await alone.keys.ensure_first(GIVEN)
+    assert len(await alone.keys.list()) == 2
+
+
+async def test_the_operators_own_key_stays_revoked_when_the_secret_is_replaced():
+    desk = Desk()
+    await desk.keys.ensure_first(GIVEN)
+    [key] = await desk.keys.list()
+    await desk.keys.revoke(key.id)
+    await Desk(desk.store, (NEW_PEPPER, PEPPER)).keys.ensure_first(GIVEN)
+    alone = Desk(desk.store, (NEW_PEPPER,))
+    await alone.keys.ensure_first(GIVEN)
+    with pytest.raises(InvalidKey, match="revoked"):
+        await alone.authenticate(GIVEN)
 
 
 @pytest.mark.parametrize("secret", [None, ""])

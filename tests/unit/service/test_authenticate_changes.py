@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from gateway.domain.errors import AddressNotAllowed, DatabaseUnavailable, InvalidKey
-from gateway.domain.keys import digest
+from gateway.domain.keys import digest, mark_of
 from gateway.domain.quota import Limits
 from gateway.service.authenticate import MEMORY_SECONDS, STALE_SECONDS, Authenticate
 from gateway.service.last_uses import WRITE_SECONDS, LastUses
@@ -18,17 +18,19 @@ pytestmark = pytest.mark.anyio
 
 SECRET = a_secret()
 KEY_ID = a_key().id
+NEWER = b"a newer pepper"
 
 
 class Door:
     """The use case on fakes; a store of one key."""
 
-    def __init__(self, key=None):
+    def __init__(self, key=None, peppers=(PEPPER,)):
         project = a_project(limits=Limits(images_per_day=7), weight=3, markup=Decimal("1.25"))
         self.projects = FakeProjects(project)
         self.keys = FakeKeys(self.projects, key or a_key(project=project, limits=Limits(concurrent=1)))
         self.clock = Clock()
-        self.authenticate = Authenticate(self.keys, [PEPPER], self.clock)
+        self.uses = LastUses(self.keys, self.clock)
+        self.authenticate = Authenticate(self.keys, peppers, self.clock, self.uses.renew)
 
     async def lets_in(self, secret=SECRET):
         try:
@@ -144,7 +146,7 @@ async def test_while_sql_is_away_known_keys_are_let_in_and_others_are_not():
 async def test_a_key_that_opens_no_more_says_why_without_showing_itself(changes, says):
     door = Door()
     door.keys = FakeKeys(FakeProjects(), a_key(**changes))
-    door.authenticate = Authenticate(door.keys, [PEPPER], door.clock)
+    door.authenticate = Authenticate(door.keys, [PEPPER], door.clock, door.uses.renew)
     with pytest.raises(InvalidKey, match=says) as failure:
         await door.authenticate(SECRET)
     assert SECRET not in failure.value.message
@@ -162,6 +164,43 @@ async def test_after_a_rotation_both_secrets_open_for_a_while():
     door.clock.seconds = 10
     assert not await door.lets_in(SECRET)
     assert await door.lets_in(new)
+
+
+async def test_a_key_that_is_used_hangs_on_the_newest_secret_from_then_on():
+    door = Door(peppers=(NEWER, PEPPER))
+    assert await door.lets_in()
+    assert await door.lets_in()
+    await door.uses.write()
+    key = await door.keys.get(KEY_ID)
+    assert (key.digest, key.digested_with) == (digest(NEWER, SECRET), mark_of(NEWER))
+    assert await Door(key, peppers=(NEWER,)).lets_in()
+    assert not await Door(a_key(), peppers=(NEWER,)).lets_in()
+
+
+async def test_of_a_key_from_before_it_is_noted_what_it_hangs_on():
+    door = Door()
+    await door.lets_in()
+    await door.uses.write()
+    key = await door.keys.get(KEY_ID)
+    assert (key.digest, key.digested_with) == (digest(PEPPER, SECRET), mark_of(PEPPER))
+
+
+async def test_a_secret_that_a_rotation_has_replaced_renews_nothing():
+    new = digest(PEPPER, a_secret(random="n" * 32))
+    previous = {"previous_digest": digest(PEPPER, SECRET), "previous_until": NOW + timedelta(hours=1)}
+    door = Door(a_key(digest=new, digested_with=mark_of(PEPPER), **previous), peppers=(NEWER, PEPPER))
+    assert await door.lets_in()
+    await door.uses.write()
+    assert (await door.keys.get(KEY_ID)).digest == new
+
+
+async def test_who_is_refused_renews_nothing():
+    door = Door(peppers=(NEWER, PEPPER))
+    assert not await door.lets_in(a_secret(random="s" * 32))
+    await door.uses.write()
+    assert await door.keys.get(KEY_ID) == a_key(
+        project=(await door.keys.get(KEY_ID)).project, limits=Limits(concurrent=1)
+    )
 
 
 async def test_a_key_opens_from_its_addresses_only():
