@@ -84,9 +84,7 @@ async def open_services(settings: Settings, source: Source | None = None) -> Asy
         engine = await stack.enter_async_context(open_database(settings))
         await agree_on_secret(engine, peppers.checks)
         redis = await stack.enter_async_context(_open_redis(settings, observer))
-        uses = LastUses(SqlKeys(engine), clock)
-        authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock, uses.renew)
-        authenticated = await stack.enter_async_context(_noting_uses(authenticate, uses))
+        authenticate, authenticated = await stack.enter_async_context(_authenticating(engine, peppers, clock))
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer, tracing))
         upstreams = await stack.enter_async_context(open_upstreams(settings, offers, quotas, observer, tracing))
         books = Books(observer=observer, answer_of=answer_of, hash_prompt=peppers.hash_prompt)
@@ -156,8 +154,12 @@ def _listening(
 
 
 @asynccontextmanager
-async def _noting_uses(authenticate: Authenticate, uses: LastUses) -> AsyncGenerator[Authenticated]:
-    """Authenticate, and note when keys are used."""
+async def _authenticating(
+    engine: AsyncEngine, peppers: Peppers, clock: SystemClock
+) -> AsyncGenerator[tuple[Authenticate, Authenticated]]:
+    """Give the use case, and the same with a note of when keys are used."""
+    uses = LastUses(SqlKeys(engine), clock)
+    authenticate = Authenticate(SqlKeys(engine), peppers.keys, clock, uses.renew)
 
     async def authenticated(secret: str | None, address: Address | None) -> Caller:
         caller = await authenticate(secret, address)
@@ -165,7 +167,7 @@ async def _noting_uses(authenticate: Authenticate, uses: LastUses) -> AsyncGener
         return caller
 
     async with _working(uses.run()):
-        yield authenticated
+        yield authenticate, authenticated
     await uses.write()
 
 

@@ -85,7 +85,7 @@ def test_the_headers_tell_clients_what_they_understand(kind):
     wire = TABLE[kind]
     assert wire.status not in {409, 422}
     assert 400 <= wire.status < 600
-    assert set(wire.headers) <= {"retry-after", "x-should-retry", "www-authenticate"}
+    assert set(wire.headers) <= {"retry-after", "x-should-retry", "www-authenticate", "connection"}
     assert 1 <= int(wire.headers.get("retry-after", "1")) <= 60
     assert wire.headers.get("x-should-retry", "false") == "false"
     assert ("www-authenticate" in wire.headers) is (wire.status == 401)
