@@ -107,7 +107,9 @@ class HttpMetrics:
         self.own_seconds = Children(
             Histogram("glm_gateway_own_seconds", said, ["route"], buckets=OWN_SECONDS, registry=registry)
         )
-        self.in_flight = Gauge("glm_gateway_requests_in_flight", "Requests under way.", registry=registry)
+        self.under_way = 0
+        in_flight = Gauge("glm_gateway_requests_in_flight", "Requests under way.", registry=registry)
+        in_flight.set_function(lambda: self.under_way)
 
 
 class UpstreamMetrics:

@@ -157,12 +157,12 @@ class MetricsAndLog:
 
     def request_began(self) -> None:
         """Count a request under way."""
-        self._metrics.http.in_flight.inc()
+        self._metrics.http.under_way += 1
 
     def request_finished(self, finished: Finished) -> None:
         """Count an answered request and its time, and write its line."""
         http, status = self._metrics.http, f"{finished.status // 100}xx"
-        http.in_flight.dec()
+        http.under_way -= 1
         http.requests[finished.route, finished.model, status, finished.code].inc()
         http.seconds[finished.route,].observe(finished.seconds)
         if finished.own_seconds is not None:

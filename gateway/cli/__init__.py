@@ -6,6 +6,7 @@ from gateway import __version__
 from gateway.cli.admin_keys import admin_keys
 from gateway.cli.audit import audit
 from gateway.cli.backup import backup
+from gateway.cli.bench import bench
 from gateway.cli.cache import cache
 from gateway.cli.config import config
 from gateway.cli.demo import demo
@@ -30,7 +31,7 @@ def main() -> None:
 
 _COMMANDS = (
     *(serve, demo, projects, keys, admin_keys, webhooks, audit, usage, reconcile, upstreams, jobs, cache, migrate),
-    *(backup, config, doctor, simulate),
+    *(backup, config, doctor, simulate, bench),
 )
 for _command in _COMMANDS:
     main.add_command(_command)

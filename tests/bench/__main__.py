@@ -30,6 +30,7 @@ def options():
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each load lasts")
     parser.add_argument("--results", type=int, default=1_000_000, help="remembered results in scenario j")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--no-latency", action="store_true", help="measure CPU and memory only")
     parser.add_argument("--json", type=Path, help="a file for all figures")
     return parser.parse_args()
 
@@ -43,7 +44,7 @@ def wanted(asked):
 
 async def take_turns(stage, scenarios, asked, report):
     """Measure all scenarios, round after round."""
-    rounds = Round(stage, asked.seconds)
+    rounds = Round(stage, asked.seconds, calm=not asked.no_latency)
     for number in range(asked.rounds):
         for scenario in scenarios if number % 2 == 0 else reversed(scenarios):
             try:

@@ -12,6 +12,7 @@ AT_ONCE = 64
 CROWD = 5000
 SLOW, LONG = 0.25, 10.0  # seconds that an upstream takes
 WARM_SECONDS = 1.0
+FASTEST = 3000  # requests a second that this client sends at even times
 SETTLE_SECONDS = 1.0  # until what was asked before is in the ledger
 
 
@@ -134,9 +135,10 @@ PEERS = tuple(
 class Round:
     """Measures scenarios one after the other; no two requests of a bench have the same number."""
 
-    def __init__(self, stage, seconds):
+    def __init__(self, stage, seconds, *, calm=True):
         self._stage = stage
         self._seconds = seconds
+        self._calm_too = calm
         self._asked = 0
 
     async def measure(self, scenario):
@@ -166,7 +168,7 @@ class Round:
             rss_growth=peak.growth,
             more={"answers": answers.count},
         )
-        if scenario.calm:
+        if scenario.calm and self._calm_too:
             await self._calm(scenario, target, load, figures)
         return figures
 
@@ -177,7 +179,7 @@ class Round:
 
     async def _calm(self, scenario, target, load, figures):
         """Measure latency at half the rate, and what of it the upstream takes alone."""
-        rate = figures.per_second / 2
+        rate = min(figures.per_second / 2, FASTEST)
         answers = await load.open(rate, self._seconds)
         alone = dict.fromkeys((50, 95, 99), 0.0)
         if scenario.direct:

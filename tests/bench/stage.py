@@ -94,6 +94,7 @@ class Stage:
             "GLM_GATEWAY_CACHE__MAX_ENTRIES": "10000000",
             "GLM_GATEWAY_STORE__URLS": urls,
             "GLM_GATEWAY_QUEUE__MAX_JOBS": "20000",
+            "GLM_GATEWAY_REDIS__RESERVE_DEADLINE": "10",  # other work on the machine is no outage
         }
         program = peers.pinned(servers.GATEWAY, MEASURED)
         upstream = self.upstream(latency)

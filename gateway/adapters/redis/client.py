@@ -41,6 +41,11 @@ class RedisClient:
         """
         return await self._enqueue(command, 0)
 
+    def at_once(self, *command: Any) -> asyncio.Future[Any] | None:  # noqa: ANN401 - as for call
+        """Send a command down the connection that is open for it; None where there is none."""
+        pipe = self._link.pipe if self._link is not None else None
+        return pipe.ask(command) if pipe is not None and suits(command) else None
+
     async def confirmed(self, replicas: int, *script: Any) -> Confirmed:  # noqa: ANN401 - as for call
         """Run EVALSHA or EVAL, and have what its connection wrote confirmed by so many replicas, or fewer in time.
 
@@ -87,9 +92,8 @@ class RedisClient:
             await self._link.aclose()
 
     async def _enqueue(self, command: Command, replicas: int) -> Any:  # noqa: ANN401 - as for call
-        pipe = self._link.pipe if self._link is not None else None
-        if pipe is not None and not replicas and suits(command):
-            return await pipe.ask(command)
+        if not replicas and (piped := self.at_once(*command)) is not None:
+            return await piped
         for word in command:
             _encoder.encode(word)  # a word of a wrong type fails its own command only, not all of this tick
         loop = asyncio.get_running_loop()
