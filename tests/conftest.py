@@ -14,6 +14,14 @@ settings.register_profile("thorough", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what waits longest: at the end one worker would wait for it alone. Its order within files stays."""
+    longest = ("tests/chaos/", "tests/e2e/", "tests/deploy/")
+    items.sort(
+        key=lambda item: next((at for at, path in enumerate(longest) if item.nodeid.startswith(path)), len(longest))
+    )
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """Whatever a laptop may skip for want of a program fails in CI (.ci/run)."""

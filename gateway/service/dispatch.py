@@ -1,7 +1,5 @@
 """Which account makes a picture, when, and what is tried again."""
 
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Protocol
 
@@ -80,7 +78,7 @@ class Dispatch:
         place, failure = 0, None
         while True:
             try:
-                async with self._slot(wish, place, progress) as slot:
+                async with self._slots.one(wish, place=place, waited=progress.waited) as slot:
                     end = await self._ask(slot, order, progress)
                     if isinstance(end, CallFailure):
                         progress.turned_away()
@@ -152,17 +150,6 @@ class Dispatch:
             slot.went("rate")
         elif park := park_of(failure, slot.account.name, self._clock.now()):
             await self._slots.park(slot.account, plan.model, park)
-
-    @asynccontextmanager
-    async def _slot(self, wish: Wish, place: int, progress: Progress) -> AsyncGenerator[Slot]:
-        """Hold a slot, and tell how long it was waited for, also when none came free."""
-        asked = self._clock.monotonic()
-        async with AsyncExitStack() as stack:
-            try:
-                slot = await stack.enter_async_context(self._slots.one(wish, place=place))
-            finally:
-                progress.waited(self._clock.monotonic() - asked)
-            yield slot
 
     def _tell(self, account: Account, plan: ImagePlan, failure: CallFailure) -> None:
         detail = f"code {failure.code or '-'}, status {failure.status}: {failure.detail}"

@@ -1,9 +1,10 @@
 """Where each picture of a job comes from: made upstream, made by another job, or remembered."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from gateway.domain.errors import GatewayError, ImageDownloadFailed, InvalidRequest, QueueTimedOut, ReplicaFull
@@ -237,12 +238,18 @@ class _Progress:
 
     async def submitted(self, account: str, task_id: str) -> None:
         task = Task(account=account, id=task_id)
-        await self._record(self._flights.submitted(self._run.reservation, self._position, task))
+        await self._record(partial(self._flights.submitted, self._run.reservation, self._position, task))
 
     async def paid(self, receipt: Receipt) -> None:
-        receipt = replace(receipt, linked=self._run.job.order.linked)
+        if self._run.job.order.linked:
+            receipt = replace(receipt, linked=True)
         self._run.receipts[self._position] = receipt
-        await self._record(self._flights.paid(self._run.reservation, self._position, receipt))
+        await self._record(partial(self._flights.paid, self._run.reservation, self._position, receipt))
 
-    async def _record(self, note: Coroutine[Any, Any, object]) -> None:
-        await asyncio.wait({self._errands.start(quietly(note))}, timeout=RECORD_SECONDS)
+    async def _record(self, note: Callable[[], Awaitable[object]]) -> None:
+        """Note what the picture is found by; what the store does not take in time it is told beside, once more."""
+        try:
+            async with asyncio.timeout(RECORD_SECONDS):
+                await quietly(note())
+        except TimeoutError:
+            _ = self._errands.start(quietly(note()))

@@ -1,7 +1,7 @@
 """The queue in front of the upstream: pictures wait their fair turn for an account that makes their model."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -71,8 +71,10 @@ class Slots:
         self._seat()
 
     @asynccontextmanager
-    async def one(self, wish: Wish, *, place: int = 0) -> AsyncGenerator[Slot]:
-        """Hold a slot; `place` is where the picture stood before.
+    async def one(
+        self, wish: Wish, *, place: int = 0, waited: Callable[[float], None] | None = None
+    ) -> AsyncGenerator[Slot]:
+        """Hold a slot; `place` is where the picture stood before. `waited` is told the seconds, also if none came free.
 
         Raises:
             QueueTimedOut, AccountUnusable, QuotaStoreDown: as ModelQueue.take says.
@@ -83,7 +85,12 @@ class Slots:
         queue = self._queues.get(wish.model)
         if queue is None:
             raise unusable(())
-        slot = await self._slot(queue, wish, place)
+        asked = self._clock.monotonic()
+        try:
+            slot = await self._slot(queue, wish, place)
+        finally:
+            if waited is not None:
+                waited(self._clock.monotonic() - asked)
         try:
             yield slot
         finally:
