@@ -40,9 +40,6 @@ class FakePictureStore:
     def usable(self):
         return not self.known_down
 
-    def seen(self, image):
-        return not self.down and image.name in self.pictures
-
     async def put(self, download):
         self._reach()
         if self.refusals:

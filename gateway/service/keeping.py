@@ -66,10 +66,6 @@ class Keeping:
         except ImageDownloadFailed as failure:
             return failure
 
-    def is_there(self, order: ImageOrder, picture: Picture) -> bool:
-        """Tell whether a picture that was made for another request can be given at once."""
-        return order.linked or (picture.image is not None and self._store.seen(picture.image))
-
     async def held(self, order: ImageOrder, picture: Picture) -> Picture | None:
         """Give a picture that was made for another request, if its bytes can still be had.
 

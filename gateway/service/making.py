@@ -109,10 +109,8 @@ class Making:
         )
 
     def at_hand(self, run: Run, source: Hit | Follow | Lead | End) -> Picture | None:
-        """Give a remembered picture whose bytes are known to be there, or not wanted; None for any other."""
-        if isinstance(source, Hit) and self._keeping.is_there(run.job.order, source.picture):
-            return source.picture
-        return None
+        """Give a remembered picture whose bytes nobody wants; None for any other."""
+        return source.picture if isinstance(source, Hit) and run.job.order.linked else None
 
     async def given(self, run: Run, source: Hit | Follow | End) -> Picture | None:
         """Wait for a picture that is not this job's to make; None when it cannot be had that way.

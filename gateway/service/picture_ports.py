@@ -67,9 +67,6 @@ class PictureStore(Protocol):
     async def put(self, download: Download) -> ImageRef:
         """Keep a picture from now on for the store's retention; PictureStoreDown when it cannot be kept."""
 
-    def seen(self, image: ImageRef) -> bool:
-        """Tell from what was seen within the last second, without asking, whether the bytes are surely there."""
-
     async def open(self, image: ImageRef, rendition: Rendition | None = None) -> StoredPicture:
         """Open a picture, converted when a rendition is asked for; what cannot be converted is given as it was made.
 

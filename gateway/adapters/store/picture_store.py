@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from cachetools import TTLCache
-
 from gateway.adapters.store.objects import Objects, pieces
 from gateway.adapters.store.pictures import CONVERSIONS_AT_ONCE, ConversionFailed, in_thread, media_of
 from gateway.domain.image import ImageRef, Rendition
@@ -19,7 +17,6 @@ from gateway.service.deliver import InMemory
 from gateway.service.picture_ports import Download, PictureGone, PictureStoreDown, StoredPicture
 from gateway.service.ports import Observer
 
-SIZES, SEEN_SECONDS = 4096, 1.0
 Result = TypeVar("Result")
 _KEY = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}(-[0-9]{1,3}\.(jpg|webp))?")
 
@@ -46,7 +43,6 @@ class ObjectPictureStore:
         self._usable = True
         self._conversions = asyncio.Semaphore(CONVERSIONS_AT_ONCE)
         self._converting: dict[str, asyncio.Task[StoredPicture]] = {}
-        self._sizes: TTLCache[str, int] = TTLCache(SIZES, SEEN_SECONDS)  # what was there when it was looked for last
 
     def usable(self) -> bool:
         """Tell whether the last write went well."""
@@ -60,10 +56,6 @@ class ObjectPictureStore:
         await self._write("put", file, content)
         return image
 
-    def seen(self, image: ImageRef) -> bool:
-        """Tell whether the bytes were there when they were looked for within the last second."""
-        return self._sizes.get(key_of(PictureFile.of(image, None))) == image.bytes
-
     async def open(self, image: ImageRef, rendition: Rendition | None = None) -> StoredPicture:
         """Open a picture as it was made, or converted."""
         file = PictureFile.of(image, rendition)
@@ -75,19 +67,12 @@ class ObjectPictureStore:
     async def find(self, file: PictureFile) -> StoredPicture:
         """Open a file by its name; a rendition that is not there (any more) is made."""
         try:
-            size = await self._size(key_of(file))
+            size = await self._told("read", self._objects.size(key_of(file)))
         except PictureGone:
             if file.quality is None:
                 raise
             return await self._converted_once(file, file.quality)
         return ObjectPicture(objects=self._objects, file=file, length=size)
-
-    async def _size(self, key: str) -> int:
-        """Look for a file, once a second at the most: a remembered picture is looked for with every request for it."""
-        size = self._sizes.get(key)
-        if size is None:
-            size = self._sizes[key] = await self._told("read", self._objects.size(key))
-        return size
 
     async def probe(self) -> None:
         """Find out whether pictures can be kept."""

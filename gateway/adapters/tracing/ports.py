@@ -133,9 +133,6 @@ class _TracedStore:
     def usable(self) -> bool:
         return self._inner.usable()
 
-    def seen(self, image: ImageRef) -> bool:
-        return self._inner.seen(image)
-
     async def put(self, download: Download) -> ImageRef:
         with self._spans.call("store picture", {"glm_gateway.bytes": download.image.bytes}):
             return await self._inner.put(download)
