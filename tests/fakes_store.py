@@ -48,7 +48,7 @@ class FakePictureStore:
         self.pictures[download.image.name] = await download.content()
         return download.image
 
-    async def open(self, image, rendition=None):
+    async def open(self, image, rendition=None, *, found=False):  # noqa: ARG002 - it looks every time
         return await self.find(PictureFile.of(image, rendition))
 
     async def find(self, file):

@@ -97,7 +97,7 @@ class Deliver:
 
     async def _open(self, order: ImageOrder, image: ImageRef) -> StoredPicture:
         try:
-            return await self._store.open(image, order.rendition)
+            return await self._store.open(image, order.rendition, found=True)
         except (PictureGone, PictureStoreDown) as failure:
             raise PictureLost(
                 "The picture was made and charged, but the store of pictures does not give its bytes. "

@@ -67,8 +67,10 @@ class PictureStore(Protocol):
     async def put(self, download: Download) -> ImageRef:
         """Keep a picture from now on for the store's retention; PictureStoreDown when it cannot be kept."""
 
-    async def open(self, image: ImageRef, rendition: Rendition | None = None) -> StoredPicture:
+    async def open(self, image: ImageRef, rendition: Rendition | None = None, *, found: bool = False) -> StoredPicture:
         """Open a picture, converted when a rendition is asked for; what cannot be converted is given as it was made.
+
+        `found`: it was put or opened within the last second for the same answer, and need not be looked for again.
 
         Raises:
             PictureGone: the bytes are not there, or not all of them.

@@ -18,7 +18,7 @@ from obstore.store import LocalStore, S3Store
 from gateway.service.picture_ports import PictureGone, PictureStoreDown
 
 WRITES_AT_ONCE = 4  # each holds a part of its picture in memory
-DISK_PIECE, S3_PIECE = 48 * 1024, 768 * 1024  # bytes of one read; 3 divides both
+DISK_PIECE, S3_PIECE = 240 * 1024, 768 * 1024  # bytes of one read; 3 divides both
 DISK_PART, S3_PART = 1024 * 1024, 5 * 1024 * 1024  # bytes of one write; S3 takes no smaller ones
 PROBE = "probe"
 STAGING = "staging"

@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from cachetools import TTLCache
+
 from gateway.adapters.store.objects import Objects, pieces
 from gateway.adapters.store.pictures import CONVERSIONS_AT_ONCE, ConversionFailed, in_thread, media_of
 from gateway.domain.image import ImageRef, Rendition
@@ -17,6 +19,7 @@ from gateway.service.deliver import InMemory
 from gateway.service.picture_ports import Download, PictureGone, PictureStoreDown, StoredPicture
 from gateway.service.ports import Observer
 
+MOST_FOUND, FOUND_SECONDS = 4096, 1.0
 Result = TypeVar("Result")
 _KEY = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}(-[0-9]{1,3}\.(jpg|webp))?")
 
@@ -43,6 +46,7 @@ class ObjectPictureStore:
         self._usable = True
         self._conversions = asyncio.Semaphore(CONVERSIONS_AT_ONCE)
         self._converting: dict[str, asyncio.Task[StoredPicture]] = {}
+        self._found: TTLCache[str, bool] = TTLCache(MOST_FOUND, FOUND_SECONDS)
 
     def usable(self) -> bool:
         """Tell whether the last write went well."""
@@ -54,14 +58,18 @@ class ObjectPictureStore:
         file = PictureFile.of(image, None)
         content = download.path if download.path is not None else await download.content()
         await self._write("put", file, content)
+        self._found[file.name] = True
         return image
 
-    async def open(self, image: ImageRef, rendition: Rendition | None = None) -> StoredPicture:
+    async def open(self, image: ImageRef, rendition: Rendition | None = None, *, found: bool = False) -> StoredPicture:
         """Open a picture as it was made, or converted."""
         file = PictureFile.of(image, rendition)
+        if found and file.quality is None and file.name in self._found:
+            return ObjectPicture(objects=self._objects, file=file, length=image.bytes)
         stored = await self.find(file)
         if file.quality is None and stored.length != image.bytes:
             raise PictureGone(f"{file} has {stored.length} bytes instead of {image.bytes}")
+        self._found[file.name] = True
         return stored
 
     async def find(self, file: PictureFile) -> StoredPicture:

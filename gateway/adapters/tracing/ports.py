@@ -137,9 +137,9 @@ class _TracedStore:
         with self._spans.call("store picture", {"glm_gateway.bytes": download.image.bytes}):
             return await self._inner.put(download)
 
-    async def open(self, image: ImageRef, rendition: Rendition | None = None) -> StoredPicture:
+    async def open(self, image: ImageRef, rendition: Rendition | None = None, *, found: bool = False) -> StoredPicture:
         with self._spans.call("open picture", {}):
-            return await self._inner.open(image, rendition)
+            return await self._inner.open(image, rendition, found=found)
 
     async def find(self, file: PictureFile) -> StoredPicture:
         with self._spans.call("open picture", {}):
