@@ -12,7 +12,7 @@ import pytest
 from tests import servers
 
 BUDGETS = tomllib.loads((Path(__file__).parent / "budgets.toml").read_text("utf-8"))["most"]
-OPTIONS = ("--no-peers", "--no-latency", "--rounds", "3", "--seconds", "1")
+OPTIONS = ("--no-peers", "--no-latency", "--rounds", "2", "--seconds", "1")
 
 
 @pytest.fixture(scope="module")
