@@ -214,8 +214,8 @@ class Gateway:
 
 
 def glm_gateway(*arguments, env, timeout=60.0, release=ROOT):
-    """Run a command to its end; that of another release is read anew."""
-    if release == ROOT:
+    """Run a command to its end; one that starts servers, or of another release, is read anew."""
+    if release == ROOT and arguments[0] not in {"serve", "demo", "simulate"}:
         return commands.run(arguments, env, ROOT, timeout)
     command = [*GATEWAY, *arguments]
     return subprocess.run(command, env=env, cwd=release, capture_output=True, text=True, timeout=timeout, check=False)
