@@ -13,7 +13,7 @@ run: ## Start the gateway with a simulated GLM-Image, make a key and a first pic
 
 .PHONY: test
 test: setup ## Run every test
-	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: bench
 bench: ## Measure the gateway beside its peers, and reports over ten million lines (200 ms is the limit)

@@ -52,8 +52,9 @@ def test_an_account_that_is_left_alone_is_seen_everywhere_and_used_again_when_to
         assert [(one["upstream"], one["model"], one["code"]) for one in ready["parked"]] == [
             (name, "glm-image", "1113")
         ]
-        metrics = http("GET", f"{gateway.url}/metrics")[2].decode()
-        assert f'glm_gateway_upstream_parked{{model="glm-image",upstream="{name}"}} 1.0' in metrics
+        series = f'glm_gateway_upstream_parked{{model="glm-image",upstream="{name}"}} 1.0'
+        # Each replica looks once a second.
+        wait_until(lambda at=gateway.url, it=series: it in http("GET", f"{at}/metrics")[2].decode(), what=series)
     assert "is used again" in upstreams(two, "unpark", name)
     assert "was not left alone" in upstreams(two, "unpark", name)
     wait_until(lambda: "parked" not in json.loads(http("GET", f"{two.gateways[1].url}/readyz")[2]), what="the news")
