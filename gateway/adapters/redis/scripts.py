@@ -86,10 +86,12 @@ class Scripts:
     ) -> Confirmed:
         """Run a script as `run` does, and say how many replicas have what it wrote: as many as asked for, or fewer."""
         lua, words = script(name), (len(keys), *keys, *arguments)
+        ends = asyncio.get_running_loop().time() + deadline
         first = None if replicas or self._spans else self._client.at_once("EVALSHA", lua.sha, *words)
         if first is not None and (reply := await self._quickly(first, deadline)) is not _NONE:
             return Confirmed(reply, 0)
-        confirmed: Confirmed = await self._traced(name, deadline, lambda: self._evaluate(lua, words, replicas))
+        left = ends - asyncio.get_running_loop().time()
+        confirmed: Confirmed = await self._traced(name, left, lambda: self._evaluate(lua, words, replicas))
         return confirmed
 
     async def call(self, *command: object, deadline: float = 2.0) -> Any:  # noqa: ANN401 - a reply

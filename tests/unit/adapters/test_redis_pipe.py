@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from gateway.adapters.redis.client import RedisClient
-from gateway.adapters.redis.scripts import Scripts
+from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from tests import redis_servers, servers
 
 pytestmark = pytest.mark.anyio
@@ -108,3 +109,17 @@ async def encrypted(server):
 
 def _url(listener):
     return f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}/0"
+
+
+async def test_a_connection_that_breaks_late_gives_a_script_no_second_deadline(tmp_path):
+    with redis_servers.redis_alone(tmp_path) as (url, node):
+        async with aclosing(RedisClient(url)) as client:
+            await piped(client)
+            node.send(redis_servers.STOP)
+            began = time.monotonic()
+            running = asyncio.create_task(Scripts(client).run("settled", ["g1:{p1}:reservation:x"], (), 1.0))
+            await asyncio.sleep(0.7)
+            node.kill()
+            with pytest.raises(StoreUnavailable):
+                await running
+            assert time.monotonic() - began < 1.5
