@@ -13,6 +13,7 @@ from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.job import Job
 from gateway.domain.limits import Room, given_back
 from gateway.domain.quota import Reservation
+from gateway.domain.records import record
 from gateway.service.worst import worst_of
 
 GIVE_BACK_SECONDS = (
@@ -147,7 +148,7 @@ def _end_of(task: asyncio.Future[Picture]) -> Picture | BaseException:
     return task.exception() or task.result()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Generation:
     """What a client waits for."""
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.domain.records import record
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@record(frozen=True, slots=True, kw_only=True)
 class Finished:
     """A request that was answered, or whose client left (status 499). Prompts, keys and queries are never in it.
 

@@ -1,7 +1,7 @@
 """Where the flights and remembered pictures of a plan lie, and what they are told of a job's end."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 
@@ -10,11 +10,12 @@ from gateway.adapters.redis.scripts import Scripts
 from gateway.domain.caching import Sought
 from gateway.domain.flights import Ending
 from gateway.domain.quota import Claim, Reservation, shard_of
+from gateway.domain.records import record
 
 LAND_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Place:
     """A plan in its scope: `member` is its name there, empty when nothing is looked for.
 

@@ -1,10 +1,9 @@
 """A call of settle.lua, for the replica that ends its own reservation and for one that ends a dead replica's."""
 
-from dataclasses import dataclass
-
 from gateway.adapters.redis.names import JOBS
 from gateway.adapters.redis.plans import Place, Told, encode_told, place_of
 from gateway.domain.quota import Claim, Reservation
+from gateway.domain.records import record
 from gateway.service.ports import KNOWN_SECONDS
 
 REMEMBERED = round(KNOWN_SECONDS * 1000)  # ms
@@ -16,7 +15,7 @@ def common_keys(claim: Claim, place: Place, owner: str) -> list[str]:
     return [names.of("reservation", claim.request_id), names.of("owners"), names.of("held", owner), names.of("clock")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Settling:
     """What ends, under which owner's name, and what its flights are told; None for a reservation that is no job.
 
