@@ -60,23 +60,26 @@ class Metering:
             self._observer.ledger_reached(shard, None)
 
     async def _drain_shard(self, shard: int) -> int:
-        carried, waiting = 0, self._backlog.of(shard)
+        carried = 0
         try:
             async with self._stream.turn(shard) as turn:
                 # Looked at only now: what waited before may be what the last holder of the turn has just written.
-                while carried < waiting and turn.ours and (lines := await self._stream.pending(shard)):
-                    self._observer.ledger_reached(shard, lines[0][1].ended)
+                while turn.ours and self._backlog.of(shard):
+                    lines = await self._stream.pending(shard)
                     await self._carry_over(shard, lines)
                     carried += len(lines)
+                    self._backlog.note(shard, max(0, self._backlog.of(shard) - len(lines)) if lines else 0)
         except (QuotaUnavailable, LedgerUnavailable) as failure:
             self._observer.outage(type(failure).__name__, str(failure))
             return carried
         self._observer.ledger_reached(shard, None)
-        self._backlog.note(shard, max(0, self._backlog.of(shard) - carried))
         return carried
 
     async def _carry_over(self, shard: int, lines: Sequence[tuple[str, UsageEvent]]) -> None:
         """Write lines and forget them; those that the ledger can never hold are put aside."""
+        if not lines:
+            return
+        self._observer.ledger_reached(shard, lines[0][1].ended)
         reasons = await self._writes.write([event for _, event in lines])
         refused = {position: reasons[event.event_id] for position, event in lines if event.event_id in reasons}
         await self._stream.put_aside(shard, refused)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.adapters.sql import bills
 from gateway.adapters.sql.engine import READING, ledger_reached, reaching, reason_of, refuses_data, snapshot_of, summing
-from gateway.adapters.sql.lines import Lines
+from gateway.adapters.sql.lines import NAMED, Lines
 from gateway.adapters.sql.stale import mark
 from gateway.adapters.sql.sums import total
 from gateway.adapters.sql.tables import usage_events
@@ -119,7 +119,7 @@ class SqlLedger:
         try:
             with ledger_reached():
                 async with reaching(), self._engine.begin() as connection:
-                    await mark(connection, Group.HOUR, await _hours_of(connection, events))
+                    await mark(connection, Group.HOUR, await self._hours_of(connection, events))
                     await connection.exec_driver_sql(self._lines.upsert, [self._lines.row(event) for event in events])
         except Exception as failure:
             if not refuses_data(failure):
@@ -130,6 +130,13 @@ class SqlLedger:
             return {}
         half = len(events) // 2
         return await self._write(events[:half]) | await self._write(events[half:])
+
+    async def _hours_of(self, connection: AsyncConnection, events: Sequence[UsageEvent]) -> set[datetime]:
+        """Give the hours that lines will change: better knowledge may have another time than the line it replaces."""
+        times = [event.time for event in events]
+        times += await connection.scalars(self._lines.times, {NAMED: [event.event_id for event in events]})
+        first, last = (period(Group.HOUR, time) for time in (min(times), max(times)))
+        return {first} if first == last else {period(Group.HOUR, time) for time in times}
 
 
 async def _used_since(connection: AsyncConnection, start: datetime) -> list[Used]:
@@ -159,21 +166,3 @@ async def _ended_since(connection: AsyncConnection, start: datetime) -> list[tup
     )
     rows = await connection.execute(query)
     return [(row[0], row[1]) for row in rows if row[2] + timedelta(milliseconds=row[3]) >= start]
-
-
-async def _hours_of(connection: AsyncConnection, events: Sequence[UsageEvent]) -> set[datetime]:
-    """Give the hours that lines will change: better knowledge may have another time than the line that it replaces."""
-    among = _among([event.event_id for event in events], connection.dialect.name)
-    times = [event.time for event in events]
-    times += await connection.scalars(sa.select(usage_events.c.time).where(among))
-    first, last = (period(Group.HOUR, time) for time in (min(times), max(times)))
-    return {first} if first == last else {period(Group.HOUR, time) for time in times}
-
-
-def _among(event_ids: Sequence[str], dialect: str) -> sa.ColumnElement[bool]:
-    """Ask for these lines with one parameter: SQLAlchemy takes longer for one each than SQLite for the answer."""
-    name = usage_events.c.event_id
-    if dialect == "postgresql":
-        return name == sa.func.any(sa.bindparam("names", event_ids, sa.ARRAY(sa.String)))
-    listed = sa.func.json_each(sa.bindparam("names", event_ids, sa.JSON)).table_valued("value")
-    return name.in_(sa.select(listed.c.value))
