@@ -11,7 +11,7 @@ from gateway.adapters.sql import bills
 from gateway.adapters.sql.engine import READING, ledger_reached, reaching, reason_of, refuses_data, snapshot_of, summing
 from gateway.adapters.sql.lines import NAMED, Lines
 from gateway.adapters.sql.stale import mark
-from gateway.adapters.sql.sums import total
+from gateway.adapters.sql.sums import UNCERTAIN, total
 from gateway.adapters.sql.tables import usage_events
 from gateway.domain.bill import PaidSum
 from gateway.domain.reconciliation import Charge, LedgerCounts
@@ -21,10 +21,7 @@ from gateway.domain.usage import RANKS, Outcome, Tally, UsageEvent, Used
 from gateway.service.ports import LinesRefused
 
 DAY = timedelta(days=1)
-BATCH = 1000  # ids in one question
 LONG, LONGEST = timedelta(minutes=30), timedelta(hours=25)  # jobs that take long; paid pictures are tried for a day
-
-_UNCERTAIN = [outcome.value for outcome, rank in RANKS.items() if rank < max(RANKS.values())]
 
 
 class SqlLedger:
@@ -72,9 +69,7 @@ class SqlLedger:
         async with self._summing() as fresh:
             connection = await fresh.execution_options(**self._snapshot)
             lines = await _lines(connection, usage_events.c.time >= since)
-            names = sorted(event_ids)
-            for start in range(0, len(names), BATCH):
-                lines |= await _lines(connection, usage_events.c.event_id.in_(names[start : start + BATCH]))
+            lines |= await _lines(connection, self._lines.named, {NAMED: [*event_ids]})
             return LedgerCounts(
                 day=day,
                 month=month,
@@ -97,13 +92,9 @@ class SqlLedger:
 
     async def known(self, event_ids: Sequence[str]) -> Mapping[str, Outcome]:
         """Tell which lines are there, and their outcomes; LedgerUnavailable as above."""
-        table, found = usage_events.c, dict[str, Outcome]()
         async with self._summing() as connection:
-            for start in range(0, len(event_ids), BATCH):
-                some = event_ids[start : start + BATCH]
-                query = sa.select(table.event_id, table.outcome).where(table.event_id.in_(some))
-                found |= {name: Outcome(outcome) for name, outcome in await connection.execute(query)}
-        return found
+            rows = await connection.execute(self._lines.outcomes, {NAMED: [*event_ids]})
+            return {name: Outcome(outcome) for name, outcome in rows}
 
     @asynccontextmanager
     async def _summing(self) -> AsyncGenerator[AsyncConnection]:
@@ -149,11 +140,13 @@ async def _used_since(connection: AsyncConnection, start: datetime) -> list[Used
     return [Used(*row) for row in await connection.execute(query)]
 
 
-async def _lines(connection: AsyncConnection, wanted: sa.ColumnElement[bool]) -> dict[str, Charge]:
+async def _lines(
+    connection: AsyncConnection, wanted: sa.ColumnElement[bool], named: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Charge]:
     table = usage_events.c
     columns = (table.event_id, table.outcome, table.time, table.project_id, table.key_id)
     query = sa.select(*columns, table.pictures_delivered.label("pictures"), table.price).where(wanted)
-    rows = (await connection.execute(query)).mappings()
+    rows = (await connection.execute(query, named)).mappings()
     return {row["event_id"]: Charge(**{**row, "outcome": Outcome(row["outcome"])}) for row in rows}
 
 
@@ -162,7 +155,7 @@ async def _ended_since(connection: AsyncConnection, start: datetime) -> list[tup
     table = usage_events.c
     lately, long = table.time >= start - LONG, table.latency_ms >= int(LONG / timedelta(milliseconds=1))
     query = sa.select(table.event_id, table.project_id, table.time, table.latency_ms).where(
-        table.time >= start - LONGEST, sa.or_(lately, long), table.outcome.not_in(_UNCERTAIN)
+        table.time >= start - LONGEST, sa.or_(lately, long), table.outcome.not_in(UNCERTAIN)
     )
     rows = await connection.execute(query)
     return [(row[0], row[1]) for row in rows if row[2] + timedelta(milliseconds=row[3]) >= start]

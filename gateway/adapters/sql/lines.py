@@ -1,6 +1,6 @@
-"""Lines of the ledger as drivers take them. SQLAlchemy would take 15 us for each, three times what SQLite itself takes."""
+"""Lines of the ledger as drivers take them: SQLAlchemy takes 15 us to make one so, and SQLite 5 to store it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
@@ -8,27 +8,31 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from gateway.adapters.sql.sums import UNCERTAIN
 from gateway.adapters.sql.tables import usage_events
-from gateway.domain.usage import RANKS, UsageEvent
+from gateway.domain.usage import RANKS, Outcome, UsageEvent
 
 Row = tuple[object, ...]
 
-NAMED = "event_ids"  # the parameter of which a question for some lines has one
+NAMED = "event_ids"  # one parameter for all of them: with one for each SQLAlchemy takes longer than SQLite
 _COLUMNS = tuple(field.name for field in fields(UsageEvent))
 _values_of = attrgetter(*_COLUMNS)
 _WORDS = {outcome: outcome.value for outcome in RANKS}  # a driver takes long for what is not simply a str
-_KNOWN = max(RANKS.values())
 
 
 class Lines:
-    """The rows of lines in one dialect, and `upsert`, the statement that takes one: it adds a line or improves it."""
+    """What is said of lines in one dialect: their rows, and `upsert`, which takes a row and adds or improves its line.
+
+    `named` are those whose ids the parameter NAMED has; `times` and `outcomes` ask for these.
+    """
 
     def __init__(self, dialect: sa.Dialect) -> None:
-        self.times = sa.select(usage_events.c.time).where(_named(dialect.name))
+        self.named = _named(dialect.name)
+        self.times = sa.select(usage_events.c.time).where(self.named)
+        self.outcomes = sa.select(usage_events.c.event_id, usage_events.c.outcome).where(self.named)
         self.upsert = str(_upsert(dialect.name).compile(dialect=dialect, column_keys=_COLUMNS))
-        converters = {name: usage_events.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in _COLUMNS}
-        converters["outcome"] = _WORDS.__getitem__
-        self._converted = [(_COLUMNS.index(name), convert) for name, convert in converters.items() if convert]
+        converters = [_converter(name, dialect) for name in _COLUMNS]
+        self._converted = [(number, convert) for number, convert in enumerate(converters) if convert is not None]
 
     def row(self, event: UsageEvent) -> Row:
         """Give the values of a line in the order of the statement."""
@@ -38,8 +42,14 @@ class Lines:
         return tuple(values)
 
 
+def _converter(name: str, dialect: sa.Dialect) -> Callable[[Any], object] | None:
+    """Give what makes a column's value fit for the driver; None where it is."""
+    if name == "outcome":
+        return _WORDS.__getitem__
+    return usage_events.c[name].type.dialect_impl(dialect).bind_processor(dialect)
+
+
 def _named(dialect: str) -> sa.ColumnElement[bool]:
-    """Ask for some lines with one parameter: SQLAlchemy takes longer for one each than SQLite for the answer."""
     if dialect == "postgresql":
         return usage_events.c.event_id == sa.func.any(sa.bindparam(NAMED, type_=sa.ARRAY(sa.String)))
     listed = sa.func.json_each(sa.bindparam(NAMED, type_=sa.JSON)).table_valued("value")
@@ -55,8 +65,8 @@ def _upsert(dialect: str) -> Any:  # noqa: ANN401 - the two dialects' inserts sh
 
 def _rank(outcome: Any) -> sa.ColumnElement[int]:  # noqa: ANN401 - a column, or excluded's
     """Give an outcome's rank without parameters: those would come with every row."""
-    ranks = [(outcome == sa.literal_column(f"'{word}'"), _number(rank)) for word, rank in RANKS.items() if rank < _KNOWN]
-    return sa.case(*ranks, else_=_number(_KNOWN))
+    lower = [(outcome == sa.literal_column(f"'{word}'"), _number(RANKS[Outcome(word)])) for word in UNCERTAIN]
+    return sa.case(*lower, else_=_number(RANKS[Outcome.DELIVERED]))
 
 
 def _number(value: int) -> sa.ColumnElement[int]:
