@@ -1,7 +1,7 @@
 """A generation under way, as the one who waits for it sees it: it runs to its end, whoever waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -40,6 +40,7 @@ class Run:
     `away`: seconds in which a picture, by position, was waited for: in the queue, upstream, at another job, downloaded.
     `left`: the client has gone. `answerable` is set when what failed is given back, so that a client that hears of it
     can ask again; `given_back` pictures of those that the limits were asked for. `promised`: shared with the children.
+    `under_way`: so many of the pictures have not ended.
     `sources` are where its pictures come from, `leads` the positions that it makes itself, but for those that it has
     lost to others while this replica stood still.
     """
@@ -60,11 +61,26 @@ class Run:
     left: bool = False
     sources: Sequence[Hit | Follow | Lead | End] = field(init=False)
     leads: list[int] = field(init=False)
+    under_way: int = 0
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         """Say where each picture comes from, and which this job makes itself."""
         self.sources = self._sources()
         self.leads = [position for position, source in enumerate(self.sources) if isinstance(source, Lead)]
+
+    def begun(self, pictures: Iterable[asyncio.Future[Picture]]) -> None:
+        """Take the pictures, as they are made or there."""
+        self.tasks.extend(pictures)
+        for task in self.tasks:
+            if not task.done():
+                self.under_way += 1
+                task.add_done_callback(self._one_over)
+
+    def _one_over(self, _: asyncio.Future[Picture]) -> None:
+        self.under_way -= 1
+        if not self.under_way:
+            self._over.set()
 
     async def until_answerable(self) -> None:
         """Wait until what failed is given back, but not for a quota store that does not answer."""
@@ -94,7 +110,7 @@ class Run:
     @property
     def made(self) -> bool:
         """Tell whether a picture is made for this request."""
-        return bool(self.leads) or any(child.made for child in self.children)
+        return bool(self.leads) or (bool(self.children) and any(child.made for child in self.children))
 
     @property
     def price(self) -> int | None:
@@ -120,8 +136,8 @@ class Run:
 
     async def wait(self) -> list[Picture | BaseException]:
         """Wait until every picture has ended."""
-        if not all(task.done() for task in self.tasks):
-            await asyncio.wait(self.tasks)  # who waits may be cancelled, they are not
+        if self.under_way:
+            await self._over.wait()  # who waits may be cancelled, they are not; asyncio.wait takes 8 us
         return [_end_of(task) for task in self.tasks]
 
     @property
@@ -219,7 +235,7 @@ class Generation:
     @property
     def there(self) -> bool:
         """Tell whether nothing has to be waited for."""
-        return all(task.done() for task in self.run.tasks)
+        return not self.run.under_way
 
     def left(self) -> None:
         """Say that the client has gone."""
