@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal
 
 from gateway.domain.billing import Money
@@ -41,8 +42,8 @@ class Run:
     `left`: the client has gone. `answerable` is set when what failed is given back, so that a client that hears of it
     can ask again; `given_back` pictures of those that the limits were asked for. `promised`: shared with the children.
     `under_way`: so many of the pictures have not ended.
-    `sources` are where its pictures come from, `leads` the positions that it makes itself, but for those that it has
-    lost to others while this replica stood still.
+    `sources` are where its pictures come from (`joined`: of some, other jobs that run), `leads` the positions that it
+    makes itself, but for those that it has lost to others while this replica stood still.
     """
 
     job: Job
@@ -61,13 +62,16 @@ class Run:
     left: bool = False
     sources: Sequence[Hit | Follow | Lead | End] = field(init=False)
     leads: list[int] = field(init=False)
+    joined: bool = field(init=False)
     under_way: int = 0
     _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         """Say where each picture comes from, and which this job makes itself."""
         self.sources = self._sources()
-        self.leads = [position for position, source in enumerate(self.sources) if isinstance(source, Lead)]
+        kinds = list(map(type, self.sources))
+        self.leads = [position for position, kind in enumerate(kinds) if kind is Lead]
+        self.joined = Follow in kinds
 
     def begun(self, pictures: Iterable[asyncio.Future[Picture]]) -> None:
         """Take the pictures, as they are made or there."""
@@ -116,7 +120,7 @@ class Run:
     def price(self) -> int | None:
         """Say what is charged, in millionths; None while pictures are still being made."""
         children = [child.price for child in self.children]
-        if not all(task.done() for task in self.tasks) or None in children:
+        if self.under_way or None in children:
             return None
         if not self.leads and not children:
             return 0
@@ -132,7 +136,7 @@ class Run:
             return "BYPASS"
         if self.made:
             return "MISS" if self.job.sought.join else "REFRESH"
-        return "COALESCED" if any(isinstance(source, Follow) for source in self.sources) else "HIT"
+        return "COALESCED" if self.joined else "HIT"
 
     async def wait(self) -> list[Picture | BaseException]:
         """Wait until every picture has ended."""
@@ -230,7 +234,7 @@ class Generation:
     @property
     def away(self) -> float:
         """Give the seconds in which nothing but the slowest picture was waited for."""
-        return max((seconds for run in (self.run, *self.run.children) for seconds in run.away.values()), default=0.0)
+        return max(chain(self.run.away.values(), *(child.away.values() for child in self.run.children)), default=0.0)
 
     @property
     def there(self) -> bool:
