@@ -1,6 +1,5 @@
 """How the lines of the ledger are written: what domain rules cannot know is handed in."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -60,8 +59,9 @@ class Books:
 
     def attach(self, line: UsageEvent, sources: Sequence[Hit | Follow | Lead | End]) -> None:
         """Tell where the pictures of a job come from that it does not make."""
-        kinds = Counter(map(type, sources))
-        self.observer.attached(line.upstream_model, cached=kinds[Hit] + kinds[End], joined=kinds[Follow])
+        kinds = list(map(type, sources))
+        cached, joined = kinds.count(Hit) + kinds.count(End), kinds.count(Follow)
+        self.observer.attached(line.upstream_model, cached=cached, joined=joined)
 
 
 def _milliseconds(seconds: float) -> int:

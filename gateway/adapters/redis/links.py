@@ -25,9 +25,9 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-# What passes by itself, mostly within the seconds of a failover (parts.md section 2). MovedError is an AskError.
 from gateway.domain.records import record
 
+# What passes by itself, mostly within the seconds of a failover (parts.md section 2). MovedError is an AskError.
 TRANSIENT = (
     RedisConnectionError,
     RedisTimeoutError,

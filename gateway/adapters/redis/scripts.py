@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from redis.exceptions import DataError, NoScriptError, RedisError, ResponseError
@@ -86,19 +87,19 @@ class Scripts:
     ) -> Confirmed:
         """Run a script as `run` does, and say how many replicas have what it wrote: as many as asked for, or fewer."""
         lua, words = script(name), (len(keys), *keys, *arguments)
-        ends = asyncio.get_running_loop().time() + deadline
+        began = monotonic()
         if not replicas and (reply := await self._quickly(("EVALSHA", lua.sha, *words), deadline)) is not _NONE:
             return Confirmed(reply, 0)
-        left = ends - asyncio.get_running_loop().time()
+        left = deadline - (monotonic() - began)
         confirmed: Confirmed = await self._traced(name, left, lambda: self._evaluate(lua, words, replicas))
         return confirmed
 
     async def call(self, *command: object, deadline: float = 2.0) -> Any:  # noqa: ANN401 - a reply
         """Run a plain command that may be run twice; StoreUnavailable as for scripts."""
-        ends = asyncio.get_running_loop().time() + deadline
+        began = monotonic()
         if (reply := await self._quickly(command, deadline)) is not _NONE:
             return reply
-        left = ends - asyncio.get_running_loop().time()
+        left = deadline - (monotonic() - began)
         return await self._traced(str(command[0]), left, lambda: self._client.call(*command))
 
     async def _traced(self, name: str, deadline: float, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - a reply
