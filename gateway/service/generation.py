@@ -64,7 +64,7 @@ class Run:
     leads: list[int] = field(init=False)
     joined: bool = field(init=False)
     under_way: int = 0
-    _over: asyncio.Event = field(default_factory=asyncio.Event)
+    _over: asyncio.Event | None = None  # an event takes 760 bytes
 
     def __post_init__(self) -> None:
         """Say where each picture comes from, and which this job makes itself."""
@@ -83,7 +83,7 @@ class Run:
 
     def _one_over(self, _: asyncio.Future[Picture]) -> None:
         self.under_way -= 1
-        if not self.under_way:
+        if not self.under_way and self._over is not None:
             self._over.set()
 
     async def until_answerable(self) -> None:
@@ -141,6 +141,7 @@ class Run:
     async def wait(self) -> list[Picture | BaseException]:
         """Wait until every picture has ended."""
         if self.under_way:
+            self._over = self._over or asyncio.Event()
             await self._over.wait()  # who waits may be cancelled, they are not; asyncio.wait takes 8 us
         return [_end_of(task) for task in self.tasks]
 
