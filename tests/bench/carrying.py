@@ -68,7 +68,8 @@ class Carrier:
         return await self._carried(2 * SHARDS)
 
     async def _add(self, shard, count):
-        lines = [encode_event(_next_line()) for _ in range(count)]
+        now = datetime.now(UTC)
+        lines = [encode_event(_next_line(now), now) for _ in range(count)]
         await self.client.call("EVAL", ADD, 1, Names(shard).of("events"), *lines)
 
     async def _carried(self, lines):
@@ -79,7 +80,7 @@ class Carrier:
 
 def bare(file):
     """Give the CPU of a row, in microseconds, that SQLite alone takes, as many at a time as the gateway writes."""
-    rows = [_row(_next_line()) for _ in range(LINES)]
+    rows = [_row(_next_line(datetime.now(UTC))) for _ in range(LINES)]
     statement = f"INSERT INTO usage_events VALUES ({','.join('?' * len(rows[0]))})"  # noqa: S608 - no word of others
     connection = sqlite3.connect(file, isolation_level=None)
     connection.execute("PRAGMA synchronous=NORMAL")
@@ -97,8 +98,8 @@ def _row(line):
     return tuple(str(value)[:26] if isinstance(value, str | datetime) else value for value in _values_of(line))
 
 
-def _next_line():
-    return a_line(f"req_{next(_numbers):020}", datetime.now(UTC))
+def _next_line(now):
+    return a_line(f"req_{next(_numbers):020}", now)
 
 
 @asynccontextmanager
