@@ -12,7 +12,7 @@ from gateway.adapters.redis.names import Names, encode_event
 from gateway.domain.projects import DEFAULT_ID
 from gateway.domain.quota import shard_of
 from tests import postgres_servers, servers
-from tests.builders import a_line, a_secret
+from tests.builders import NOW, a_line, a_secret
 from tests.redis_servers import redis_alone
 
 SECRET = "a" * 64
