@@ -1,6 +1,5 @@
 """Lines of the ledger as drivers take them: SQLAlchemy takes 15 us to make one so, and SQLite 5 to store it."""
 
-from collections.abc import Callable
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
@@ -17,7 +16,6 @@ Row = tuple[object, ...]
 NAMED = "event_ids"  # one parameter for all of them: with one for each SQLAlchemy takes longer than SQLite
 _COLUMNS = tuple(field.name for field in fields(UsageEvent))
 _values_of = attrgetter(*_COLUMNS)
-_WORDS = {outcome: outcome.value for outcome in RANKS}  # a driver takes long for what is not simply a str
 
 
 class Lines:
@@ -31,7 +29,8 @@ class Lines:
         self.times = sa.select(usage_events.c.time).where(self.named)
         self.outcomes = sa.select(usage_events.c.event_id, usage_events.c.outcome).where(self.named)
         self.upsert = str(_upsert(dialect.name).compile(dialect=dialect, column_keys=_COLUMNS))
-        converters = [_converter(name, dialect) for name in _COLUMNS]
+        types = [usage_events.c[name].type.dialect_impl(dialect) for name in _COLUMNS]
+        converters = [kind.bind_processor(dialect) for kind in types]
         self._converted = [(number, convert) for number, convert in enumerate(converters) if convert is not None]
 
     def row(self, event: UsageEvent) -> Row:
@@ -40,13 +39,6 @@ class Lines:
         for number, convert in self._converted:
             values[number] = convert(values[number])
         return tuple(values)
-
-
-def _converter(name: str, dialect: sa.Dialect) -> Callable[[Any], object] | None:
-    """Give what makes a column's value fit for the driver; None where it is."""
-    if name == "outcome":
-        return _WORDS.__getitem__
-    return usage_events.c[name].type.dialect_impl(dialect).bind_processor(dialect)
 
 
 def _named(dialect: str) -> sa.ColumnElement[bool]:
