@@ -6,10 +6,12 @@ from datetime import timedelta
 from random import Random
 
 import pytest
+import sqlalchemy as sa
 
 from gateway.adapters.sql import ledger as ledger_module
 from gateway.adapters.sql.engine import open_engine
 from gateway.adapters.sql.ledger import SqlLedger
+from gateway.adapters.sql.tables import usage_events
 from gateway.domain.usage import Outcome, Used
 from gateway.service.ports import LedgerUnavailable, LinesRefused
 from tests import servers
@@ -155,6 +157,20 @@ async def test_text_that_postgresql_cannot_hold_is_refused_there(postgres):
                 await ledger.write([a_line("good"), a_line("bad", requested_model=text)])
             assert set(failure.value.reasons) == {"bad"}
         assert set(await ledger.known(["good", "bad"])) == {"good"}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_no_prompt_is_a_reason_to_refuse_a_paid_picture(request, tmp_path, kind):
+    """A client may write any character, and PostgreSQL holds no NUL."""
+    url = f"sqlite:///{tmp_path}/gateway.db" if kind == "sqlite" else request.getfixturevalue("postgres")
+    prompts = {"none": None, "long": "雪" * 4000, "odd": "a\0fox\n'\"\\"}
+    async with empty_ledger(url) as engine:
+        await SqlLedger(engine).write([a_line(name, prompt=prompt) for name, prompt in prompts.items()])
+        async with engine.connect() as connection:
+            rows = await connection.execute(sa.select(usage_events.c.event_id, usage_events.c.prompt))
+            kept = {row.event_id: row.prompt for row in rows}
+    nul = "\0" if kind == "sqlite" else "\ufffd"
+    assert kept == prompts | {"odd": f"a{nul}fox\n'\"\\"}
 
 
 async def test_a_database_that_is_away_refuses_no_line(tmp_path):
