@@ -188,7 +188,7 @@ class RedisQuotas:
 
     async def _ended(self, settlement: Settlement, how: str) -> bytes:
         reservation = settlement.reservation
-        line = encode_event(replace(settlement.event, time=reservation.time)) if how == "settled" else b""
+        line = encode_event(settlement.event, reservation.time) if how == "settled" else b""
         settling = Settling(reservation=reservation, owner=self._rules.owner, told=_told(settlement))
         arguments = settling.arguments(how, settlement.charged, line)
         done = await self._run("settle", settling.keys(), arguments, SETTLE_SECONDS)
