@@ -70,10 +70,10 @@ class ModelNames:
 _Line = msgspec.defstruct("Line", [(field.name, field.type) for field in fields(UsageEvent)])
 
 
-def encode_event(event: UsageEvent, time: datetime) -> bytes:
-    """Write a ledger line as JSON, with another time than its own."""
+def encode_event(event: UsageEvent, time: datetime | None = None) -> bytes:
+    """Write a ledger line as JSON, with its own time or another."""
     line = msgspec.convert(event, _Line, from_attributes=True)
-    line.time = time  # type: ignore[attr-defined]  # a form made of UsageEvent's fields
+    line.time = time or event.time  # type: ignore[attr-defined]  # a form made of UsageEvent's fields
     return msgspec.json.encode(line)
 
 
