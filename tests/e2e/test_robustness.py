@@ -113,18 +113,17 @@ def test_a_gateway_goes_on_when_another_ends_with_all_processes_that_it_began(tm
     with servers.gateway(tmp_path, simulator) as first:
         began = [supervisor_pid(first.data_dir), redis_pid(first.data_dir)]
         key = servers.glm_gateway("keys", "create", "--name", "two", "--images-per-day", "2", env=first.env)
-        second = servers.Process(["serve"], {**first.env, "PORT": str(free_port())}, tmp_path / "second.log").start()
-        url = f"http://127.0.0.1:{second.env['PORT']}"
-        wait_until(lambda: answers(f"{url}/readyz"), what="the second gateway")
         ask = partial(first.post, key=key.stdout.strip())
-        assert ask({"prompt": "one"})[0] == 200
-        assert first.process.stop() == 0
-        for pid in began:
-            os.kill(pid, signal.SIGKILL)
-        first.url = url
-        wait_until(lambda: ask({"prompt": "two"})[0] == 200, seconds=10, what="the server's return")
-        assert ask({"prompt": "three"})[0] == 429
-        assert second.stop() == 0
+        port = str(free_port())
+        second = servers.Process(["serve"], {**first.env, "PORT": port}, tmp_path / "second.log")
+        with servers.running(second, f"http://127.0.0.1:{port}/readyz"):
+            assert ask({"prompt": "one"})[0] == 200
+            assert first.process.stop() == 0
+            for pid in began:
+                os.kill(pid, signal.SIGKILL)
+            first.url = f"http://127.0.0.1:{port}"
+            wait_until(lambda: ask({"prompt": "two"})[0] == 200, seconds=10, what="the server's return")
+            assert ask({"prompt": "three"})[0] == 429
     assert_nothing_left(first.data_dir)
 
 
