@@ -32,7 +32,7 @@ def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMappin
 
 
 def _hidden(name: str, value: object) -> object:
-    if name.lower() in NAMES:
+    if name.lower() in NAMES and value is not None:
         return HIDDEN
     match value:
         case str():

@@ -10,7 +10,8 @@ import rich_click as click
 from gateway.cli.options import config_option, read_settings
 from gateway.cli.presenting import print_json, print_table
 from gateway.cli.running import run
-from gateway.domain.bill import Amounts, BillComparison, BillRow, parse_bill
+from gateway.domain.bill import Amounts, BillComparison, BillDifference, BillRow
+from gateway.domain.bill_file import parse_bill
 from gateway.domain.errors import GatewayError, InvalidValue
 from gateway.domain.reconciliation import CountDifference, Window
 from gateway.domain.terms import money_text
@@ -29,7 +30,8 @@ Row = dict[str, Any]
 @click.option(
     "--bill",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Compare the upstream's bill too: a CSV file with date (in China), account, model, images and amount.",
+    help="Compare the upstream's bill too: a CSV file with date (in China), account, model, images, amount, and "
+    "maybe currency.",
 )
 @click.option("--repair", is_flag=True, help="Set what Redis counts to what the ledger says.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
@@ -94,7 +96,8 @@ def _print_json(counts: CountReport, billed: BillComparison | None) -> None:
         }
     }
     if billed is not None:
-        facts["bill"] = {"differences": _difference_rows(billed), "uncertain": _uncertain_rows(billed)}
+        told = [{**_difference_row(one), "billed_in": list(one.billed_in)} for one in billed.differences]
+        facts["bill"] = {"differences": told, "uncertain": _uncertain_rows(billed)}
     print_json(facts)
 
 
@@ -113,7 +116,10 @@ def _print_tables(counts: CountReport, billed: BillComparison | None) -> None:
         _print_rows(_uncertain_rows(billed))
         click.echo("The ledger does not know whether these images were paid. Bills that are higher by them agree.")
     if billed.differences:
-        _print_rows(_difference_rows(billed))
+        _print_rows([_difference_row(one) for one in billed.differences])
+    for one in billed.differences:
+        if one.billed_in:
+            click.echo(_in_other_currencies(one))
     click.echo(f"Bill: {len(billed.differences) or 'no'} differences.")
 
 
@@ -138,18 +144,25 @@ def _amount(window: Window, value: int | None) -> int | str | None:
     return money_text(value) if window is Window.SPEND_THIS_MONTH and value is not None else value
 
 
-def _difference_rows(billed: BillComparison) -> list[Row]:
-    return [
-        {"date": one.day.isoformat(), "account": one.account, "model": one.model}
+def _in_other_currencies(one: BillDifference) -> str:
+    return (
+        f"{one.day} {one.account} {one.model}: the ledger has costs in {one.currency}, the bill is in "
+        f"{', '.join(one.billed_in)}. They are not compared: give the bill a column 'currency', or the account its "
+        f"'currency' in [[upstreams]]."
+    )
+
+
+def _difference_row(one: BillDifference) -> Row:
+    return (
+        {"date": one.day.isoformat(), "account": one.account, "model": one.model, "currency": one.currency}
         | _amounts("bill", one.billed)
         | _amounts("ledger", one.ledger)
-        for one in billed.differences
-    ]
+    )
 
 
 def _uncertain_rows(billed: BillComparison) -> list[Row]:
     return [
-        {"date": one.day.isoformat(), "model": one.model}
+        {"date": one.day.isoformat(), "model": one.model, "currency": one.currency}
         | _amounts("uncertain", one.most)
         | _amounts("billed", one.billed)
         for one in billed.uncertain

@@ -1,33 +1,22 @@
 """The upstream's bill against the ledger: which pictures each account took how much for, by days of China. Pure."""
 
-import csv
-import io
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from gateway.domain.billing import AccountCost, decode_costs
-from gateway.domain.errors import InvalidValue
+from gateway.domain.upstream import Account
 
-COLUMNS = ("date", "account", "model", "images", "amount")
 _DAY = timedelta(days=1)
 _MICROS = 6  # decimals of the ledger's amounts
-_YEARS = range(2000, 3000)  # others are slips of the pen, and no calendar goes far beyond
-_FORMS = {
-    "date": (re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}"), "a date like 2026-11-23"),
-    "account": (re.compile(r".+"), "the name of an account"),
-    "model": (re.compile(r".+"), "the name of a model"),
-    "images": (re.compile(r"[0-9]{1,12}"), "a whole number"),
-    "amount": (re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?"), "an amount like 12.50"),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """Pictures, and money in the account's currency."""
+    """Pictures, and money in one currency."""
 
     images: int = 0
     money: Decimal = Decimal(0)
@@ -46,12 +35,30 @@ class Amounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillRow:
-    """What the upstream bills for a day of China."""
+    """What the upstream bills for a day of China; without a `currency` it is in the account's."""
 
     day: date
     account: str
     model: str
     amounts: Amounts
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BillTerms:
+    """What is known of accounts: in what they bill, the installation's `currency` where that is not known."""
+
+    currency: str
+    accounts: Sequence[Account] = ()
+
+    def currency_of(self, name: str) -> str:
+        """Give the currency in which an account bills."""
+        return next((account.currency for account in self.accounts if account.name == name), self.currency)
+
+    def most(self, model: str, currency: str) -> Decimal:
+        """Give the most that an account of a currency takes for a picture."""
+        costs = (account.costs.get(model, 0) for account in self.accounts if account.currency == currency)
+        return _money(max(costs, default=0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,21 +84,30 @@ class PaidSum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillDifference:
-    """What is billed, and what of that the ledger has or lacks."""
+    """What is billed in a currency, and what of that the ledger has or lacks.
+
+    `billed_in`: the currencies in which the bill has this account, model and day, where it has nothing in this one.
+    """
 
     day: date
     account: str
     model: str
+    currency: str
     billed: Amounts
     ledger: Amounts
+    billed_in: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uncertainty:
-    """What lines say that do not know whether their pictures were paid, at most; and what is billed of that."""
+    """What lines say that do not know whether their pictures were paid, at most, if all were paid in one currency.
+
+    And what is billed of that in this currency.
+    """
 
     day: date
     model: str
+    currency: str
     most: Amounts
     billed: Amounts
 
@@ -104,67 +120,71 @@ class BillComparison:
     uncertain: Sequence[Uncertainty]
 
 
-def parse_bill(text: str) -> list[BillRow]:
-    """Read a CSV file with the columns date, account, model, images and amount, in any order.
+class _Place(NamedTuple):
+    """Of what there is a row for each day."""
 
-    Raises:
-        InvalidValue: names the line and the column.
-    """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)  # which keeps line breaks within quotes
-    try:
-        heading = [name.strip() for name in next(reader, [])]
-        for name in COLUMNS:
-            if heading.count(name) != 1:
-                raise _wrong(1, name, "the heading has to name it once")
-        rows = [_row(dict(zip(heading, words, strict=False)), reader.line_num) for words in reader if words]
-    except csv.Error as failure:
-        raise _wrong(reader.line_num, COLUMNS[0], str(failure)) from None
-    if not rows:
-        raise InvalidValue("The bill has no rows, so that there is nothing to compare.", param="bill")
-    return rows
+    account: str
+    model: str
+    currency: str
 
 
-def compare_bill(rows: Sequence[BillRow], sums: Iterable[PaidSum]) -> BillComparison:
-    """Compare all days from the bill's first to its last one, for accounts and models that either side names.
+_ByDay = defaultdict[date, Amounts]
 
-    A bill that is higher by what uncertain lines may have cost is no difference.
+
+def compare_bill(rows: Sequence[BillRow], sums: Iterable[PaidSum], terms: BillTerms) -> BillComparison:
+    """Compare all days from the bill's first to its last one, for accounts, models and currencies of either side.
+
+    Money of different currencies is never added up. A bill that is higher by what uncertain lines may have cost is no
+    difference.
     """
     first, last = min(row.day for row in rows), max(row.day for row in rows)
     days = [first + number * _DAY for number in range((last - first).days + 1)]
-    billed: dict[tuple[str, str], dict[date, Amounts]] = defaultdict(lambda: defaultdict(Amounts))
-    for row in rows:
-        billed[row.account, row.model][row.day] += row.amounts
-    books = _Books(sums, first)
-    over: dict[tuple[date, str], dict[str, Amounts]] = defaultdict(dict)
-    for account, model in sorted({*billed, *books.sure, *books.crossing}):
-        told = billed[account, model]
-        unexplained = _unexplained(days, told, books.sure[account, model], books.crossing[account, model])
+    billed, books = _told(rows, terms), _Books(sums, first, terms)
+    over: dict[tuple[date, str], dict[_Place, Amounts]] = defaultdict(dict)
+    for place in sorted({*billed, *books.sure, *books.crossing}):
+        unexplained = _unexplained(days, billed[place], books.sure[place], books.crossing[place])
         for day, amounts in unexplained.items():
-            over[day, model][account] = amounts
+            over[day, place.model][place] = amounts
     differences = [
-        BillDifference(day=day, account=account, model=model, billed=told, ledger=told - amounts)
-        for (day, model), accounts in over.items()
-        for account, amounts in accounts.items()
-        if _is_wrong(amounts, accounts, books.doubtful[day, model])
-        for told in [billed[account, model][day]]
+        _difference(day, place, places[place], billed)
+        for (day, model), places in over.items()
+        for place in places
+        if _is_wrong(place, places, books.most(day, model, place.currency))
     ]
-    places = sorted(place for place, most in books.doubtful.items() if place[0] >= first and most.is_something)
+    uncertain = [_uncertainties(*at, over[at], books) for at in sorted(books.doubtful) if at[0] >= first]
     return BillComparison(
-        differences=sorted(differences, key=lambda one: (one.day, one.account, one.model)),
-        uncertain=[_uncertainty(*place, books.doubtful[place], over[place]) for place in places],
+        differences=sorted(differences, key=lambda one: (one.day, one.account, one.model, one.currency)),
+        uncertain=[one for some in uncertain for one in some],
     )
 
 
-class _Books:
-    """The ledger by account and model and day: what is `sure`, what may be of the next day; and what is `doubtful`."""
+def _told(rows: Iterable[BillRow], terms: BillTerms) -> dict[_Place, _ByDay]:
+    billed: dict[_Place, _ByDay] = defaultdict(lambda: defaultdict(Amounts))
+    for row in rows:
+        place = _Place(row.account, row.model, row.currency or terms.currency_of(row.account))
+        billed[place][row.day] += row.amounts
+    return billed
 
-    def __init__(self, sums: Iterable[PaidSum], first: date) -> None:
-        self.sure: dict[tuple[str, str], dict[date, Amounts]] = defaultdict(lambda: defaultdict(Amounts))
-        self.crossing: dict[tuple[str, str], dict[date, Amounts]] = defaultdict(lambda: defaultdict(Amounts))
-        self.doubtful: dict[tuple[date, str], Amounts] = defaultdict(Amounts)
+
+class _Books:
+    """The ledger by place and day: what is `sure`, what may be of the next day; and by currency what is `doubtful`."""
+
+    def __init__(self, sums: Iterable[PaidSum], first: date, terms: BillTerms) -> None:
+        self.sure: dict[_Place, _ByDay] = defaultdict(lambda: defaultdict(Amounts))
+        self.crossing: dict[_Place, _ByDay] = defaultdict(lambda: defaultdict(Amounts))
+        self.doubtful: dict[tuple[date, str], dict[str, Amounts]] = {}
+        self._terms = terms
         for one in sums:
             if one.day >= first or one.crosses:
                 self._enter(one)
+
+    def most(self, day: date, model: str, currency: str) -> Amounts:
+        """Say what doubtful pictures cost if all were paid in a currency, whatever currency their lines have."""
+        most = Amounts()
+        for other, doubt in self.doubtful.get((day, model), {}).items():
+            money = doubt.images * self._terms.most(model, currency)
+            most += doubt if other == currency else Amounts(doubt.images, money)
+        return most
 
     def _enter(self, one: PaidSum) -> None:
         costs = decode_costs(one.account_costs)
@@ -173,20 +193,34 @@ class _Books:
             lines = 1
         else:
             lines = one.lines
-            self.doubtful[one.day, one.model] += _doubt(one, costs)
+            self._doubt(one, costs)
         book = self.crossing if one.crosses else self.sure
         for cost in costs:
-            book[cost.account, one.model][one.day] += Amounts(cost.pictures * lines, _money(cost.amount * lines))
+            amounts = Amounts(cost.pictures * lines, _money(cost.amount * lines))
+            book[_Place(cost.account, one.model, cost.currency)][one.day] += amounts
+
+    def _doubt(self, one: PaidSum, costs: Sequence[AccountCost]) -> None:
+        doubt = _doubt_of(one, costs)
+        if doubt.is_something:
+            doubts = self.doubtful.setdefault((one.day, one.model), {})
+            doubts[one.currency] = doubts.get(one.currency, Amounts()) + doubt
 
 
-def _doubt(one: PaidSum, costs: Sequence[AccountCost]) -> Amounts:
-    """Say what may have been paid besides: of lines that are certain nothing, unless nobody noted who took what."""
+def _doubt_of(one: PaidSum, costs: Sequence[AccountCost]) -> Amounts:
+    """Say what may have been paid besides: of lines that are certain nothing, unless nobody noted who took what.
+
+    A line counts what was paid in other currencies than its own as it counts what is doubtful.
+    """
     if not one.uncertain and costs:
         return Amounts()
-    pictures = one.lines * sum(cost.pictures for cost in costs)
-    known = one.lines * sum(cost.amount for cost in costs if cost.currency == one.currency)
+    same, other = ([cost for cost in costs if (cost.currency == one.currency) is ours] for ours in (True, False))
+    elsewhere = one.lines * sum(cost.pictures for cost in other)
     asked = one.requested if one.uncertain else one.paid
-    return Amounts(max(0, asked - pictures), _money(max(0, one.cost - known)))
+    images = max(0, asked - one.lines * sum(cost.pictures for cost in same) - elsewhere)
+    guessed = max(0, one.cost - one.lines * sum(cost.amount for cost in same))
+    if elsewhere:
+        guessed = -(-guessed * images // (images + elsewhere))  # rounded up
+    return Amounts(images, _money(guessed))
 
 
 def _unexplained(
@@ -215,39 +249,50 @@ def _left(days: Iterable[Sequence[Decimal]], before: Decimal) -> list[Decimal]:
     return left
 
 
-def _is_wrong(amounts: Amounts, all_over: Mapping[str, Amounts], doubtful: Amounts) -> bool:
-    """Tell whether an account's bill is below the ledger, or all bills together above what is doubtful."""
-    if amounts.images < 0 or amounts.money < 0:
+def _is_wrong(place: _Place, over: Mapping[_Place, Amounts], most: Amounts) -> bool:
+    """Tell whether a bill is below the ledger, or all bills together above what is doubtful.
+
+    A doubtful picture was paid once, in whichever currency.
+    """
+    ours = over[place]
+    if ours.images < 0 or ours.money < 0:
         return True
-    excess = _excess(all_over)
-    return amounts.is_something and (excess.images > doubtful.images or excess.money > doubtful.money)
+    images = sum(max(0, one.images) for one in over.values())
+    return ours.is_something and (images > most.images or _excess(over, place.currency).money > most.money)
 
 
-def _excess(over: Mapping[str, Amounts]) -> Amounts:
-    return sum((Amounts(max(0, one.images), max(Decimal(0), one.money)) for one in over.values()), Amounts())
+def _excess(over: Mapping[_Place, Amounts], currency: str) -> Amounts:
+    some = (one for place, one in over.items() if place.currency == currency)
+    return sum((Amounts(max(0, one.images), max(Decimal(0), one.money)) for one in some), Amounts())
 
 
-def _uncertainty(day: date, model: str, most: Amounts, over: Mapping[str, Amounts]) -> Uncertainty:
-    return Uncertainty(day=day, model=model, most=most, billed=_excess(over))
+def _difference(day: date, place: _Place, amounts: Amounts, billed: Mapping[_Place, _ByDay]) -> BillDifference:
+    told = billed[place][day]
+    alike = [other for other in billed if other[:2] == place[:2] and billed[other][day].is_something]
+    return BillDifference(
+        day=day,
+        account=place.account,
+        model=place.model,
+        currency=place.currency,
+        billed=told,
+        ledger=told - amounts,
+        billed_in=() if told.is_something else sorted(other.currency for other in alike),
+    )
 
 
-def _row(words: Mapping[str, str], line: int) -> BillRow:
-    cells = {name: words.get(name, "").strip() for name in COLUMNS}
-    for name, (form, said) in _FORMS.items():
-        if form.fullmatch(cells[name]) is None:
-            raise _wrong(line, name, f"'{cells[name][:100]}' is not {said}")
-    try:
-        day = date.fromisoformat(cells["date"])
-    except ValueError:
-        raise _wrong(line, "date", f"there is no day {cells['date']}") from None
-    if day.year not in _YEARS:
-        raise _wrong(line, "date", f"no bill is of {day}")
-    amounts = Amounts(int(cells["images"]), Decimal(cells["amount"]))
-    return BillRow(day=day, account=cells["account"], model=cells["model"], amounts=amounts)
-
-
-def _wrong(line: int, column: str, why: str) -> InvalidValue:
-    return InvalidValue(f"The bill's line {line}, column {column!r}: {why}.", param="bill")
+def _uncertainties(day: date, model: str, over: Mapping[_Place, Amounts], books: _Books) -> list[Uncertainty]:
+    """Say it in the currencies of the lines, and in those in which more is billed than is known."""
+    above = {place.currency for place in over if _excess(over, place.currency).is_something}
+    return [
+        Uncertainty(
+            day=day,
+            model=model,
+            currency=currency,
+            most=books.most(day, model, currency),
+            billed=_excess(over, currency),
+        )
+        for currency in sorted(above | books.doubtful[day, model].keys())
+    ]
 
 
 def _money(millionths: int) -> Decimal:

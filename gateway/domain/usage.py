@@ -41,7 +41,7 @@ class UsageEvent:
     currency; `cost_uncertain` says that the upstream's part was not seen. Times are UTC, durations milliseconds:
     `latency_ms` until every picture had ended, `queue_ms` until the first one had its slot. `status` and `error_code`
     are those of the answer, 0 and empty when there was none. `account_costs` as billing.encode_costs writes it. The
-    prompt itself is never here.
+    prompt itself is here only where the installation keeps prompts (`ledger.prompts`).
     """
 
     event_id: str
@@ -71,6 +71,7 @@ class UsageEvent:
     end_user_hash: str = ""
     prompt_hash: str = ""
     account_costs: str = ""
+    prompt: str | None = None
 
     def is_told_by(self, outcome: Outcome | None) -> bool:
         """Tell whether a line of this job with this outcome, if there is one, leaves nothing to be told by this one."""

@@ -1,6 +1,7 @@
 """How the lines of the ledger are written: what domain rules cannot know is handed in."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from gateway.domain.billing import Tariff, closed, opened
@@ -31,17 +32,19 @@ class Books:
     """The lines of jobs.
 
     `observer` is told of them; `answer_of` gives the status and code that a client gets for a failure, `hash_prompt` a
-    keyed hash of a prompt. What pictures cost, their tariff says.
+    keyed hash of a prompt; `with_prompts`: lines have the prompts, too. What pictures cost, their tariff says.
     """
 
     observer: UsageObserver
     answer_of: Callable[[BaseException], Answer]
     hash_prompt: Callable[[str], str]
+    with_prompts: bool = False
 
     def open(self, caller: Caller, order: ImageOrder, tariff: Tariff, *, request_id: str, now: datetime) -> UsageEvent:
         """Write the line that stands if the job's owner dies."""
-        prompt_hash = self.hash_prompt(order.plan.prompt)
-        return opened(caller, order, tariff, request_id=request_id, now=now, prompt_hash=prompt_hash)
+        prompt = order.plan.prompt
+        line = opened(caller, order, tariff, request_id=request_id, now=now, prompt_hash=self.hash_prompt(prompt))
+        return replace(line, prompt=prompt) if self.with_prompts else line
 
     def close(self, line: UsageEvent, ends: Ends, tariff: Tariff, *, now: datetime) -> UsageEvent:
         """Write the line of a job whose pictures ended so."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 
 from gateway.domain.audit import repair_event
-from gateway.domain.bill import BillComparison, BillRow, compare_bill
+from gateway.domain.bill import BillComparison, BillRow, BillTerms, compare_bill
 from gateway.domain.errors import QuotaStoreDown
 from gateway.domain.quota import Calendar, calendar_of, shard_of, subject_names
 from gateway.domain.reconciliation import CountDifference, ShardCounts, count_differences, lasting
@@ -51,7 +51,7 @@ class Reconcile:
     """The operator's use case behind `glm-gateway reconcile`.
 
     `drain` carries over to the ledger what waits, `refill` gives an emptied shard its counts back; `zone` is that of
-    the calendar limits, `token` gives a new word each time.
+    the calendar limits, `token` gives a new word each time; `terms` say in what accounts bill.
     """
 
     def __init__(  # noqa: PLR0913 - what is compared, and what it takes to set it right
@@ -67,8 +67,10 @@ class Reconcile:
         refill: Callable[[int], Awaitable[None]],
         token: Callable[[], str],
         audit: Audit,
+        terms: BillTerms,
     ) -> None:
         self._audit = audit
+        self._terms = terms
         self._store = store
         self._ledger = ledger
         self._projects = projects
@@ -109,7 +111,7 @@ class Reconcile:
         """
         await self._drain()
         days = [row.day for row in rows]
-        return compare_bill(rows, await self._ledger.paid(min(days), max(days)))
+        return compare_bill(rows, await self._ledger.paid(min(days), max(days)), self._terms)
 
     async def _repair(self, names: Mapping[str, tuple[str, str]], look: _Look) -> Sequence[CountDifference]:
         """Set the store right; give what could not be."""

@@ -99,6 +99,7 @@ class Ledger(Section, frozen=True, kw_only=True):
     max_backlog: Count = 100_000
     # Quotas of a month are refilled from its lines, and a late settlement asks whether its line is there.
     retention: Annotated[float, Meta(ge=35 * DAY, le=36_500 * DAY)] = 400 * DAY
+    prompts: bool = False
 
 
 class Webhooks(Section, frozen=True, kw_only=True):

@@ -87,7 +87,7 @@ async def open_services(settings: Settings, source: Source | None = None) -> Asy
         authenticate, authenticated = await stack.enter_async_context(_authenticating(engine, peppers, clock))
         quotas = await stack.enter_async_context(open_quotas(settings, engine, redis, clock, observer, tracing))
         upstreams = await stack.enter_async_context(open_upstreams(settings, offers, quotas, observer, tracing))
-        books = Books(observer=observer, answer_of=answer_of, hash_prompt=peppers.hash_prompt)
+        books = _books(settings, peppers, observer)
         planner = planner_of(settings, offers, _mapping_rules(settings, peppers), books)
         flow = await stack.enter_async_context(open_flow(settings, planner, books, quotas, upstreams, observer))
         outage = await stack.enter_async_context(collecting(quotas, settings, flow.rescue, observer))
@@ -133,6 +133,15 @@ def _deliver(settings: Settings, peppers: Peppers, upstreams: Upstreams, clock: 
 def webhook_rules(settings: Settings, peppers: Peppers) -> WebhookRules:
     """Say how secrets of webhooks come about, and where events may go."""
     return WebhookRules(secrets_of=peppers.webhook_secrets, allow_private=settings.webhooks.allow_private_hosts)
+
+
+def _books(settings: Settings, peppers: Peppers, observer: MetricsAndLog) -> Books:
+    return Books(
+        observer=observer,
+        answer_of=answer_of,
+        hash_prompt=peppers.hash_prompt,
+        with_prompts=settings.ledger.prompts,
+    )
 
 
 def _mapping_rules(settings: Settings, peppers: Peppers) -> MappingRules:

@@ -22,6 +22,7 @@ from gateway.adapters.sql.keys import SqlKeys
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.projects import SqlProjects
 from gateway.adapters.system import SystemClock
+from gateway.domain.bill import BillTerms
 from gateway.service.audit import Audit
 from gateway.service.backlog import Backlog
 from gateway.service.metering import Metering
@@ -29,7 +30,9 @@ from gateway.service.outbox import Outbox
 from gateway.service.reconcile import Reconcile
 from gateway.service.refill import Refill
 from gateway.settings import Settings
+from gateway.settings.models import load_catalog
 from gateway.wiring import open_database
+from gateway.wiring.accounts import accounts_of
 from gateway.wiring.administration import commanding
 
 DEADLINE = 5.0  # seconds
@@ -57,4 +60,5 @@ async def open_reconciliation(settings: Settings) -> AsyncGenerator[Reconcile]:
             refill=Refill(store, ledger, outbox, clock, zone, partial(is_first_to_open, engine)),
             token=partial(secrets.token_hex, 8),
             audit=Audit(SqlAuditLog(engine), clock, commanding()),
+            terms=BillTerms(settings.billing.currency, accounts_of(settings, load_catalog(settings.models.file))),
         )

@@ -1,6 +1,7 @@
 """One release replaces another while clients ask: side by side on one Redis and one database, and with other keys.
 
-The next release is a copy of this one that differs where releases may: its schema is a migration ahead.
+The next release is a copy of this one that differs where releases may: its schema is a migration ahead, and its ledger
+says more in each line.
 """
 
 import asyncio
@@ -21,6 +22,13 @@ from tests.fleet import fleet
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 LATENCY = 3.0  # longer than the SDK's two retries with a second before each
 CALLS, PAUSE = 60, 0.15
+MORE = {
+    "gateway/domain/usage.py": ('account_costs: str = ""', 'of_the_next_release: str | None = "more"'),
+    "gateway/adapters/sql/tables.py": (
+        'sa.Column("prompt_hash", sa.String(64), nullable=False),',
+        'sa.Column("of_the_next_release", sa.Text),',
+    ),
+}
 AHEAD = """
 import sqlalchemy as sa
 from alembic import op
@@ -46,13 +54,17 @@ def anyio_backend():
 
 @pytest.fixture
 def next_release(tmp_path):
-    """The folder of a release whose schema is a step ahead."""
+    """The folder of a release that is a step ahead."""
     folder = tmp_path / "next"
     for name in ("gateway", "config"):
         shutil.copytree(servers.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     versions = folder / "gateway/adapters/sql/migrations/versions"
     head = max(path.name[:4] for path in versions.glob("[0-9]*.py"))
     (versions / "9999_next.py").write_text(textwrap.dedent(AHEAD).format(head=head))
+    for name, (line, more) in MORE.items():
+        text = (folder / name).read_text("utf-8")
+        assert text.count(line) == 1
+        (folder / name).write_text(text.replace(line, f"{line}\n    {more}"), "utf-8")
     return folder
 
 

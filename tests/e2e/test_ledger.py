@@ -66,7 +66,7 @@ def one_settlement_in_memory(tmp_path):
     with (
         servers.redis_server(tmp_path) as (url, redis),
         servers.simulator(tmp_path, latency=1) as slow,
-        servers.gateway(tmp_path, slow, REDIS_URL=url) as gateway,
+        servers.gateway(tmp_path, slow, REDIS_URL=url, GLM_GATEWAY_LEDGER__PROMPTS="true") as gateway,
         ThreadPoolExecutor() as clients,
     ):
         answer = clients.submit(gateway.post, {"prompt": "a s3cret fox"})
@@ -96,7 +96,7 @@ def test_what_a_stop_loses_is_in_the_log(tmp_path):
         line = lost["line"]
         assert (line["project_id"], line["key_id"]) == ("proj_default", gateway.key.removeprefix("sk-glm-")[:12])
         assert (line["outcome"], line["pictures_delivered"], line["price"]) == ("delivered", 1, 100_000)
-        assert (line["currency"], line["upstream_model"]) == ("CNY", "glm-image")
+        assert (line["currency"], line["upstream_model"], line["prompt"]) == ("CNY", "glm-image", "[redacted]")
         [unsaved] = [entry for entry in logged if entry["event"] == "settlement_unsaved"]
         assert line["event_id"] == unsaved["event_id"]
         assert "s3cret" not in gateway.process.output()
@@ -142,3 +142,21 @@ def test_a_line_tells_the_answer_the_wait_and_the_prompt_by_its_hash(tmp_path):
         assert len(one["prompt_hash"]) == len(one["end_user_hash"]) == 32
         assert one["prompt_hash"] != one["end_user_hash"], "a label of its own"
         assert "s3cret" not in str([tuple(line) for line in (one, two, three)])
+
+
+def test_prompts_are_in_the_ledger_only_if_the_setting_says_so(tmp_path, simulator):
+    """Made, failed and remembered alike; a line has null from before and after the setting."""
+    keeping = {"GLM_GATEWAY_LEDGER__PROMPTS": "true", "GLM_GATEWAY_CACHE__SCOPE": "project"}
+    with servers.gateway(tmp_path, simulator, **keeping) as gateway:
+        assert gateway.post({"prompt": "a fox\0"})[0] == 200
+        wait_until(lambda: len(lines(gateway)) == 1, what="the ledger")
+        assert gateway.post({"prompt": "a fox\0"})[0] == 200
+        simulator.fault("moderation", times=1)
+        assert gateway.post({"prompt": "a wolf"})[0] == 400
+        wait_until(lambda: len(lines(gateway)) == 3, what="the ledger")
+        said = {(line["outcome"], line["prompt"]) for line in lines(gateway)}
+        assert said == {("delivered", "a fox\0"), ("hit", "a fox\0"), ("failed", "a wolf")}
+    with servers.gateway(tmp_path, simulator) as gateway:
+        assert gateway.post({"prompt": "a bear"})[0] == 200
+        wait_until(lambda: len(lines(gateway)) == 4, what="the ledger")
+        assert lines(gateway)[3]["prompt"] is None

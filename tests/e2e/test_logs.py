@@ -38,7 +38,7 @@ def used(folder, **env):
 
 @pytest.mark.parametrize("level", ["debug", "info"])
 def test_prompts_keys_and_signatures_are_never_written(tmp_path, level):
-    output, *secrets = used(tmp_path, LOG_LEVEL=level)
+    output, *secrets = used(tmp_path, LOG_LEVEL=level, GLM_GATEWAY_LEDGER__PROMPTS="true")
     found = [secret for secret in (PROMPT, servers.UPSTREAM_KEY, "canary", *secrets) if secret in output]
     assert found == []
     assert servers.leaks(output) == []

@@ -11,6 +11,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection
 
 import psutil
@@ -21,8 +22,12 @@ from tests.e2e.test_lifecycle import assert_nothing_left, processes_of, redis_pi
 from tests.servers import ROOT, answers, environment, free_port, http, wait_until
 
 
+def supervisors(data_dir):
+    return [pid for pid, words in processes_of(data_dir) if "gateway.adapters.redis.supervisor" in words]
+
+
 def supervisor_pid(data_dir):
-    [pid] = [pid for pid, words in processes_of(data_dir) if "gateway.adapters.redis.supervisor" in words]
+    [pid] = supervisors(data_dir)
     return pid
 
 
@@ -76,13 +81,50 @@ def test_a_drain_that_is_too_short_says_what_is_not_known(tmp_path):
         assert running.process.popen.wait(10) == 0
 
 
-def test_a_killed_supervisor_takes_its_server_along(tmp_path, simulator):
+def test_a_killed_supervisor_takes_its_server_along_and_another_comes(tmp_path, simulator):
     with servers.gateway(tmp_path, simulator) as running:
-        os.kill(supervisor_pid(running.data_dir), signal.SIGKILL)
-        wait_until(lambda: not any("redis.sock" in words for _, words in processes_of(running.data_dir)), seconds=5)
-        assert http("GET", running.url + "/readyz")[0] == 503
+        killed = supervisor_pid(running.data_dir), redis_pid(running.data_dir)
+        os.kill(killed[0], signal.SIGKILL)
+        wait_until(lambda: not psutil.pid_exists(killed[1]), seconds=5)
+        wait_until(lambda: answers(running.url + "/readyz"), seconds=10, what="readiness")
+        assert running.post({"prompt": "a fox"})[0] == 200
     assert running.process.popen.returncode == 0
     assert processes_of(running.data_dir) == []
+
+
+def test_a_server_that_outlives_its_supervisor_gets_no_rival_beside_it(tmp_path, simulator):
+    """Two servers would write one file, and the first one take the second one's socket away as it ends."""
+    with servers.gateway(tmp_path, simulator) as running:
+        standing = psutil.Process(redis_pid(running.data_dir))
+        standing.suspend()
+        killed = supervisor_pid(running.data_dir)
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: supervisors(running.data_dir) not in ([], [killed]), what="another supervisor")
+        time.sleep(1)
+        assert redis_pid(running.data_dir) == standing.pid
+        standing.resume()
+        wait_until(lambda: answers(running.url + "/readyz"), seconds=10, what="readiness")
+        assert redis_pid(running.data_dir) != standing.pid
+    assert processes_of(running.data_dir) == []
+
+
+def test_a_gateway_goes_on_when_another_ends_with_all_processes_that_it_began(tmp_path, simulator):
+    """As systemd and containers end: the server that both use is among them. Its counts are still there."""
+    with servers.gateway(tmp_path, simulator) as first:
+        began = [supervisor_pid(first.data_dir), redis_pid(first.data_dir)]
+        key = servers.glm_gateway("keys", "create", "--name", "two", "--images-per-day", "2", env=first.env)
+        ask = partial(first.post, key=key.stdout.strip())
+        port = str(free_port())
+        second = servers.Process(["serve"], {**first.env, "PORT": port}, tmp_path / "second.log")
+        with servers.running(second, f"http://127.0.0.1:{port}/readyz"):
+            assert ask({"prompt": "one"})[0] == 200
+            assert first.process.stop() == 0
+            for pid in began:
+                os.kill(pid, signal.SIGKILL)
+            first.url = f"http://127.0.0.1:{port}"
+            wait_until(lambda: ask({"prompt": "two"})[0] == 200, seconds=10, what="the server's return")
+            assert ask({"prompt": "three"})[0] == 429
+    assert_nothing_left(first.data_dir)
 
 
 def test_a_server_that_stands_still_does_not_get_a_rival(tmp_path, simulator):

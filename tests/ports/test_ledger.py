@@ -179,6 +179,20 @@ async def test_text_that_postgresql_cannot_hold_is_refused_there(postgres):
         assert set(await ledger.known(["good", "bad"])) == {"good"}
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_no_prompt_is_a_reason_to_refuse_a_paid_picture(request, tmp_path, kind):
+    """A client may write any character, and PostgreSQL holds no NUL."""
+    url = f"sqlite:///{tmp_path}/gateway.db" if kind == "sqlite" else request.getfixturevalue("postgres")
+    prompts = {"none": None, "long": "雪" * 4000, "odd": "a\0fox\n'\"\\"}
+    async with empty_ledger(url) as engine:
+        await SqlLedger(engine).write([a_line(name, prompt=prompt) for name, prompt in prompts.items()])
+        async with engine.connect() as connection:
+            rows = await connection.execute(sa.select(usage_events.c.event_id, usage_events.c.prompt))
+            kept = {row.event_id: row.prompt for row in rows}
+    nul = "\0" if kind == "sqlite" else "\ufffd"
+    assert kept == prompts | {"odd": f"a{nul}fox\n'\"\\"}
+
+
 async def test_a_database_that_is_away_refuses_no_line(tmp_path):
     ledger = SqlLedger(open_engine(f"postgresql://nobody@127.0.0.1:{servers.free_port()}/none"))
     for asked in (ledger.write([a_line()]), ledger.known(["a"]), ledger.used_since(NOW), ledger.tally(NOW, NOW, NOW)):

@@ -206,6 +206,22 @@ async def test_old_lines_go_in_batches_within_one_hour(engine):
     await same(engine, [*together, *apart, *other], [ALL_TIME, replace(ALL_TIME, by=(Group.HOUR, Group.USER))])
 
 
+async def test_a_prompt_goes_with_its_line(engine):
+    await SqlLedger(engine).write([a_line(time=MIDNIGHT, prompt="a red fox"), a_line("b", time=MIDNIGHT + DAY)])
+    await tend(engine, MIDNIGHT + 3 * DAY)
+    tables = (usage_events, usage_archive, *ROLLED)
+    assert await _rows_with("a red fox", engine, tables) == 1
+    await tend(engine, MIDNIGHT + 3 * DAY, retention=2 * DAY)
+    assert await count(engine, usage_events, usage_archive) == [1, 1]
+    assert await _rows_with("a red fox", engine, tables) == 0
+
+
+async def _rows_with(text, engine, tables):
+    async with engine.connect() as connection:
+        rows = [row for table in tables for row in await connection.execute(sa.select(table))]
+    return sum(text in row for row in rows)
+
+
 async def test_writers_sums_and_archives_at_once_lose_nothing(postgres):
     """Four that write the same hours, two that sum them up and two that take lines away, each on their own."""
     chance = random.Random(9)  # noqa: S311 - the same lines each time

@@ -1,5 +1,6 @@
 """The stream of usage on every server: a line that no ledger will ever hold is kept apart and holds up nothing."""
 
+import json
 import uuid
 
 import pytest
@@ -59,6 +60,17 @@ async def test_what_cannot_be_read_is_kept_apart_and_told(desk):
     assert await desk.waiting() == [good, later]
     assert (await desk.apart())[bad] == b"{}"
     assert [told[:2] for told in desk.told] == [("unreadable", bad)]
+
+
+async def test_lines_of_other_releases_are_lines(desk):
+    """One that does not say yet what this one says, and one that says more."""
+    line = a_line(uuid.uuid4().hex, project_id=desk.project)
+    said = json.loads(encode_event(line, line.time))
+    older = {name: value for name, value in said.items() if name not in {"prompt", "account_costs"}}
+    for content in (older, {**said, "of_the_next_release": {"more": 1}}):
+        await desk.add(json.dumps(content))
+    waiting = [found for _, found in await desk.stream.pending(desk.shard) if found.project_id == desk.project]
+    assert waiting == [line, line]
 
 
 async def test_what_the_ledger_refuses_is_kept_apart_and_told(desk):

@@ -110,6 +110,7 @@ FROM_ENVIRONMENT = {
     "billing.currency": ("USD", "USD"),
     "ledger.max_backlog": ("7", 7),
     "ledger.retention": ("4e6", 4e6),
+    "ledger.prompts": ("true", True),
     "log.level": ("debug", "debug"),
     "log.format": ("json", "json"),
     "log.access": ("false", False),

@@ -1,7 +1,8 @@
 """A real server of our own under the data directory, for installations that name no REDIS_URL.
 
 It belongs to the directory, not to a process: everyone who uses it holds a shared lock, and a supervisor in a session
-of its own restarts it when it dies and stops it when the last lock is gone, however its holder ended.
+of its own restarts it when it dies and stops it when the last lock is gone, however its holder ended. Who uses it
+starts another supervisor when that one was killed: systemd and containers end a gateway with all that it began.
 """
 
 import fcntl
@@ -12,9 +13,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -23,6 +25,7 @@ from gateway.domain.errors import Misconfigured
 
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
+WATCH_SECONDS = 0.25  # less than a request waits for its limits
 _TICK = 0.02
 _LONGEST_SOCKET = 100  # the kernel takes 107 bytes
 _ENVIRONMENT = frozenset({"PATH", "HOME", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "TMPDIR"})
@@ -38,6 +41,7 @@ class EmbeddedServer:
         self.users = self.home / "users.lock"
         self.log = self.home / "server.log"
         self.supervision = self.home / "supervisor.lock"
+        self.alive = self.home / "server.lock"
 
     @property
     def url(self) -> str:
@@ -60,7 +64,8 @@ class EmbeddedServer:
             fcntl.flock(lock, fcntl.LOCK_SH)
             try:
                 self._ensure_running()
-                yield self.url
+                with self._watched():
+                    yield self.url
             finally:
                 self._leave(lock)
 
@@ -80,6 +85,28 @@ class EmbeddedServer:
                 if not self.supervised() or time.monotonic() > deadline:
                     raise Misconfigured(f"The embedded Redis server does not start; its log is {self.log}.")
                 time.sleep(_TICK)
+
+    @contextmanager
+    def _watched(self) -> Generator[None]:
+        """Look after the supervisor while the block runs."""
+        over = threading.Event()
+        watch = threading.Thread(target=self._watch, args=[over], name="supervisor's watch", daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watch.join()
+
+    def _watch(self, over: threading.Event) -> None:
+        with (self.home / "start.lock").open("w") as starting:
+            while not over.wait(WATCH_SECONDS):
+                if not _try_lock(starting, fcntl.LOCK_EX):
+                    continue  # another one is starting it
+                with suppress(Misconfigured, OSError):  # it may be possible later
+                    if not self.supervised():
+                        self._start(find_server())
+                fcntl.flock(starting, fcntl.LOCK_UN)
 
     def _start(self, binary: str) -> None:
         """Start the supervisor in a session of its own, so that Ctrl-C reaches the gateway first."""

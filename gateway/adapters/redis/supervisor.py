@@ -26,18 +26,27 @@ class Supervisor:
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Run to the end: start, restart after a crash, stop. The lock says that this server has a supervisor."""
-        with self._server.supervision.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._supervise()
+        """Run to the end: start, restart after a crash, stop.
 
-    def _supervise(self) -> None:
+        One lock says that this server has a supervisor; the server shares the other, so that none begins beside one
+        whose supervisor was killed, and which has not ended yet.
+        """
+        with self._server.supervision.open("w") as lock, self._server.alive.open("w") as alive:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(alive, fcntl.LOCK_EX)
+            self._supervise(alive.fileno())
+
+    def _supervise(self, alive: int) -> None:
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._watch_users, daemon=True).start()
         started = time.monotonic()
         while not self._stopping.is_set():
-            self._child = subprocess.Popen(self._command, preexec_fn=_die_with_parent)  # noqa: S603, PLW1509 - as found
+            self._child = subprocess.Popen(  # noqa: S603 - as found
+                self._command,
+                pass_fds=[alive],
+                preexec_fn=_die_with_parent,  # noqa: PLW1509
+            )
             if self._stopping.is_set():
                 self._child.terminate()
             by_itself = self._child.wait() >= 0  # a signal's number is negative: it was killed, and may work again

@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.adapters.sql.types import CidrList, Factor, Percents, UtcTime, Words
+from gateway.adapters.sql.types import AnyText, CidrList, Factor, Percents, UtcTime, Words
 from gateway.domain.limits import Limit
 
 NAMING = {
@@ -188,6 +188,7 @@ usage_events = sa.Table(
     sa.Column("end_user_hash", sa.String(64), nullable=False),
     sa.Column("prompt_hash", sa.String(64), nullable=False),
     sa.Column("account_costs", sa.Text, nullable=False, server_default=""),
+    sa.Column("prompt", AnyText),
     sa.Index(None, "project_id", "time"),
     sa.Index(None, "key_id", "time"),
     sa.Index(None, "time"),

@@ -25,6 +25,17 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
 
 
+class AnyText(sa.types.TypeDecorator[str]):
+    """A text in which clients may have written any character; PostgreSQL holds no NUL."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Write what there is no place for as the character that stands for such ones."""
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if value and dialect.name == "postgresql" else value
+
+
 class Words(sa.types.TypeDecorator[tuple[str, ...]]):
     """A list of words, as JSON."""
 

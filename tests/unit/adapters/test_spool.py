@@ -40,6 +40,17 @@ async def test_a_job_is_settled_from_the_disk_with_all_that_its_followers_wait_f
     assert await spool.waiting() == []
 
 
+async def test_settlements_of_other_releases_are_made(tmp_path):
+    put, spool = confirmed(1), DiskSpool(tmp_path / "spool")
+    await spool.put(put)
+    [path] = (tmp_path / "spool-confirmed").iterdir()
+    said = msgspec.json.decode(path.read_bytes())
+    del said["event"]["prompt"], said["event"]["account_costs"]
+    said["event"]["of_the_next_release"] = said["of_the_next_release"] = "more"
+    path.write_bytes(msgspec.json.encode(said))
+    assert await spool.confirmed(10) == [put]
+
+
 def confirmed(number):
     claim = a_claim(f"request-{number}")
     reservation = Reservation(claim=claim, day="2026-11-23", month="2026-11", moment=1_000)
