@@ -25,12 +25,16 @@ class Seat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Park:
-    """A key (`whole` false) or a whole account that is left alone. `until` in ms since 1970; 0: until it is changed."""
+    """A key (`whole` false) or a whole account that is left alone. `until` in ms since 1970; 0: until it is changed.
+
+    `lenient`: it is used all the same where every other one is left alone too.
+    """
 
     seat: str
     code: str
     until: int
     whole: bool
+    lenient: bool = False
 
     @property
     def everywhere(self) -> bool:
@@ -125,10 +129,15 @@ def spread(park: Park, seats: Sequence[Seat]) -> list[Park]:
     return [replace(park, seat=seat.name) for seat in seats if seat.name == park.seat or seat.account in accounts]
 
 
-def usable(seats: Iterable[Seat], parks: Iterable[Park], now: datetime) -> list[Seat]:
-    """Give the seats that no park of these keeps from being used any more."""
+def unparked(seats: Iterable[Seat], parks: Iterable[Park], now: datetime) -> list[Seat]:
+    """Give the seats that none of these parks names any more."""
     holding = {park.seat for park in parks if park.everywhere or park.until > now.timestamp() * 1000}
     return [seat for seat in seats if seat.name not in holding]
+
+
+def usable(seats: Sequence[Seat], parks: Sequence[Park], now: datetime) -> list[Seat]:
+    """Give the seats that may be used: where all are parked, those of lenient parks alone."""
+    return unparked(seats, parks, now) or unparked(seats, [park for park in parks if not park.lenient], now)
 
 
 def with_room(seats: Iterable[Seat], held: Iterable[Ticket]) -> Seat | None:

@@ -17,6 +17,7 @@ from gateway.domain.slots import (
     crowded,
     late,
     spread,
+    unparked,
     usable,
     with_room,
 )
@@ -87,6 +88,10 @@ class ModelQueue:
             self.standing = replace(self.standing, parked=(*self.standing.parked, *spread(park, self.seats)))
         with suppress(SlotsUnavailable):  # the next call on it will tell again
             await self._store.park(self._model, seat, park)
+
+    def has_other(self, name: str) -> bool:
+        """Tell whether a seat of another name is left alone by nobody."""
+        return any(seat.name != name for seat in unparked(self.seats, self.standing.parked, self._clock.now()))
 
     def refuse(self, reason: Callable[[], GatewayError]) -> None:
         """Let all who wait go, with a failure."""

@@ -123,6 +123,11 @@ class Slots:
         parking = [(self._queues[name], name) for name in models if name in self._queues]
         await asyncio.gather(*(queue.park(park, seat_of(account, name)) for queue, name in parking))
 
+    def has_other(self, model: str, account: Account) -> bool:
+        """Tell whether another key or account makes the model too, as far as none has to be left alone."""
+        queue = self._queues.get(model)
+        return queue is not None and queue.has_other(account.name)
+
     def granted(self, grants: Mapping[str, Granted]) -> None:
         """Take note of slots that other replicas' scripts gave to tickets of this one."""
         for ticket, grant in grants.items():

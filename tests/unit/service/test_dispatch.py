@@ -12,11 +12,11 @@ from gateway.domain import errors
 from gateway.domain.upstream import Fault
 from gateway.service.picture_ports import FetchFailed
 from tests.builders import a_paid_picture, an_account, an_offer, failed
-from tests.fakes import Queue, Workshop, serve_out, settle
+from tests.fakes import Queue, Workshop, a_wish, serve_out, settle
 
 pytestmark = pytest.mark.anyio
 
-UNREACHABLE = errors.UpstreamUnreachable("no connection")
+UNREACHABLE = failed(Fault.UNREACHABLE, "", 0)
 INTERNAL, OVERLOADED = [0.5, 1.0], [1.0, 2.0, 4.0]
 FAULTS = [
     (failed(Fault.INTERNAL), errors.UpstreamBroken, INTERNAL),
@@ -164,6 +164,55 @@ async def test_an_account_without_balance_is_asked_once_and_no_client_sees_it():
     await shop.make()
     await shop.make()
     assert "empty" in [account.name for account, _ in shop.upstream.calls[-2:]]
+
+
+async def test_an_account_that_cannot_be_reached_is_left_alone_for_a_moment_and_another_one_asked_at_once():
+    shop = Workshop(UNREACHABLE, accounts=[an_account("gone"), an_account("there")])
+    for _ in range(5):
+        await shop.make()
+    assert [account.name for account, _ in shop.upstream.calls] == ["gone"] + ["there"] * 5
+    assert shop.clock.slept == []
+    [[name, park]] = shop.observer.all("account_parked")
+    assert (name, park.code, park.until) == ("gone", "unreachable", round((shop.clock.now().timestamp() + 30) * 1000))
+    assert shop.progress.times_sent == 5
+    shop.clock.seconds += 30
+    await asyncio.gather(shop.make(), shop.make())
+    assert "gone" in [account.name for account, _ in shop.upstream.calls[-2:]]
+
+
+async def test_the_last_account_that_is_left_is_tried_again_and_left_alone_by_nobody():
+    shop = Workshop(*[UNREACHABLE] * 4, accounts=[an_account("first"), an_account("second")])
+    with pytest.raises(errors.UpstreamUnreachable):
+        await shop.make()
+    assert [account.name for account, _ in shop.upstream.calls] == ["first"] + ["second"] * 3
+    assert shop.clock.slept == INTERNAL
+    await shop.make()
+    assert shop.upstream.calls[-1][0].name == "second"
+
+
+async def test_accounts_that_cannot_be_reached_at_the_same_moment_are_used_all_the_same():
+    """Both calls fail before either account is known to be left alone."""
+    shop = Workshop(UNREACHABLE, UNREACHABLE, accounts=[an_account("first"), an_account("second")])
+    await asyncio.gather(shop.make(), shop.make())
+    assert Counter(account.name for account, _ in shop.upstream.calls) == {"first": 2, "second": 2}
+    assert len(shop.observer.all("account_parked")) == 2
+
+
+async def test_an_account_that_cannot_be_reached_is_tried_again_when_the_others_have_no_balance():
+    shop = Workshop(EMPTY, UNREACHABLE, accounts=[an_account("empty"), an_account("far")])
+    await shop.make()
+    assert [account.name for account, _ in shop.upstream.calls] == ["empty", "far", "far"]
+    assert shop.clock.slept == INTERNAL[:1]
+
+
+async def test_a_picture_that_no_other_account_takes_in_time_hears_that_the_upstream_cannot_be_reached():
+    shop = Workshop(UNREACHABLE, accounts=[an_account("busy"), an_account("gone")], max_wait=0.1)
+    async with shop.slots.one(a_wish("another")) as slot:
+        assert slot.account.name == "busy"
+        with pytest.raises(errors.UpstreamUnreachable):
+            await shop.make()
+    assert [account.name for account, _ in shop.upstream.calls] == ["gone"]
+    assert shop.progress.times_sent == 0
 
 
 async def test_a_wrong_key_is_never_used_again_and_its_account_is():

@@ -59,7 +59,7 @@ for i, words in ipairs(wishes) do
   wishes[i] = wish(words)
   groups[wishes[i].group] = (groups[wishes[i].group] or 0) + 1
 end
-if all_parked(at) and wishes[1].seat == '' then return cjson.encode({parked = at.parks, usable = false}) end
+if all_shut(at) and wishes[1].seat == '' then return cjson.encode({parked = at.parks, usable = false}) end
 
 for _, one in ipairs(wishes) do
   local known = ticket(at, one.id)
