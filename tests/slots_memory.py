@@ -104,6 +104,9 @@ class FakeSlots:
             pause=self._pause(line, seats),
         )
 
+    async def foresee(self, model, seats, ticket):
+        return self._expected(self._reach(model), seats, ticket)
+
     async def leave(self, model, seats, gone):
         line = self._reach(model)
         for one in gone:
@@ -219,7 +222,7 @@ class FakeSlots:
         slots = self._sum(line, seats, lambda seat: self._limit(line, seat))
         if not line.pace or not slots:
             return None
-        own = len(line.waiting(ticket.project))
+        own = sum(name != ticket.id for _, name, _ in line.waiting(ticket.project))
         start, before = self._start(line, ticket.project) + own / ticket.weight, own
         for project, first in line.starts.items():
             if project != ticket.project:

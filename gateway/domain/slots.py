@@ -146,9 +146,15 @@ def with_room(seats: Iterable[Seat], held: Iterable[Ticket]) -> Seat | None:
     return next((seat for seat in seats if calls[seat.account] < seat.limit), None)
 
 
-def late() -> QueueTimedOut:
-    """Say that the wait was in vain."""
-    return QueueTimedOut("No upstream slot came free in time. Nothing was charged; try again later.")
+def late(expected: float | None, patience: float) -> QueueTimedOut:
+    """Say that the wait was in vain, and when another try would be served within `patience` seconds.
+
+    `expected`: the seconds that it would wait if it came now; None where that is not known.
+    """
+    return QueueTimedOut(
+        "No upstream slot came free in time. Nothing was charged; try again later.",
+        retry_after=None if expected is None else max(expected - patience, 0.0),
+    )
 
 
 def crowded(seconds: float) -> QueueTimedOut:

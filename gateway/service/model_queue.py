@@ -15,7 +15,6 @@ from gateway.domain.slots import (
     Tended,
     Ticket,
     crowded,
-    late,
     spread,
     unparked,
     usable,
@@ -55,12 +54,13 @@ class ModelQueue:
         """Wait for a slot, at most so long; gives its seat, and the place to which the ticket may come back.
 
         Raises:
-            QueueTimedOut: none came free in time, or none would.
+            TimeoutError: none came free in time.
+            QueueTimedOut: none would.
             AccountUnusable: no account can be used for the model.
             QuotaStoreDown: slots cannot be counted.
         """
         if seconds <= 0:
-            raise late()
+            raise TimeoutError
         waiter = Waiter(ticket, asyncio.get_running_loop().create_future())
         try:
             async with asyncio.timeout(seconds):
@@ -69,11 +69,15 @@ class ModelQueue:
                 self._waiting[ticket.id] = waiter
                 self._enter(waiter)
                 return await waiter.slot
-        except BaseException as end:
+        except BaseException:
             self._withdraw(waiter)
-            if isinstance(end, TimeoutError):
-                raise late() from None
             raise
+
+    async def foresee(self, ticket: Ticket) -> float | None:
+        """Say how long a picture like this would wait if it came now; None where that cannot be told."""
+        with suppress(SlotsUnavailable):
+            return await self._store.foresee(self._model, self.seats, ticket)
+        return None
 
     def give(self, gone: Gone) -> None:
         """Give a slot back; that is not waited for."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.domain.errors import GatewayError, ShuttingDown
-from gateway.domain.slots import Gone, Granted, Park, Seat, Tended, Ticket
+from gateway.domain.slots import Gone, Granted, Park, Seat, Tended, Ticket, late
 from gateway.domain.upstream import Account, unusable
 from gateway.service.desk import Desk
 from gateway.service.model_queue import ModelQueue
@@ -189,6 +189,8 @@ class Slots:
         self._observer.queued(1)
         try:
             seat = await queue.take(ticket, wish.left(self._clock.now()))
+        except TimeoutError:
+            raise late(await queue.foresee(ticket), wish.patience) from None
         finally:
             self._observer.queued(-1)
         self._observer.waited(wish.model, self._clock.monotonic() - asked)

@@ -214,6 +214,20 @@ async def test_what_cannot_be_served_in_time_is_refused_at_once_with_the_time_to
     assert standing.refused["a9"] == pytest.approx(20 * 5.5 - 60, abs=0.01)
 
 
+async def test_how_long_a_wait_would_take_is_foreseen_as_a_refusal_does_it(queue):
+    foresee = partial(queue.store.foresee, queue.shop.model, queue.seats)
+    await queue.enter(*tickets("a", 4))
+    assert await foresee(a_ticket("new")) is None
+    await queue.leave(Gone(ticket="a0", how="made", seconds=20))
+    assert await foresee(a_ticket("new")) == pytest.approx(20 * 2.5)
+    assert await foresee(a_ticket("a3")) == pytest.approx(20 * 1.5)  # which is not before itself
+    refused = (await queue.enter(a_ticket("new", patience=1))).refused
+    assert refused["new"] == pytest.approx(20 * 2.5 - 1)
+    assert await foresee(a_ticket("first", "b")) < await foresee(a_ticket("new"))
+    await queue.park(a_seat(), NOW + 1000)
+    assert await foresee(a_ticket("new")) is None
+
+
 async def test_a_parked_account_is_used_by_nobody_until_its_time(shop):
     full, empty = a_seat("full"), a_seat("empty")
     queue = Desk(shop, empty, full)

@@ -102,6 +102,12 @@ class Machine(RuleBasedStateMachine):
         self.tickets |= {ticket.id: (owner, ticket) for ticket in tickets}
         self.both(owner, "enter", self.seats, tickets)
 
+    @rule(project=projects, weight=st.integers(1, 4), choice=choices)
+    def foresee(self, project, weight, choice):
+        name = self.pick(choice) if self.rows else "new"
+        ticket = self.tickets[name][1] if name in self.tickets else Ticket(id=name, project=project, weight=weight, group="")
+        self.both("owner", "foresee", self.seats, ticket)
+
     @precondition(lambda self: self.rows)
     @rule(choice=choices, count=st.integers(1, 3))
     def enter_again(self, choice, count):
@@ -221,6 +227,8 @@ def said(answer, near=float):
     """An answer, with each of its times made `near`."""
     if answer is None or isinstance(answer, bool):
         return answer
+    if isinstance(answer, float):
+        return near(answer)
     changes = {
         "refused": {group: near(wait) for group, wait in answer.refused.items()},
         "pause": None if answer.pause is None else near(answer.pause),

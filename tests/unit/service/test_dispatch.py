@@ -333,6 +333,36 @@ async def test_who_waits_too_long_is_refused_and_leaves_no_trace():
     await later
 
 
+@pytest.mark.parametrize(("pace", "told"), [(20.0, 20 * 3.5 - 0.05), (0.001, 0.0), (0.0, None)])
+async def test_who_waited_in_vain_is_told_when_another_try_would_be_served_in_time(pace, told):
+    """Three others of its project stand before it; how long calls take is known only while it waits."""
+    queue = Queue()
+    tasks = queue.enter("holder", "b", "c", "d")
+    await settle()
+    late = asyncio.create_task(queue.slots.one(a_wish("late", patience=0.05)).__aenter__())
+    await settle()
+    queue.store.memory.line("glm-image").pace = pace
+    with pytest.raises(errors.QueueTimedOut, match="in time") as failed:
+        await late
+    assert failed.value.retry_after == (None if told is None else pytest.approx(told))
+    await serve_out(queue, tasks, ["holder", "b", "c", "d"])
+
+
+async def test_who_waited_in_vain_is_told_no_time_while_the_store_is_away():
+    queue = Queue()
+    tasks = queue.enter("holder")
+    await settle()
+    late = asyncio.create_task(queue.slots.one(a_wish("late", patience=0.05)).__aenter__())
+    await settle()
+    queue.store.memory.line("glm-image").pace = 20.0
+    queue.store.down = True
+    with pytest.raises(errors.QueueTimedOut) as failed:
+        await late
+    assert failed.value.retry_after is None
+    queue.store.down = False
+    await serve_out(queue, tasks, ["holder"])
+
+
 async def test_one_too_many_is_refused_at_once():
     queue = Queue(max_length=2)
     holder, leaver, stayer = queue.enter("holder", "leaver", "stayer")

@@ -345,7 +345,7 @@ async def test_an_answer_that_waited_for_the_process_is_not_taken_for_granted(re
 async def test_who_waits_too_long_is_gone_from_the_store(replica):
     await replica.take("first")
     late = await replica.take("late", seconds=0.01)
-    with pytest.raises(errors.QueueTimedOut):
+    with pytest.raises(TimeoutError):
         await late
     await settle()
     assert replica.held == {"first": True}
