@@ -104,8 +104,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(project=projects, weight=st.integers(1, 4), choice=choices)
     def foresee(self, project, weight, choice):
-        name = self.pick(choice) if self.rows else "new"
-        ticket = self.tickets[name][1] if name in self.tickets else Ticket(id=name, project=project, weight=weight, group="")
+        new = Ticket(id="new", project=project, weight=weight, group="")
+        ticket = self.tickets[self.pick(choice)][1] if self.rows and choice % 2 else new
         self.both("owner", "foresee", self.seats, ticket)
 
     @precondition(lambda self: self.rows)
