@@ -169,7 +169,7 @@ async def test_no_store_joins_and_is_joined_and_leaves_nothing(server):
         assert len((await at.ask(replace(wanted, read=True))).leads) == 1
 
 
-@pytest.mark.parametrize("bound", ["max_age", "lifetime"])
+@pytest.mark.parametrize("bound", ["max_age", "fresh"])
 async def test_what_is_too_old_is_made_anew(server, bound):
     async with project(server) as at:
         wanted = sought(a_new_plan())
