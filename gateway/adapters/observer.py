@@ -63,7 +63,7 @@ class MetricsAndLog:
 
     def queued(self, change: int) -> None:
         """Follow the length of the queue."""
-        self._metrics.queue.waiting.inc(change)
+        self._metrics.queue.waiting += change
 
     def waited(self, model: str, seconds: float) -> None:
         """Observe how long a picture waited for its slot."""

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -10,6 +9,7 @@ import pybase64
 
 from gateway.domain.image import Change, ContentWarning, ImageOrder
 from gateway.domain.mapping import ANSWER_QUALITY
+from gateway.domain.records import record
 from gateway.domain.terms import money_text
 from gateway.service.deliver import Delivery
 from gateway.service.generation import Generation
@@ -29,7 +29,7 @@ LONGEST_NAME = 64
 _NOT_A_WORD = re.compile(r"[^A-Za-z0-9_.x-]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class JsonAnswer:
     """The body of a finished generation, written in pieces: memory holds no more than one of a picture."""
 

@@ -6,7 +6,6 @@ rest of the gateway for a remembered picture (reference/performance.md, section 
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 from litestar.types import HTTPScope, Message, Receive, Scope, Send
@@ -21,6 +20,7 @@ from gateway.api.limits import limit_headers
 from gateway.api.schema import image_request, read_body
 from gateway.api.services import Services
 from gateway.domain.errors import ClientLeft, GatewayError, MalformedBody
+from gateway.domain.records import record
 from gateway.service.deliver import Delivery, Handover
 
 PATH = "/v1/images/generations"
@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 10.0
 JSON, EVENTS = "application/json", "text/event-stream"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Answer:
     """What goes back: a body in one piece, or in pieces that are written as they come."""
 

@@ -1,17 +1,17 @@
 """The head of a request, read once: what the routes ask of it, inside the framework and beside it."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
 from litestar.types import HTTPScope, Scope
 
 from gateway.domain.addresses import Address, Networks, client_address, parse_address
+from gateway.domain.records import record
 
 PEERS = 1024  # socket addresses whose reading is remembered: it costs 2 us
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Head:
     """`headers` by their names in small letters; lines of one name are one list (RFC 9110 section 5.3).
 

@@ -4,20 +4,22 @@ from collections.abc import Iterable
 
 from gateway.domain.limits import IMAGES, Limit, Room
 
-REQUESTS = frozenset({Limit.REQUESTS_PER_MINUTE})
+_UNITS = {Limit.REQUESTS_PER_MINUTE: "requests", **dict.fromkeys(IMAGES, "images")}
 
 
 def limit_headers(rooms: Iterable[Room]) -> dict[str, str]:
     """Tell of the tightest window of each unit; nothing where there is no limit."""
+    tightest: dict[str, Room] = {}
+    for room in rooms:
+        unit = _UNITS.get(room.limit)
+        if unit is not None and (unit not in tightest or _left(room) < _left(tightest[unit])):
+            tightest[unit] = room
     headers: dict[str, str] = {}
-    listed = list(rooms)
-    for unit, limits in (("requests", REQUESTS), ("images", IMAGES)):
-        window = min((room for room in listed if room.limit in limits), key=_left, default=None)
-        if window is not None:
-            seconds = -(-window.resets_in // 1000)
-            headers[f"x-ratelimit-limit-{unit}"] = str(window.value)
-            headers[f"x-ratelimit-remaining-{unit}"] = str(_left(window))
-            headers[f"x-ratelimit-reset-{unit}"] = _duration(seconds) if unit == "requests" else str(seconds)
+    for unit, room in tightest.items():
+        seconds = -(-room.resets_in // 1000)
+        headers[f"x-ratelimit-limit-{unit}"] = str(room.value)
+        headers[f"x-ratelimit-remaining-{unit}"] = str(_left(room))
+        headers[f"x-ratelimit-reset-{unit}"] = _duration(seconds) if unit == "requests" else str(seconds)
     return headers
 
 

@@ -16,7 +16,7 @@ from gateway.api.native_errors import encode_defect
 from gateway.domain.errors import GatewayError, LimitReached
 from gateway.domain.keys import Caller
 from gateway.service.generation import Generation
-from gateway.service.ports_requests import Finished, RequestObserver, RequestTrace, RequestTraces
+from gateway.service.ports_requests import SERVED, Finished, RequestObserver, RequestTrace, RequestTraces
 
 REMEMBERED_PATHS = 256
 CLIENT_LEFT = 499  # nginx's status for it
@@ -76,7 +76,8 @@ class _Exchange:
         observer.request_began()
         scope = self._scope
         begun = traces.begin(scope["method"], scope["scheme"], scope["path"], scope["headers"]) if traces else _NO_TRACE
-        with begun as trace, structlog.contextvars.bound_contextvars(**self._names(trace)):
+        with begun as trace:
+            SERVED.set(self._names(trace))
             try:
                 await app(self._scope, receive, self.send)
             except Exception as failure:

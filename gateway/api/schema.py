@@ -51,21 +51,30 @@ def image_request(body: dict[str, Any]) -> ImageRequest:
     Raises:
         InvalidType: names the parameter and both types.
     """
-    for name, kind in TYPES.items():
-        if name in body and type(body[name]) is not kind:
-            raise InvalidType(
-                f"Invalid type for '{name}': expected {_NAMES[kind]}, but got {_NAMES[type(body[name])]} instead.",
-                param=name,
-            )
-    known = {name: body[name] for name in TYPES if name in body}
+    known: dict[str, Any] = {}
+    others: list[str] = []
+    for name, value in body.items():
+        kind = TYPES.get(name)
+        if kind is None:
+            others.append(name)
+        elif type(value) is kind:
+            known[name] = value
+        else:
+            raise _wrong_type(body)
     user = (known.pop("safety_identifier", None), known.pop("user", None))
-    others = [name for name in body if name not in TYPES]
     return ImageRequest(
         **known,
         user=user[0] or user[1],
         unsupported=tuple(name for name in others if name in UNSUPPORTED),
         unknown=tuple(name for name in others if name not in UNSUPPORTED),
     )
+
+
+def _wrong_type(body: dict[str, Any]) -> InvalidType:
+    """Name the first parameter, in our order, that has another type than it should."""
+    name = next(name for name, kind in TYPES.items() if name in body and type(body[name]) is not kind)
+    expected, got = _NAMES[TYPES[name]], _NAMES[type(body[name])]
+    return InvalidType(f"Invalid type for '{name}': expected {expected}, but got {got} instead.", param=name)
 
 
 def _text(description: str, **more: Any) -> Schema:  # noqa: ANN401 - Schema's own keywords

@@ -1,9 +1,9 @@
 """What comes with a generation besides its body's parameters."""
 
-from dataclasses import dataclass
+from gateway.domain.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Asked:
     """How a client wants its request to be treated, and what a repetition of it is known by.
 

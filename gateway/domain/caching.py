@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, Self
 
 from gateway.domain.image import ImagePlan
+from gateway.domain.records import record
 
 Scope = Literal["key", "project", "shared", "off"]
 REPEATED = 86_400.0  # seconds in which a job may be repeated
@@ -25,7 +26,7 @@ def repeated_name(job_id: str, position: int) -> str:
     return hashlib.sha256(f"{job_id}.{position}".encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Sought:
     """What a request looks for before it takes pictures from the limits. Times are seconds; digests are hex.
 

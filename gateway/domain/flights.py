@@ -1,7 +1,7 @@
 """Where the pictures of a request come from, and how each of them ends. Plain data, so that it can be kept. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from gateway.domain import errors
 from gateway.domain.errors import (
@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     UpstreamFailed,
 )
 from gateway.domain.image import PaidPicture, Picture
+from gateway.domain.records import record
 
 # A leader's own refusal says nothing to others who want the picture.
 OWN_REFUSALS = (
@@ -37,7 +38,7 @@ OWN_REFUSALS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A failure in words that another process can read; `kind` is its class."""
 
@@ -59,7 +60,7 @@ class Failure:
         return _KINDS.get(self.kind, UpstreamFailed)(self.message, param=self.param)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class End:
     """How one picture of a job ended: it is there, or it failed for everybody who wants it.
 
@@ -88,7 +89,7 @@ class End:
 WITHDRAWN = End()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Ending:
     """How a job ended. `ends` are by the position of the picture in the request; what was told before may be in it.
 
@@ -105,7 +106,7 @@ def replayable(ends: Sequence[Picture | GatewayError]) -> bool:
     return not ends or any(not isinstance(end, refusals) for end in ends)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What a paid call answered, and which account paid. `linked`: the client wants its URL alone."""
 
@@ -114,7 +115,7 @@ class Receipt:
     linked: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Task:
     """A picture that was ordered upstream and is asked for: the account's name, and the upstream's id of the order."""
 
@@ -122,7 +123,7 @@ class Task:
     id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Hit:
     """A remembered picture, `age` seconds old. `variant` names it among those of its plan."""
 
@@ -131,7 +132,7 @@ class Hit:
     variant: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Follow:
     """A picture that another job makes, or has made: the one at position `index` of that job."""
 
@@ -145,7 +146,7 @@ class Follow:
         return f"{self.job_id}.{self.index}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Lead:
     """A picture that is to be made for this request, at position `index` of it."""
 
@@ -155,7 +156,7 @@ class Lead:
 Part = Hit | Follow | Lead
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Replay:
     """The job that a request repeats. `created` is in seconds since 1970; `ended` is None while the job runs.
 

@@ -1,7 +1,8 @@
 """What is asked for (OpenAI's words), what is planned (the upstream's words), what was made."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from gateway.domain.records import record
 
 Quality = Literal["hd", "standard"]
 ResponseFormat = Literal["url", "b64_json"]
@@ -9,7 +10,7 @@ Media = Literal["png", "jpeg", "webp"]
 Converted = Literal["jpeg", "webp"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ImageRequest:
     """The body of POST /v1/images/generations with nulls removed (openai-images-api.md section 1.1).
 
@@ -32,7 +33,7 @@ class ImageRequest:
     unknown: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ImagePlan:
     """One picture in the upstream's words: the six fields of glm-image-api.md section 1.2."""
 
@@ -44,7 +45,7 @@ class ImagePlan:
     user_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Change:
     """A parameter that was mapped to something else (`before`, `after`) or ignored (neither)."""
 
@@ -53,7 +54,7 @@ class Change:
     after: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Rendition:
     """Another format than the one that was made; `compression` is OpenAI's word for a quality of 0 to 100."""
 
@@ -61,7 +62,7 @@ class Rendition:
     compression: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ImageOrder:
     """A request after mapping: `n` pictures of one plan, how they are handed over, and what was changed.
 
@@ -78,7 +79,7 @@ class ImageOrder:
     changes: tuple[Change, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ContentWarning:
     """GLM's `content_filter` on a success: role, and level from 0 (worst) to 3 (section 1.3)."""
 
@@ -86,7 +87,7 @@ class ContentWarning:
     level: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class PaidPicture:
     """What one successful call answers: the picture is paid from here on, and its bytes are at `url` for a while."""
 
@@ -95,7 +96,7 @@ class PaidPicture:
     warnings: tuple[ContentWarning, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ImageRef:
     """A picture in the store: SHA-256 of its bytes in hex, and what was read from the bytes themselves."""
 
@@ -106,7 +107,7 @@ class ImageRef:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Picture:
     """A picture that was made and paid.
 

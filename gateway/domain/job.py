@@ -1,7 +1,7 @@
 """A request after planning: everything that its pictures and its line in the ledger need. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from gateway.domain.asked import Asked
@@ -11,11 +11,12 @@ from gateway.domain.flights import Replay
 from gateway.domain.image import ImageOrder
 from gateway.domain.keys import Caller
 from gateway.domain.quota import Claim, Subject, subject_names
+from gateway.domain.records import record
 from gateway.domain.upstream import Account
 from gateway.domain.usage import UsageEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class CacheRules:
     """What the operator decides about remembered results; `lifetime` in seconds, `max_entries` in plans.
 
@@ -29,7 +30,7 @@ class CacheRules:
     distinct_user_agents: tuple[str, ...] = ("ai-sdk/",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Job:
     """A request after planning. `line` is what the ledger says if the job's owner dies; `came` when its client came."""
 

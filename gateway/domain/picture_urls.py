@@ -4,10 +4,10 @@ import hmac
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Self
 
 from gateway.domain.image import Converted, ImageRef, Media, Rendition
+from gateway.domain.records import record
 
 PATH = "/v1/images/files/"
 BEST_QUALITY = 100  # OpenAI's default of output_compression (openai-images-api.md section 1.1)
@@ -17,7 +17,7 @@ _MEDIA = {extension: media for media, extension in EXTENSIONS.items()}
 _FORM = re.compile(r"([0-9a-f]{64})(?:-(0|[1-9][0-9]?|100))?\.(png|jpg|webp)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class PictureFile:
     """A file of the store: the picture of this SHA-256 as it was made, or (with a quality) a rendition of it."""
 

@@ -1,6 +1,5 @@
 """Limits of keys and projects, the windows that they are counted in, and what a reservation takes. Pure."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 
@@ -8,6 +7,7 @@ from gateway.domain.caching import Sought
 from gateway.domain.errors import InvalidValue
 from gateway.domain.flights import Follow, Hit, Lead, Part, Replay
 from gateway.domain.limits import Limit, Room
+from gateway.domain.records import record
 from gateway.domain.usage import UsageEvent
 
 REMEMBERED_SHARDS = 4096  # projects whose slot is not computed anew, which takes 2 us
@@ -15,7 +15,7 @@ SHARDS = 64  # design.md section 3: a project's state lives in one of 64 slots
 MICROS = 1_000_000  # money is counted in millionths
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Limits:
     """All optional: None is unlimited, 0 is nothing. Spend in millionths; `shadow` counts and reports only."""
 
@@ -54,7 +54,7 @@ def cost_of_one(limit: Limit, price: int) -> int:
     return price if limit is Limit.SPEND_PER_MONTH else 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Subject:
     """Whose limits: a key or its project. `name` is unique among all subjects."""
 
@@ -67,7 +67,7 @@ def subject_names(key_id: str, project_id: str) -> tuple[str, str]:
     return f"key.{key_id}", f"project.{project_id}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Period:
     """A calendar day or month in the configured zone; its bounds are milliseconds since 1970."""
 
@@ -76,7 +76,7 @@ class Period:
     ends: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Calendar:
     """The day and the month of a moment, each with the one that follows."""
 
@@ -121,7 +121,7 @@ def shard_of(project_id: str) -> int:
     return number % SHARDS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Counts:
     """What a subject has used of its calendar windows; spend in millionths."""
 
@@ -130,7 +130,7 @@ class Counts:
     spend: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Claim:
     """What a request wants to take: `pictures` at `price` millionths each, for a key and its project, all or none.
 
@@ -151,7 +151,7 @@ class Claim:
         return self.abandoned.event_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Reservation:
     """What was taken, and from which windows: refunds go back there. `moment`: ms since 1970 by the store's clock.
 
@@ -204,7 +204,7 @@ class Reservation:
         return tuple(room for room in self.rooms if room.subject not in shadows)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """The limit that stood in the way; nothing was taken."""
 

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 
 from gateway.domain.errors import QueueTimedOut
+from gateway.domain.records import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Seat:
     """A key of an upstream account, as one model's queue sees it.
 
@@ -23,7 +24,7 @@ class Seat:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Park:
     """A key (`whole` false) or a whole account that is left alone. `until` in ms since 1970; 0: until it is changed.
 
@@ -42,7 +43,7 @@ class Park:
         return self.until == 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Seen:
     """How a seat stands. `limit` is what its account lets be in flight now: learned, or as configured."""
 
@@ -52,7 +53,7 @@ class Seen:
     park: Park | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Ticket:
     """A picture that wants a slot. `group` is its request, which is let into the queue as a whole, or not.
 
@@ -69,7 +70,7 @@ class Ticket:
     seat: Seat | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Granted:
     """What a ticket was given, and the place to which it may come back.
 
@@ -81,7 +82,7 @@ class Granted:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Gone:
     """A ticket that is given back, and how its call went.
 
@@ -94,7 +95,7 @@ class Gone:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Standing:
     """What the slots' store says. `granted` and `waiting` (places) are by ticket.
 
@@ -110,7 +111,7 @@ class Standing:
     pause: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Tended(Standing):
     """How a model stands: `length` pictures wait, of all replicas; `held` tickets are this replica's.
 

@@ -1,9 +1,10 @@
 """UsageEvent: one line of the ledger per job (design.md section 6, "One line per job"). Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from gateway.domain.records import record
 
 
 class Outcome(StrEnum):
@@ -24,7 +25,7 @@ class Outcome(StrEnum):
 RANKS = {outcome: {Outcome.ABANDONED: 0, Outcome.UNKNOWN: 1}.get(outcome, 2) for outcome in Outcome}
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Answer:
     """What a client gets for a job: the HTTP status, and OpenAI's code of a failure."""
 
@@ -32,7 +33,7 @@ class Answer:
     code: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class UsageEvent:
     """What was done for whom, and what it costs.
 
@@ -81,7 +82,7 @@ class UsageEvent:
         return self.time + timedelta(milliseconds=self.latency_ms)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Used:
     """What a key was charged for in a period: pictures, and their price in millionths."""
 
@@ -91,7 +92,7 @@ class Used:
     price: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Tally:
     """What every key was charged for in a day and in a month; `ended`: lately ended jobs in these, with projects."""
 

@@ -104,10 +104,12 @@ class Authenticate:
 
     def _opens(self, key: StoredKey, secret: str) -> bool:
         """Compare in constant time, whatever the state of the key."""
-        presented = [digest(pepper, secret) for pepper in self._peppers]
-        stored = key.digests(self._clock.now())
-        same = [hmac.compare_digest(one, other) for one in presented for other in stored]
-        return any(same)
+        stored, opens = key.digests(self._clock.now()), False
+        for pepper in self._peppers:
+            presented = digest(pepper, secret)
+            for one in stored:
+                opens |= hmac.compare_digest(presented, one)
+        return opens
 
     def _renew_digest(self, key: StoredKey, secret: str) -> None:
         """Hand on the digest by the newest secret, unless a secret opened that the key's rotation has replaced."""

@@ -1,8 +1,6 @@
 """How the lines of the ledger are written: what domain rules cannot know is handed in."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.billing import Tariff, closed, opened
@@ -10,12 +8,13 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.flights import End, Follow, Hit, Lead
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.keys import Caller
+from gateway.domain.records import record
 from gateway.domain.usage import Answer, UsageEvent
 from gateway.service.ports import UsageObserver
 from gateway.service.worst import worst_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Ends:
     """How a job's pictures ended: all that it gave, and those of them that it made itself.
 
@@ -27,7 +26,7 @@ class Ends:
     queued: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Books:
     """The lines of jobs.
 
@@ -60,8 +59,9 @@ class Books:
 
     def attach(self, line: UsageEvent, sources: Sequence[Hit | Follow | Lead | End]) -> None:
         """Tell where the pictures of a job come from that it does not make."""
-        kinds = Counter(map(type, sources))
-        self.observer.attached(line.upstream_model, cached=kinds[Hit] + kinds[End], joined=kinds[Follow])
+        kinds = list(map(type, sources))
+        cached, joined = kinds.count(Hit) + kinds.count(End), kinds.count(Follow)
+        self.observer.attached(line.upstream_model, cached=cached, joined=joined)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -1,11 +1,11 @@
 """Stored pictures -> what an answer gives of them: bytes to be written out, and a URL of ours or the upstream's."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
 
 from gateway.domain.errors import GatewayError, PictureLost, PictureNotFound, PictureStoreUnavailable
 from gateway.domain.image import ImageOrder, ImageRef, Picture
 from gateway.domain.picture_urls import PictureFile
+from gateway.domain.records import record
 from gateway.service.generation import Generation
 from gateway.service.links import PictureLinks
 from gateway.service.picture_ports import PictureGone, PictureStore, PictureStoreDown, StoredPicture
@@ -13,7 +13,7 @@ from gateway.service.picture_ports import PictureGone, PictureStore, PictureStor
 CHUNK = 48 * 1024  # bytes; 3 divides it, so that each piece has a base64 of its own
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """A picture that is ready to be handed over; no content when only the upstream's URL is."""
 
@@ -22,7 +22,7 @@ class Delivery:
     content: StoredPicture | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class InMemory:
     """A picture that the store could not take or keep."""
 

@@ -57,7 +57,7 @@ class GenerateImages:
         run = Run(job=job, reservation=reservation, promised=promised)
         promised.variants |= reservation.variants
         self._books.attach(job.line, run.sources)
-        run.tasks += [self._begun(run, *source) for source in enumerate(run.sources)]
+        run.begun(self._begun(run, *source) for source in enumerate(run.sources))
         if reservation.settled:
             run.answerable.set()
         else:

@@ -6,13 +6,13 @@ ports_flights.py; of keys and projects: ports_keys.py.
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from gateway.domain.flights import Ending
 from gateway.domain.image import ImagePlan, PaidPicture
 from gateway.domain.quota import Calendar, Claim, Counts, Refusal, Reservation
+from gateway.domain.records import record
 from gateway.domain.slots import Park, Tended
 from gateway.domain.upstream import Account, Fault
 from gateway.domain.usage import Outcome, Tally, UsageEvent, Used
@@ -59,7 +59,7 @@ class Observer(Protocol):
         """A model's queue stands so, over all replicas."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """What is to be charged for a reservation.
 

@@ -1,12 +1,17 @@
 """What the operator is told of requests: one record per answer, for metrics and the access log."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextvars import ContextVar
 from typing import Protocol
 
+from gateway.domain.records import record
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# What every event of the log says while a request is served, and of what it started. Each request is a task of its own.
+SERVED: ContextVar[Mapping[str, str]] = ContextVar("served")
+
+
+@record(frozen=True, slots=True, kw_only=True)
 class Finished:
     """A request that was answered, or whose client left (status 499). Prompts, keys and queries are never in it.
 

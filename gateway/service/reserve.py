@@ -109,9 +109,10 @@ class Reservations:
         for room in reservation.shadowed:
             for watcher in self._shadow_watchers:
                 watcher(room)
-        if not any(subject.limits.shadow for subject in reservation.claim.subjects):
-            return reservation
-        return replace(reservation, rooms=reservation.enforced)
+        for subject in reservation.claim.subjects:
+            if subject.limits.shadow:
+                return replace(reservation, rooms=reservation.enforced)
+        return reservation
 
     def _reached(self, claim: Claim, room: Room) -> LimitReached:
         """Say which limit, its value, and when it frees, if ever."""

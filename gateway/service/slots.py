@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.domain.errors import GatewayError, ShuttingDown
+from gateway.domain.records import record
 from gateway.domain.slots import Gone, Granted, Park, Seat, Tended, Ticket, late
 from gateway.domain.upstream import Account, unusable
 from gateway.service.desk import Desk
@@ -16,7 +17,7 @@ from gateway.service.ports import Observer
 from gateway.service.ports_slots import SlotsUnavailable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Wish:
     """A picture that is to be made, the one at `position` of its request `group`.
 

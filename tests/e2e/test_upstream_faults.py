@@ -75,7 +75,7 @@ TRIALS = [
     Trial("moderation", POLICY, {"role": "user", "level": 1}),
     Trial("moderation", POLICY, {"role": "assistant", "level": 0}),
     Trial("moderation", DELIVERED, {"role": "user", "level": 3}),
-    Trial("slow", DELIVERED, {"seconds": TIMEOUT / 2}),
+    Trial("slow", DELIVERED, {"seconds": TIMEOUT / 4}),  # an ordered one is asked for after 1 and 2 s, and then after 4
     Trial("slow", UNKNOWN, {"seconds": TIMEOUT + 1}),
     Trial("network_error", BROKEN),
     Trial("int_code", BUSY),

@@ -80,3 +80,30 @@ async def test_headers_that_never_end_are_refused(monkeypatch):
         assert head.startswith(b"HTTP/1.1 408 ")
         assert json.loads(body)["error"]["type"] == "invalid_request_error"
         writer.close()
+
+
+async def briefly(scope, receive, send):
+    """Answer with nothing."""
+    if scope["type"] == "lifespan":
+        while (message := await receive())["type"] != "lifespan.shutdown":
+            await send({"type": f"{message['type']}.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def test_each_request_of_a_connection_has_its_own_time_for_its_headers(monkeypatch):
+    monkeypatch.setattr("gateway.api.protocol.HEAD_SECONDS", 1.0)
+    async with serving(briefly, bind("127.0.0.1", 0), 1, OpenAIProtocol) as server, asyncio.timeout(10):
+        reader, writer = await connect(server)
+        for _ in range(4):  # longer than one of them may take
+            writer.write(b"GET / HTTP/1.1\r\n")
+            await asyncio.sleep(0.4)
+            writer.write(b"host: here\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        began = time.monotonic()
+        writer.write(b"GET / HTTP/1.1\r\nhost: he")
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+        assert 0.9 < time.monotonic() - began < 5
+        writer.close()

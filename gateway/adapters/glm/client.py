@@ -44,8 +44,9 @@ class Endpoint:
     post_headers: httpx.Headers = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Write the headers once: httpx needs 15 us for them."""
+        """Write the headers once: httpx needs 15 us for them, and writes its own Host in front."""
         said = {
+            "Host": httpx.URL(self.base_url).netloc.decode("ascii"),
             "Authorization": f"Bearer {self.api_key}",
             "Accept": "*/*",  # every client says so: firewalls look askance at one that does not
             "Accept-Encoding": "identity",
@@ -120,13 +121,8 @@ class GlmImage:
         self, endpoint: Endpoint, path: str, seconds: float, body: bytes | None = None
     ) -> tuple[int, bytes]:
         """Post a body, or get what there is; `seconds` bound every wait for a piece of the answer."""
-        request = httpx.Request(
-            "GET" if body is None else "POST",
-            _url(endpoint.base_url.rstrip("/") + path),
-            headers=endpoint.headers if body is None else endpoint.post_headers,
-            content=body,
-            extensions={"timeout": {"connect": CONNECT_SECONDS, "read": seconds}},
-        )
+        request = _request(endpoint, path, body)
+        request.extensions["timeout"] = {"connect": CONNECT_SECONDS, "read": seconds}
         response = await self._transport.handle_async_request(request)
         try:
             return response.status_code, await _whole(response)
@@ -138,6 +134,16 @@ class GlmImage:
 def _url(url: str) -> httpx.URL:
     """Take a URL apart once: httpx needs 20 us for it."""
     return httpx.URL(url)
+
+
+def _request(endpoint: Endpoint, path: str, body: bytes | None) -> httpx.Request:
+    """Write a request as httpx does, which takes 20 us for a body of which it does not know the headers yet."""
+    url = _url(endpoint.base_url.rstrip("/") + path)
+    if body is None:
+        return httpx.Request("GET", url, headers=endpoint.headers)
+    headers = endpoint.post_headers.copy()
+    headers["Content-Length"] = str(len(body))
+    return httpx.Request("POST", url, headers=headers, stream=httpx.ByteStream(body))
 
 
 async def _whole(response: httpx.Response) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Literal
 
-from gateway.adapters.redis.flights import ANY_FENCE, SECONDS
+from gateway.adapters.redis.marks import SECONDS, Mark, Marks
 from gateway.adapters.redis.names import CANCELS, Names
 from gateway.adapters.redis.records import Record, numbered, read_record
 from gateway.adapters.redis.replies import asked
@@ -22,6 +22,7 @@ class RedisJobBoard:
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
+        self._marks = Marks(scripts)
 
     async def jobs(self) -> list[RunningJob]:
         """Give what runs anywhere, the oldest first."""
@@ -30,10 +31,8 @@ class RedisJobBoard:
 
     async def cancel(self, job_id: str) -> bool:
         """Mark a job, wherever it is, and tell its replica."""
-        arguments = (ANY_FENCE, "cancelled", "1", 0, CANCELS, job_id)
-        keys = (Names(shard).of("reservation", job_id) for shard in range(SHARDS))
-        marks = (self._scripts.run("mark", [key], arguments, SECONDS) for key in keys)
-        return b"done" in await asked(asyncio.gather(*marks))
+        marks = (self._marks.note(shard, job_id, Mark("cancelled", "1", channel=CANCELS)) for shard in range(SHARDS))
+        return b"done" in await asyncio.gather(*marks)
 
     async def purge(self, project_id: str | None = None) -> int:
         """Forget the remembered pictures of a project, or all."""

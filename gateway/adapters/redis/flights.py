@@ -9,20 +9,19 @@ import msgspec
 
 from gateway.adapters.redis.held import Holdings
 from gateway.adapters.redis.lease import Lease
+from gateway.adapters.redis.marks import SECONDS, Mark, Marks
 from gateway.adapters.redis.names import JOBS, Names
 from gateway.adapters.redis.plans import Place, SharedPlans, encode_told, place_of, told_of
 from gateway.adapters.redis.replies import asked, decode_end
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.adapters.redis.watches import Watches
 from gateway.domain.flights import WITHDRAWN, End, Ending, Follow, Hit, Receipt, Task
-from gateway.domain.quota import Reservation
+from gateway.domain.quota import Reservation, shard_of
 from gateway.service.ports import QuotaUnavailable
 
-SECONDS = 5.0  # how long an answer is waited for: all of this is beside the hot path
 # A job claims its flights in the slot that all projects share before its record is there: so long a record may lack.
 CLAIM_SECONDS, CLAIM_PAUSE = 10.0, 0.2
 LOST_PAUSE = 0.2  # between two looks for a record that was lost
-ANY_FENCE = 2**31  # of who notes something of a job that is not its owner
 
 
 class RedisFlights:
@@ -37,6 +36,7 @@ class RedisFlights:
         self._holdings = holdings
         self._lease = lease
         self._shared = SharedPlans(scripts)
+        self._marks = Marks(scripts)
         self._watches = Watches(scripts, patience)
         self.heard = self._watches.heard
 
@@ -132,11 +132,9 @@ class RedisFlights:
 
     async def _announce(self, reservation: Reservation, part: Follow) -> None:
         """Note in the record of a job in another slot that it is waited for."""
-        record = Names(part.shard).of("reservation", part.job_id)
         shard = place_of(reservation.claim).home.shard
-        arguments = (ANY_FENCE, f"w:{reservation.claim.request_id}", shard, 0, "", "")
         with suppress(QuotaUnavailable):
-            await self._run("mark", [record], arguments)
+            await self._marks.note(part.shard, part.job_id, Mark(f"w:{reservation.claim.request_id}", shard))
 
     async def _flies(self, place: Place, part: Follow) -> bool:
         """Tell whether a flight is claimed, as far as can be seen."""
@@ -150,10 +148,9 @@ class RedisFlights:
             await self._scripts.call("HDEL", place.flights, part.variant)
 
     async def _mark(self, reservation: Reservation, name: str, value: str, *, ended: bool = False) -> bytes:
-        self._holdings.note(reservation.claim.request_id, name, value)
-        arguments = (reservation.fence, name, value, int(ended), "", "")
-        marked: bytes = await self._run("mark", [_record(reservation)], arguments)
-        return marked
+        job_id, shard = reservation.claim.request_id, shard_of(reservation.claim.project_id)
+        self._holdings.note(job_id, name, value)
+        return await self._marks.note(shard, job_id, Mark(name, value, reservation.fence, ended))
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:  # noqa: ANN401 - a reply
         return await asked(self._scripts.run(name, keys, arguments, SECONDS))

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Generator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from redis.asyncio.client import PubSub
@@ -26,6 +25,8 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from gateway.domain.records import record
+
 # What passes by itself, mostly within the seconds of a failover (parts.md section 2). MovedError is an AskError.
 TRANSIENT = (
     RedisConnectionError,
@@ -45,7 +46,7 @@ REPLICA_MILLISECONDS = 200  # how long a write is waited for at replicas; they a
 Command = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Topology:
     """What the servers are: whether another takes over when one dies, and whether each has a replica."""
 
@@ -53,7 +54,7 @@ class Topology:
     replicated: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Confirmed:
     """A reply, and how many replicas have everything that it says was written."""
 

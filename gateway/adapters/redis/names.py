@@ -1,7 +1,7 @@
 """The names of the keys and channels in Redis, and the form of what lies in the usage streams."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
 from typing import Literal, Protocol
@@ -66,9 +66,15 @@ class ModelNames:
         return ":".join((VERSION, f"{{up:{self.model}}}", *words))
 
 
-def encode_event(event: UsageEvent) -> bytes:
-    """Write a ledger line as JSON."""
-    return msgspec.json.encode(event)
+# C copies a line of this form in 2 us, dataclasses.replace takes 4 to 8.
+_Line = msgspec.defstruct("Line", [(field.name, field.type) for field in fields(UsageEvent)])
+
+
+def encode_event(event: UsageEvent, time: datetime) -> bytes:
+    """Write a ledger line as JSON, with another time than its own."""
+    line = msgspec.convert(event, _Line, from_attributes=True)
+    line.time = time  # type: ignore[attr-defined]  # a form made of UsageEvent's fields
+    return msgspec.json.encode(line)
 
 
 def decode_event(content: bytes) -> UsageEvent:

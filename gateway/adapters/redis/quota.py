@@ -176,8 +176,9 @@ class RedisQuotas:
             await self._end_flights(settlement)
 
     async def _end_flights(self, settlement: Settlement) -> None:
-        claim, place, told = settlement.reservation.claim, place_of(settlement.reservation.claim), _told(settlement)
-        if place.shared and told is not None:
+        claim = settlement.reservation.claim
+        place = place_of(claim)
+        if place.shared and (told := _told(settlement)) is not None:
             await asked(self._shared.land(claim.request_id, place, told))
 
     async def _moved(self, reservation: Reservation) -> Reservation:
@@ -188,7 +189,7 @@ class RedisQuotas:
 
     async def _ended(self, settlement: Settlement, how: str) -> bytes:
         reservation = settlement.reservation
-        line = encode_event(replace(settlement.event, time=reservation.time)) if how == "settled" else b""
+        line = encode_event(settlement.event, reservation.time) if how == "settled" else b""
         settling = Settling(reservation=reservation, owner=self._rules.owner, told=_told(settlement))
         arguments = settling.arguments(how, settlement.charged, line)
         done = await self._run("settle", settling.keys(), arguments, SETTLE_SECONDS)

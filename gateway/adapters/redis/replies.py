@@ -80,7 +80,7 @@ def understood(claim: Claim, shard: int, reply: Reply) -> Reservation | Refusal:
     if reply.granted is not None:
         return _reservation(claim, reply.granted)
     if reply.refused is not None:
-        return Refusal(room=_room(reply.refused, claim.subjects))
+        return Refusal(room=_rooms([reply.refused], claim.subjects)[0])
     if reply.empty:
         raise QuotaEmptied(shard)
     if reply.restoring is not None:
@@ -95,12 +95,12 @@ def understood(claim: Claim, shard: int, reply: Reply) -> Reservation | Refusal:
 
 
 def _reservation(claim: Claim, granted: Granted) -> Reservation:
-    hits = tuple(
+    hits = [
         Hit(picture=end.picture, age=age, variant=variant)
         for variant, age, content in granted.hits
         if (end := decode_end(content)).picture is not None
-    )
-    follows = tuple(Follow(job_id=job, index=index, shard=shard) for job, index, shard in granted.follows)
+    ]
+    follows = [Follow(job_id=job, index=index, shard=shard) for job, index, shard in granted.follows]
     first = len(granted.hits) + len(follows)
     leads = range(first, claim.pictures) if claim.sought and granted.replay is None else ()
     return Reservation(
@@ -108,11 +108,11 @@ def _reservation(claim: Claim, granted: Granted) -> Reservation:
         day=granted.day,
         month=granted.month,
         moment=granted.moment,
-        rooms=tuple(_room(words, claim.subjects) for words in granted.rooms),
-        shadowed=tuple(_room(words, claim.subjects) for words in granted.shadowed),
-        hits=hits,
-        follows=follows,
-        leads=tuple(Lead(index=index) for index in leads),
+        rooms=_rooms(granted.rooms, claim.subjects),
+        shadowed=_rooms(granted.shadowed, claim.subjects),
+        hits=tuple(hits),
+        follows=tuple(follows),
+        leads=tuple([Lead(index=index) for index in leads]),
         replay=_replay(granted.replay),
         settled=granted.settled,
         waits=granted.waits,
@@ -126,6 +126,10 @@ def _replay(words: Replayed | None) -> Replay | None:
     return Replay(job_id=words.job, origin=words.origin or words.job, created=words.created, ended=ended)
 
 
-def _room(words: RoomWords, subjects: Sequence[Subject]) -> Room:
-    subject, limit, value, used, resets_in = words
-    return Room(subjects[subject - 1].name, LIMITS[limit - 1], int(value), int(used), resets_in)
+def _rooms(rooms: Sequence[RoomWords], subjects: Sequence[Subject]) -> tuple[Room, ...]:
+    return tuple(
+        [
+            Room(subjects[subject - 1].name, LIMITS[limit - 1], int(value), int(used), resets_in)
+            for subject, limit, value, used, resets_in in rooms
+        ]
+    )

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from redis.exceptions import DataError, NoScriptError, RedisError, ResponseError
@@ -86,11 +87,11 @@ class Scripts:
     ) -> Confirmed:
         """Run a script as `run` does, and say how many replicas have what it wrote: as many as asked for, or fewer."""
         lua, words = script(name), (len(keys), *keys, *arguments)
-        ends = asyncio.get_running_loop().time() + deadline
+        began = monotonic()
         first = None if replicas or self._spans else self._client.at_once("EVALSHA", lua.sha, *words)
         if first is not None and (reply := await self._quickly(first, deadline)) is not _NONE:
             return Confirmed(reply, 0)
-        left = ends - asyncio.get_running_loop().time()
+        left = deadline - (monotonic() - began)
         confirmed: Confirmed = await self._traced(name, left, lambda: self._evaluate(lua, words, replicas))
         return confirmed
 

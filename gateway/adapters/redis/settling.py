@@ -1,12 +1,15 @@
 """A call of settle.lua, for the replica that ends its own reservation and for one that ends a dead replica's."""
 
-from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 
-from gateway.adapters.redis.names import JOBS
+from gateway.adapters.redis.names import JOBS, Names
 from gateway.adapters.redis.plans import Place, Told, encode_told, place_of
 from gateway.domain.quota import Claim, Reservation
+from gateway.domain.records import record
 from gateway.service.ports import KNOWN_SECONDS
 
+REMEMBERED_KEYS = 1024  # API keys whose names in the store are not put together with each settlement
 REMEMBERED = round(KNOWN_SECONDS * 1000)  # ms
 
 
@@ -16,7 +19,15 @@ def common_keys(claim: Claim, place: Place, owner: str) -> list[str]:
     return [names.of("reservation", claim.request_id), names.of("owners"), names.of("held", owner), names.of("clock")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@lru_cache(REMEMBERED_KEYS)
+def _lasting_keys(shard: int, project_id: str, subjects: tuple[str, ...], day: str, month: str) -> tuple[str, ...]:
+    """Name what all settlements of an API key have in common for a day."""
+    names = Names(shard)
+    windows = (names.windows(subject, (day,), (month,)) for subject in subjects)
+    return (names.of("counted"), names.of("waiting", project_id), *chain(*windows))
+
+
+@record(frozen=True, slots=True, kw_only=True)
 class Settling:
     """What ends, under which owner's name, and what its flights are told; None for a reservation that is no job.
 
@@ -32,12 +43,13 @@ class Settling:
         """Name the keys as settle.lua wants them."""
         reservation, place = self.reservation, place_of(self.reservation.claim).at_home()
         names = place.home
-        keys = [*common_keys(reservation.claim, place, self.owner), names.of("events"), names.of("epoch")]
-        keys += place.results, place.flights, place.index, names.of("counted")
-        keys.append(names.of("waiting", reservation.claim.project_id))
-        for subject in reservation.claim.subjects:
-            keys += names.windows(subject.name, (reservation.day,), (reservation.month,))
-        return keys
+        claim = reservation.claim
+        subjects = tuple(subject.name for subject in claim.subjects)
+        return [
+            *common_keys(claim, place, self.owner),
+            *(names.of("events"), names.of("epoch"), place.results, place.flights, place.index),
+            *_lasting_keys(names.shard, claim.project_id, subjects, reservation.day, reservation.month),
+        ]
 
     def arguments(self, how: str, charged: int, event: bytes) -> list[object]:
         """Give the arguments as settle.lua wants them: `how` is settled, released or abandoned."""

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,11 +15,12 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
+from gateway.adapters.store import files
 from gateway.service.picture_ports import PictureGone, PictureStoreDown
 
 WRITES_AT_ONCE = 4  # each holds a part of its picture in memory
 DISK_PIECE, S3_PIECE = 240 * 1024, 768 * 1024  # bytes of one read; 3 divides both
-DISK_PART, S3_PART = 1024 * 1024, 5 * 1024 * 1024  # bytes of one write; S3 takes no smaller ones
+S3_PART = 5 * 1024 * 1024  # bytes of one write; S3 takes no smaller ones
 PROBE = "probe"
 STAGING = "staging"
 ABANDONED_SECONDS = 3600.0  # no write takes so long
@@ -60,6 +61,11 @@ class Objects(ABC):
         with translated():
             return bytes(await obstore.get_range_async(self._store, key, start=start, end=end))
 
+    async def pieces(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """Read an object piece by piece, so that a slow client holds neither memory nor a connection to the store."""
+        for place in range(start, end, self.piece):
+            yield await self.read(key, place, min(place + self.piece, end))
+
     async def delete(self, key: str) -> None:
         """Remove an object; PictureGone when there is none."""
         with translated():
@@ -93,6 +99,7 @@ class Disk(Objects):
             super().__init__(LocalStore(folder))
         self.folder = folder
         self._room = room
+        self._reader = files.Reader(self.piece)
         self._looks: list[tuple[str, asyncio.Future[int]]] = []
         self._looking: set[asyncio.Task[None]] = set()
 
@@ -109,7 +116,7 @@ class Disk(Objects):
 
     async def _look(self) -> None:
         looks, self._looks = self._looks, []
-        found = await asyncio.to_thread(_sizes, [self.folder / key for key, _ in looks])
+        found = await asyncio.to_thread(files.sizes, [self.folder / key for key, _ in looks])
         for (_, size), there in zip(looks, found, strict=True):
             if size.done():
                 continue  # nobody waits any more
@@ -119,16 +126,23 @@ class Disk(Objects):
                 size.set_result(there)
 
     async def put(self, key: str, content: Path | bytes, content_type: str) -> None:  # noqa: ARG002 - files have none
-        """Write beside, sync, rename, sync the folder."""
-        draft = f"{STAGING}/{secrets.token_hex(16)}"
+        """Write in a thread: see files.keep."""
+        draft = self.folder / STAGING / secrets.token_hex(16)
         async with self._writes:
             with translated(gone=PictureStoreDown):
-                await obstore.put_async(
-                    self._store, draft, content, use_multipart=True, chunk_size=DISK_PART, max_concurrency=1
-                )
-                await asyncio.to_thread(_sync, self.folder / draft)
-                await obstore.rename_async(self._store, draft, key)
-                await asyncio.to_thread(_sync, (self.folder / key).parent)
+                await asyncio.to_thread(files.keep, content, draft, self.folder / key)
+
+    async def pieces(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """Read an object piece by piece; what was read or written lately needs no thread: 9 of these take 0.5 ms."""
+        with translated():
+            opened = await asyncio.to_thread(files.opened, self.folder / key)
+            try:
+                for place in range(start, end, self.piece):
+                    length = min(self.piece, end - place)
+                    piece = self._reader.ready(opened, place, length)
+                    yield piece or await asyncio.to_thread(files.read, opened, place, length)
+            finally:
+                os.close(opened)
 
     async def probe(self) -> None:
         """Write a few bytes, and look at the free space."""
@@ -188,17 +202,6 @@ class Bucket(Objects):
         """Nothing: what was broken off is not seen, and a lifecycle rule of the bucket removes it."""
 
 
-def _sizes(files: Sequence[Path]) -> list[int | OSError]:
-    """Look at files: a thread for each would take 0.1 ms of CPU."""
-    found: list[int | OSError] = []
-    for file in files:
-        try:
-            found.append(file.stat().st_size)
-        except OSError as failure:
-            found.append(failure)
-    return found
-
-
 @contextmanager
 def translated(gone: type[Exception] = PictureGone) -> Generator[None]:
     """Say failures in the port's words; `gone` is raised for what is not there."""
@@ -210,21 +213,7 @@ def translated(gone: type[Exception] = PictureGone) -> Generator[None]:
         raise PictureStoreDown(_reason(failure)) from failure
 
 
-async def pieces(objects: Objects, key: str, start: int, end: int) -> AsyncIterator[bytes]:
-    """Read an object piece by piece, so that a slow client holds neither memory nor a connection to the store."""
-    for place in range(start, end, objects.piece):
-        yield await objects.read(key, place, min(place + objects.piece, end))
-
-
 def _reason(failure: Exception) -> str:
     """Give obstore's first line, without what a server said: that may repeat parts of the request's signature."""
     line = str(failure).partition("\n")[0].partition("<")[0]
     return f"{type(failure).__name__}: {line[:LONGEST_REASON]}"
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

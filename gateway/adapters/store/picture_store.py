@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from cachetools import TTLCache
 
-from gateway.adapters.store.objects import Objects, pieces
+from gateway.adapters.store.objects import Objects
 from gateway.adapters.store.pictures import CONVERSIONS_AT_ONCE, ConversionFailed, in_thread, media_of
 from gateway.domain.image import ImageRef, Rendition
 from gateway.domain.picture_urls import PictureFile
@@ -34,7 +34,7 @@ class ObjectPicture:
 
     def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Give the bytes in pieces."""
-        return pieces(self.objects, key_of(self.file), start, self.length if end is None else end)
+        return self.objects.pieces(key_of(self.file), start, self.length if end is None else end)
 
 
 class ObjectPictureStore:

@@ -62,4 +62,4 @@ def _written(request: httpx.Request, connection: Connection) -> bytes:
     head = b"\r\n".join((*lines, b"", b""))
     if not head.count(b"\n") == head.count(b"\r") == len(lines) + 1 or b"\0" in head:
         raise httpx.ConnectError("a header or the URL has a line break or a NUL in it; nothing was sent")
-    return head + request.content
+    return head + request.read()

@@ -1,0 +1,70 @@
+"""Notes in the records of jobs, many at once."""
+
+import asyncio
+from itertools import chain
+from typing import NamedTuple
+
+from gateway.adapters.redis.names import Names
+from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
+from gateway.service.ports import QuotaUnavailable
+
+SECONDS = 5.0  # how long an answer is waited for: all of this is beside the hot path
+ANY_FENCE = 2**31  # of who notes something of a job that is not its owner
+
+
+class Mark(NamedTuple):
+    """A field of a record and its value. `ended`: also after the job's end. `channel` is told the job's id."""
+
+    name: str
+    value: object
+    fence: int = ANY_FENCE
+    ended: bool = False
+    channel: str = ""
+
+
+class _Note(NamedTuple):
+    record: str
+    arguments: tuple[object, ...]
+    said: asyncio.Future[bytes]
+
+
+class Marks:
+    """Notes fields. Those of one shard that come in one turn of the event loop go out with one call of mark.lua.
+
+    A call for each takes 0.03 ms of CPU, and every new picture has two.
+    """
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+        self._gathered: dict[int, list[_Note]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def note(self, shard: int, job_id: str, mark: Mark) -> asyncio.Future[bytes]:
+        """Note something in the record of a job; gives what mark.lua says.
+
+        Raises (when it is waited for):
+            QuotaUnavailable: the store cannot be reached.
+        """
+        said: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        arguments = (mark.fence, mark.name, mark.value, int(mark.ended), mark.channel, job_id)
+        gathered = self._gathered.setdefault(shard, [])
+        gathered.append(_Note(Names(shard).of("reservation", job_id), arguments, said))
+        if len(gathered) == 1:
+            sending = asyncio.create_task(self._send(shard))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
+        return said
+
+    async def _send(self, shard: int) -> None:
+        notes = self._gathered.pop(shard)
+        arguments = tuple(chain.from_iterable(note.arguments for note in notes))
+        try:
+            words = await self._scripts.run("mark", [note.record for note in notes], arguments, SECONDS)
+        except StoreUnavailable as failure:
+            for note in notes:
+                if not note.said.done():
+                    note.said.set_exception(QuotaUnavailable(str(failure)))
+            return
+        for note, word in zip(notes, words, strict=True):
+            if not note.said.done():
+                note.said.set_result(word)
