@@ -73,12 +73,6 @@ class ModelQueue:
             self._withdraw(waiter)
             raise
 
-    async def foresee(self, ticket: Ticket) -> float | None:
-        """Say how long a picture like this would wait if it came now; None where that cannot be told."""
-        with suppress(SlotsUnavailable):
-            return await self._store.foresee(self._model, self.seats, ticket)
-        return None
-
     def give(self, gone: Gone) -> None:
         """Give a slot back; that is not waited for."""
         if self._running.pop(gone.ticket, None) is not None:

@@ -191,11 +191,17 @@ class Slots:
         try:
             seat = await queue.take(ticket, wish.left(self._clock.now()))
         except TimeoutError:
-            raise late(await queue.foresee(ticket), wish.patience) from None
+            raise late(await self._foreseen(wish.model, queue, ticket), wish.patience) from None
         finally:
             self._observer.queued(-1)
         self._observer.waited(wish.model, self._clock.monotonic() - asked)
         return seat
+
+    async def _foreseen(self, model: str, queue: ModelQueue, ticket: Ticket) -> float | None:
+        """Say how long a picture like this would wait if it came now; None where that cannot be told."""
+        with suppress(SlotsUnavailable):
+            return await self._store.foresee(model, queue.seats, ticket)
+        return None
 
     def _ticket(self, wish: Wish, place: int) -> Ticket:
         self._tickets += 1
