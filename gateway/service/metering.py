@@ -9,11 +9,11 @@ from gateway.service.backlog import Backlog
 from gateway.service.ports import (
     Ledger,
     LedgerUnavailable,
-    LinesRefused,
     MeteringObserver,
     QuotaUnavailable,
     UsageStream,
 )
+from gateway.service.shared_writes import SharedWrites
 
 
 class Metering:
@@ -21,7 +21,7 @@ class Metering:
 
     def __init__(self, stream: UsageStream, ledger: Ledger, backlog: Backlog, observer: MeteringObserver) -> None:
         self._stream = stream
-        self._ledger = ledger
+        self._writes = SharedWrites(ledger)
         self._backlog = backlog
         self._observer = observer
         self._due = asyncio.Event()
@@ -64,24 +64,23 @@ class Metering:
         try:
             async with self._stream.turn(shard) as turn:
                 # Looked at only now: what waited before may be what the last holder of the turn has just written.
-                while turn.ours and (lines := await self._stream.pending(shard)):
-                    self._observer.ledger_reached(shard, lines[0][1].ended)
-                    refused = await self._write(lines)
-                    await self._stream.put_aside(shard, refused)
-                    await self._stream.remove(shard, [position for position, _ in lines if position not in refused])
+                while turn.ours and self._backlog.of(shard):
+                    lines = await self._stream.pending(shard)
+                    await self._carry_over(shard, lines)
                     carried += len(lines)
+                    self._backlog.note(shard, max(0, self._backlog.of(shard) - len(lines)) if lines else 0)
         except (QuotaUnavailable, LedgerUnavailable) as failure:
             self._observer.outage(type(failure).__name__, str(failure))
             return carried
         self._observer.ledger_reached(shard, None)
-        self._backlog.note(shard, max(0, self._backlog.of(shard) - carried))
         return carried
 
-    async def _write(self, lines: Sequence[tuple[str, UsageEvent]]) -> dict[str, str]:
-        """Write lines; give the positions of those that the ledger can never hold, with the reasons."""
-        try:
-            await self._ledger.write([event for _, event in lines])
-        except LinesRefused as refused:
-            reasons = refused.reasons
-            return {position: reasons[event.event_id] for position, event in lines if event.event_id in reasons}
-        return {}
+    async def _carry_over(self, shard: int, lines: Sequence[tuple[str, UsageEvent]]) -> None:
+        """Write lines and forget them; those that the ledger can never hold are put aside."""
+        if not lines:
+            return
+        self._observer.ledger_reached(shard, lines[0][1].ended)
+        reasons = await self._writes.write([event for _, event in lines])
+        refused = {position: reasons[event.event_id] for position, event in lines if event.event_id in reasons}
+        await self._stream.put_aside(shard, refused)
+        await self._stream.remove(shard, [position for position, _ in lines if position not in refused])

@@ -36,11 +36,11 @@ def _fill(store):
     for first in range(0, LINES, BATCH):
         with store.pipeline(transaction=False) as pipeline:
             for number in range(first, first + BATCH):
-                pipeline.xadd(EVENTS, {"event": encode_event(_line(f"req_{now.timestamp()}{number}", now))})
+                pipeline.xadd(EVENTS, {"event": encode_event(a_line(f"req_{now.timestamp()}{number}", now), now)})
             pipeline.execute()
 
 
-def _line(name, now):
+def a_line(name, now):
     """Write the line of a picture as it was made."""
     return UsageEvent(
         event_id=name,

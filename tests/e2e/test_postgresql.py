@@ -12,7 +12,7 @@ from gateway.adapters.redis.names import Names, encode_event
 from gateway.domain.projects import DEFAULT_ID
 from gateway.domain.quota import shard_of
 from tests import postgres_servers, servers
-from tests.builders import a_line, a_secret
+from tests.builders import NOW, a_line, a_secret
 from tests.redis_servers import redis_alone
 
 SECRET = "a" * 64
@@ -61,7 +61,7 @@ def test_an_emptied_redis_is_refilled(stand):
 
 def test_a_line_that_postgresql_refuses_holds_up_no_other(stand):
     node = stand.redis
-    poison = encode_event(a_line("poison", requested_model="a\0b"))
+    poison = encode_event(a_line("poison", requested_model="a\0b"), NOW)
     node.ask("XADD", Names(shard_of(DEFAULT_ID)).of("events"), "*", "event", poison)
     assert generate(stand)[0] == 200
     servers.wait_until(lambda: len(lines_of(stand)) == 2, what="the ledger")

@@ -83,7 +83,9 @@ async def fill(replica, count=LINES):
     project = f"proj_{uuid.uuid4().hex}"
     lines = [a_line(f"{project}-{number}", project_id=project) for number in range(count)]
     events = Names(shard_of(project)).of("events")
-    await asyncio.gather(*(replica.client.call("XADD", events, "*", "event", encode_event(line)) for line in lines))
+    await asyncio.gather(
+        *(replica.client.call("XADD", events, "*", "event", encode_event(line, line.time)) for line in lines)
+    )
     return shard_of(project), sorted(line.event_id for line in lines)
 
 

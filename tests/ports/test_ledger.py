@@ -2,15 +2,17 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from random import Random
 
 import pytest
+import sqlalchemy as sa
 
 from gateway.adapters.sql import ledger as ledger_module
 from gateway.adapters.sql.engine import open_engine
 from gateway.adapters.sql.ledger import SqlLedger
-from gateway.domain.usage import Outcome, Used
+from gateway.adapters.sql.tables import usage_events
+from gateway.domain.usage import Outcome, UsageEvent, Used
 from gateway.service.ports import LedgerUnavailable, LinesRefused
 from tests import servers
 from tests.builders import NOW, a_line
@@ -59,6 +61,26 @@ async def test_many_who_write_the_same_lines_at_once_hold_up_nobody(request, tmp
             for chance in map(Random, range(6)):
                 writers.create_task(ledger.write(chance.sample(lines, len(lines))))
         assert set((await ledger.known([line.event_id for line in lines])).values()) == {Outcome.DELIVERED}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_a_line_is_kept_as_it_is(request, tmp_path, kind):
+    """Its values pass SQLAlchemy by on their way in, and not on their way out."""
+    url = f"sqlite:///{tmp_path}/gateway.db" if kind == "sqlite" else request.getfixturevalue("postgres")
+    different = {
+        name: f"<{name}> ' 画" for name in ("requested_model", "upstream_account", "error_code", "account_costs")
+    }
+    numbers = {name: number for number, name in enumerate(("cost", "price", "latency_ms", "queue_ms"), 2**40)}
+    at = datetime(2026, 3, 29, 1, 59, 59, 7, timezone(timedelta(hours=2, minutes=30)))
+    lines = [
+        a_line("a", Outcome.UNKNOWN, time=at, cost_uncertain=True, status=504, **different, **numbers),
+        a_line("b", Outcome.HIT, time=at.replace(microsecond=0), cache="HIT", size="1280x1280", prompt_hash="0" * 32),
+    ]
+    async with empty_ledger(url) as engine:
+        await SqlLedger(engine).write(lines)
+        async with engine.connect() as connection:
+            rows = (await connection.execute(sa.select(usage_events).order_by(usage_events.c.event_id))).mappings()
+            assert [UsageEvent(**row) for row in rows] == lines
 
 
 async def test_what_was_used_is_summed_by_key_in_plain_integers(ledger):

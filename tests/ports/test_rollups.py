@@ -14,7 +14,7 @@ from gateway.adapters.sql.engine import open_engine
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.reports import SqlReports
 from gateway.adapters.sql.rollups import SqlRollups
-from gateway.adapters.sql.stale import mark
+from gateway.adapters.sql.stale import hold_alone, mark
 from gateway.adapters.sql.tables import (
     usage_archive,
     usage_days,
@@ -246,6 +246,23 @@ async def test_an_hour_that_is_being_written_is_summed_up_later(postgres):
             assert await count(engine, usage_hours) == [0]
         await tend(engine, MIDNIGHT + 2 * DAY)
         assert await count(engine, usage_hours, usage_days) == [1, 1]
+
+
+async def test_an_hour_that_two_mark_at_once_is_marked_until_both_have_written(postgres):
+    """Who waits for the other's mark holds it, too, or the hour would be summed up without what it writes."""
+    async with empty_ledger(postgres) as engine, engine.connect() as one, engine.connect() as other:
+        first, second = await one.begin(), await other.begin()
+        await mark(one, Group.HOUR, [MIDNIGHT])
+        waiting = asyncio.create_task(mark(other, Group.HOUR, [MIDNIGHT]))
+        done, _ = await asyncio.wait({waiting}, timeout=0.3)
+        assert not done
+        await first.commit()
+        await waiting
+        async with engine.begin() as summing:
+            assert not await hold_alone(summing, Group.HOUR, MIDNIGHT)
+        await second.commit()
+        async with engine.begin() as summing:
+            assert await hold_alone(summing, Group.HOUR, MIDNIGHT)
 
 
 async def test_a_database_that_is_away_is_told_in_the_ledgers_words():

@@ -10,7 +10,7 @@ from gateway.adapters.redis.events import RedisUsageStream
 from gateway.adapters.redis.names import Names, encode_event
 from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.domain.quota import shard_of
-from tests.builders import a_line
+from tests.builders import NOW, a_line
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ class Desk:
         return position.decode()
 
     async def line(self):
-        return await self.add(encode_event(a_line(uuid.uuid4().hex, project_id=self.project)))
+        return await self.add(encode_event(a_line(uuid.uuid4().hex, project_id=self.project), NOW))
 
     async def waiting(self):
         return [place for place, line in await self.stream.pending(self.shard) if line.project_id == self.project]

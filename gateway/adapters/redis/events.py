@@ -13,7 +13,7 @@ from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.domain.usage import UsageEvent
 from gateway.service.ports import QuotaUnavailable
 
-BATCH = 500  # rows: 10 to 100 times cheaper than single commits (parts.md section 3)
+BATCH = 1000  # lines; 500 cost a tenth more each
 TURN_SECONDS, BEATS = 5.0, 5  # how long a turn lasts unless renewed, and how often it is renewed in that time
 DEADLINE = 2.0
 

@@ -19,6 +19,9 @@ GRANTS = f"{VERSION}:grants:"  # with an owner's name: its tickets that were giv
 PARKS = f"{VERSION}:parks"  # models one of whose accounts was parked, or is not any more
 
 
+_events = msgspec.json.Decoder(UsageEvent, strict=False)
+
+
 class Tagged(Protocol):
     """Keys that lie in one slot of a cluster."""
 
@@ -82,7 +85,7 @@ def decode_event(content: bytes) -> UsageEvent:
 
     Scripts write times as numbers, in seconds: they know no calendar.
     """
-    return msgspec.json.decode(content, type=UsageEvent, strict=False)
+    return _events.decode(content)
 
 
 def milliseconds_of(moment: datetime) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 from redis.exceptions import DataError, NoScriptError, RedisError, ResponseError
 
 from gateway.adapters.redis.client import RedisClient
-from gateway.adapters.redis.links import TRANSIENT, Confirmed
+from gateway.adapters.redis.links import TRANSIENT, Command, Confirmed
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.02, 0.4  # seconds between tries, with full jitter (parts.md section 2)
 
@@ -88,8 +88,7 @@ class Scripts:
         """Run a script as `run` does, and say how many replicas have what it wrote: as many as asked for, or fewer."""
         lua, words = script(name), (len(keys), *keys, *arguments)
         began = monotonic()
-        first = None if replicas or self._spans else self._client.at_once("EVALSHA", lua.sha, *words)
-        if first is not None and (reply := await self._quickly(first, deadline)) is not _NONE:
+        if not replicas and (reply := await self._quickly(("EVALSHA", lua.sha, *words), deadline)) is not _NONE:
             return Confirmed(reply, 0)
         left = deadline - (monotonic() - began)
         confirmed: Confirmed = await self._traced(name, left, lambda: self._evaluate(lua, words, replicas))
@@ -97,7 +96,11 @@ class Scripts:
 
     async def call(self, *command: object, deadline: float = 2.0) -> Any:  # noqa: ANN401 - a reply
         """Run a plain command that may be run twice; StoreUnavailable as for scripts."""
-        return await self._traced(str(command[0]), deadline, lambda: self._client.call(*command))
+        began = monotonic()
+        if (reply := await self._quickly(command, deadline)) is not _NONE:
+            return reply
+        left = deadline - (monotonic() - began)
+        return await self._traced(str(command[0]), left, lambda: self._client.call(*command))
 
     async def _traced(self, name: str, deadline: float, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - a reply
         if self._spans is None:
@@ -105,8 +108,11 @@ class Scripts:
         with self._spans(name):
             return await self._within(deadline, attempt)
 
-    async def _quickly(self, reply: asyncio.Future[Any], deadline: float) -> Any:  # noqa: ANN401 - a reply
-        """Wait by one timer, which costs a third of asyncio.timeout; gives _NONE when another try may do better."""
+    async def _quickly(self, command: Command, deadline: float) -> Any:  # noqa: ANN401 - a reply
+        """Try once, by one timer, which costs a third of asyncio.timeout; _NONE when another way may do better."""
+        reply = None if self._spans else self._client.at_once(*command)
+        if reply is None:
+            return _NONE
         timer = asyncio.get_running_loop().call_later(deadline, _give_up, reply)
         try:
             return await reply

@@ -2,18 +2,16 @@
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import fields
 from datetime import date, datetime, time, timedelta
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.adapters.sql import bills
 from gateway.adapters.sql.engine import READING, ledger_reached, reaching, reason_of, refuses_data, snapshot_of, summing
+from gateway.adapters.sql.lines import NAMED, Lines
 from gateway.adapters.sql.stale import mark
-from gateway.adapters.sql.sums import total
+from gateway.adapters.sql.sums import UNCERTAIN, total
 from gateway.adapters.sql.tables import usage_events
 from gateway.domain.bill import PaidSum
 from gateway.domain.reconciliation import Charge, LedgerCounts
@@ -23,12 +21,7 @@ from gateway.domain.usage import RANKS, Outcome, Tally, UsageEvent, Used
 from gateway.service.ports import LinesRefused
 
 DAY = timedelta(days=1)
-COLUMNS = tuple(field.name for field in fields(UsageEvent))  # dataclasses.asdict takes 20 us a line, this 2
-BATCH = 1000  # ids in one question
 LONG, LONGEST = timedelta(minutes=30), timedelta(hours=25)  # jobs that take long; paid pictures are tried for a day
-
-_KNOWN = max(RANKS.values())
-_UNCERTAIN = {outcome.value: rank for outcome, rank in RANKS.items() if rank < _KNOWN}
 
 
 class SqlLedger:
@@ -38,6 +31,7 @@ class SqlLedger:
         self._engine = engine
         self._reading = engine.execution_options(**{READING: True})
         self._snapshot = snapshot_of(engine)
+        self._lines = Lines(engine.dialect)
 
     async def write(self, events: Sequence[UsageEvent]) -> None:
         """Add or improve lines; writing the same events again changes nothing.
@@ -51,8 +45,7 @@ class SqlLedger:
             if event.event_id not in best or RANKS[event.outcome] > RANKS[best[event.event_id].outcome]:
                 best[event.event_id] = event
         # In one order: of two who write the same lines at once, one waits for the other, and PostgreSQL ends neither.
-        rows = [{name: getattr(best[event_id], name) for name in COLUMNS} for event_id in sorted(best)]
-        refused = await self._write(rows)
+        refused = await self._write([best[event_id] for event_id in sorted(best)])
         if refused:
             raise LinesRefused(refused)
 
@@ -76,9 +69,7 @@ class SqlLedger:
         async with self._summing() as fresh:
             connection = await fresh.execution_options(**self._snapshot)
             lines = await _lines(connection, usage_events.c.time >= since)
-            names = sorted(event_ids)
-            for start in range(0, len(names), BATCH):
-                lines |= await _lines(connection, usage_events.c.event_id.in_(names[start : start + BATCH]))
+            lines |= await _lines(connection, self._lines.named, {NAMED: [*event_ids]})
             return LedgerCounts(
                 day=day,
                 month=month,
@@ -101,13 +92,9 @@ class SqlLedger:
 
     async def known(self, event_ids: Sequence[str]) -> Mapping[str, Outcome]:
         """Tell which lines are there, and their outcomes; LedgerUnavailable as above."""
-        table, found = usage_events.c, dict[str, Outcome]()
         async with self._summing() as connection:
-            for start in range(0, len(event_ids), BATCH):
-                some = event_ids[start : start + BATCH]
-                query = sa.select(table.event_id, table.outcome).where(table.event_id.in_(some))
-                found |= {name: Outcome(outcome) for name, outcome in await connection.execute(query)}
-        return found
+            rows = await connection.execute(self._lines.outcomes, {NAMED: [*event_ids]})
+            return {name: Outcome(outcome) for name, outcome in rows}
 
     @asynccontextmanager
     async def _summing(self) -> AsyncGenerator[AsyncConnection]:
@@ -116,30 +103,31 @@ class SqlLedger:
             async with summing(self._reading) as connection:
                 yield connection
 
-    async def _write(self, rows: list[dict[str, Any]]) -> dict[str, str]:
-        """Write rows and give those that are refused: a batch that is refused for its data is halved to find them."""
-        if not rows:
+    async def _write(self, events: Sequence[UsageEvent]) -> dict[str, str]:
+        """Write lines and give those that are refused: a batch that is refused for its data is halved to find them."""
+        if not events:
             return {}
         try:
             with ledger_reached():
                 async with reaching(), self._engine.begin() as connection:
-                    await mark(connection, Group.HOUR, await _hours_of(connection, rows))
-                    await connection.execute(self._upsert(), rows)
+                    await mark(connection, Group.HOUR, await self._hours_of(connection, events))
+                    await connection.exec_driver_sql(self._lines.upsert, [self._lines.row(event) for event in events])
         except Exception as failure:
             if not refuses_data(failure):
                 raise
-            if len(rows) == 1:
-                return {rows[0]["event_id"]: reason_of(failure)}
+            if len(events) == 1:
+                return {events[0].event_id: reason_of(failure)}
         else:
             return {}
-        half = len(rows) // 2
-        return await self._write(rows[:half]) | await self._write(rows[half:])
+        half = len(events) // 2
+        return await self._write(events[:half]) | await self._write(events[half:])
 
-    def _upsert(self) -> Any:  # noqa: ANN401 - the two dialects' inserts share no type
-        insert = (postgresql if self._engine.dialect.name == "postgresql" else sqlite).insert(usage_events)
-        changed = {column.name: insert.excluded[column.name] for column in usage_events.columns}
-        better = _rank(insert.excluded.outcome) > _rank(usage_events.c.outcome)
-        return insert.on_conflict_do_update(index_elements=["event_id"], set_=changed, where=better)
+    async def _hours_of(self, connection: AsyncConnection, events: Sequence[UsageEvent]) -> set[datetime]:
+        """Give the hours that lines will change: better knowledge may have another time than the line it replaces."""
+        times = [event.time for event in events]
+        times += await connection.scalars(self._lines.times, {NAMED: [event.event_id for event in events]})
+        first, last = (period(Group.HOUR, time) for time in (min(times), max(times)))
+        return {first} if first == last else {period(Group.HOUR, time) for time in times}
 
 
 async def _used_since(connection: AsyncConnection, start: datetime) -> list[Used]:
@@ -152,11 +140,13 @@ async def _used_since(connection: AsyncConnection, start: datetime) -> list[Used
     return [Used(*row) for row in await connection.execute(query)]
 
 
-async def _lines(connection: AsyncConnection, wanted: sa.ColumnElement[bool]) -> dict[str, Charge]:
+async def _lines(
+    connection: AsyncConnection, wanted: sa.ColumnElement[bool], named: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Charge]:
     table = usage_events.c
     columns = (table.event_id, table.outcome, table.time, table.project_id, table.key_id)
     query = sa.select(*columns, table.pictures_delivered.label("pictures"), table.price).where(wanted)
-    rows = (await connection.execute(query)).mappings()
+    rows = (await connection.execute(query, named)).mappings()
     return {row["event_id"]: Charge(**{**row, "outcome": Outcome(row["outcome"])}) for row in rows}
 
 
@@ -165,20 +155,7 @@ async def _ended_since(connection: AsyncConnection, start: datetime) -> list[tup
     table = usage_events.c
     lately, long = table.time >= start - LONG, table.latency_ms >= int(LONG / timedelta(milliseconds=1))
     query = sa.select(table.event_id, table.project_id, table.time, table.latency_ms).where(
-        table.time >= start - LONGEST, sa.or_(lately, long), table.outcome.not_in(_UNCERTAIN)
+        table.time >= start - LONGEST, sa.or_(lately, long), table.outcome.not_in(UNCERTAIN)
     )
     rows = await connection.execute(query)
     return [(row[0], row[1]) for row in rows if row[2] + timedelta(milliseconds=row[3]) >= start]
-
-
-async def _hours_of(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> set[datetime]:
-    """Give the hours that rows will change: better knowledge may have another time than the line that it replaces."""
-    table, names = usage_events.c, [row["event_id"] for row in rows]
-    times = [row["time"] for row in rows]
-    for start in range(0, len(names), BATCH):
-        times += await connection.scalars(sa.select(table.time).where(table.event_id.in_(names[start : start + BATCH])))
-    return {period(Group.HOUR, time) for time in times}
-
-
-def _rank(outcome: Any) -> sa.ColumnElement[int]:  # noqa: ANN401 - a column, or excluded's
-    return sa.case(_UNCERTAIN, value=outcome, else_=_KNOWN)

@@ -22,10 +22,8 @@ _MARK = usage_stale.c
 async def mark(connection: AsyncConnection, group: Group, starts: Iterable[datetime]) -> None:
     """Mark periods, and hold the marks so that nobody takes them away while the transaction goes on."""
     for start in sorted(starts):  # one after the other, so that no two who mark several wait for each other
-        held = False
-        while not held:  # a mark that was there may be gone with the transaction that took it away
+        while not await _hold(connection, group, start):  # it may be gone with the transaction that took it away
             await mark_alone(connection, group, start)
-            held = await connection.scalar(_mark_of(group, start).with_for_update(read=True)) is not None
 
 
 async def mark_alone(connection: AsyncConnection, group: Group, start: datetime) -> bool:
@@ -53,6 +51,11 @@ async def stale_within(connection: AsyncConnection, span: Span | None = None) ->
     rows = (await connection.execute(query)).all()
     hours, days = (frozenset(time for name, time in rows if name == group) for group in (Group.HOUR, Group.DAY))
     return Stale(hours, days)
+
+
+async def _hold(connection: AsyncConnection, group: Group, start: datetime) -> bool:
+    """Hold a period's mark together with others; False when there is none."""
+    return await connection.scalar(_mark_of(group, start).with_for_update(read=True)) is not None
 
 
 def _mark_of(group: Group, start: datetime) -> sa.Select[tuple[datetime]]:

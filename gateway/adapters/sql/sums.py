@@ -29,7 +29,7 @@ NAMES = {
     Group.USER: "end_user_hash",
 }
 CURRENCIES = ("cost_currency", "currency")
-_UNCERTAIN = [outcome.value for outcome, rank in RANKS.items() if rank < RANKS[Outcome.DELIVERED]]
+UNCERTAIN = [outcome.value for outcome, rank in RANKS.items() if rank < RANKS[Outcome.DELIVERED]]
 _LINE = usage_events.c
 
 
@@ -59,7 +59,7 @@ def _amounts_of_lines() -> Sequence[sa.ColumnElement[int]]:
     """Say what a line adds. A job that attached anew has a line of its own, and was no request."""
     requests = sa.case((_LINE.event_id.contains("~"), 0), else_=1)
     doubtful = _LINE.pictures_requested - _LINE.pictures_paid
-    uncertain = sa.case((_LINE.outcome.in_(_UNCERTAIN), doubtful), else_=0)
+    uncertain = sa.case((_LINE.outcome.in_(UNCERTAIN), doubtful), else_=0)
     return requests, _LINE.pictures_delivered, _LINE.pictures_paid, uncertain, _LINE.cost, _LINE.price
 
 
