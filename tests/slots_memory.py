@@ -80,7 +80,7 @@ class FakeSlots:
     async def enter(self, model, seats, tickets):
         line = self._reach(model)
         parked = self._survey(line, seats)[1]
-        if tickets[0].seat is None and len(parked) == len(seats):
+        if tickets[0].seat is None and len(shut(parked, seats)) == len(seats):
             return Standing(usable=False, parked=tuple(parked.values()))
         sizes = {}
         for ticket in tickets:
@@ -104,6 +104,9 @@ class FakeSlots:
             pause=self._pause(line, seats),
         )
 
+    async def foresee(self, model, seats, ticket):
+        return self._expected(self._reach(model), seats, ticket)
+
     async def leave(self, model, seats, gone):
         line = self._reach(model)
         for one in gone:
@@ -126,7 +129,7 @@ class FakeSlots:
             granted={name: granted(held) for name, held in known.items() if held and held.seat},
             missing=tuple(name for name, held in known.items() if held is None),
             parked=tuple(parked.values()),
-            usable=len(parked) < len(seats),
+            usable=len(shut(parked, seats)) < len(seats),
             pause=self._pause(line, seats),
             names=mine if names else (),
             held=len(mine),
@@ -171,15 +174,15 @@ class FakeSlots:
         return self.memory.line(model)
 
     def _survey(self, line, seats):
-        """What is free of each account, and the park of each seat that may not be used."""
+        """What is free of each account, and the park of each seat that is left alone."""
         now, free, parked = self.memory.now(), {}, {}
         for seat in seats:
             for name in _names(seat):
                 park = line.parked.get(name)
                 if park and park.until and park.until <= now * 1000:
                     del line.parked[name]
-                elif park:
-                    parked.setdefault(seat.name, replace(park, seat=seat.name))
+                elif park and (seat.name not in parked or parked[seat.name].lenient):
+                    parked[seat.name] = replace(park, seat=seat.name)
             paused = line.pauses.get(seat.account, (0, 0))[0] > now
             free[seat.account] = 0 if paused else max(0, self._limit(line, seat) - line.calls(seat.account))
         return free, parked
@@ -200,7 +203,8 @@ class FakeSlots:
 
     def _sum(self, line, seats, numbers):
         _, parked = self._survey(line, seats)
-        return sum({seat.account: numbers(seat) for seat in seats if seat.name not in parked}.values())
+        closed = shut(parked, seats)
+        return sum({seat.account: numbers(seat) for seat in seats if seat.name not in closed}.values())
 
     def _refusal(self, line, seats, ticket, size):
         free, _ = self._survey(line, seats)
@@ -218,7 +222,7 @@ class FakeSlots:
         slots = self._sum(line, seats, lambda seat: self._limit(line, seat))
         if not line.pace or not slots:
             return None
-        own = len(line.waiting(ticket.project))
+        own = sum(name != ticket.id for _, name, _ in line.waiting(ticket.project))
         start, before = self._start(line, ticket.project) + own / ticket.weight, own
         for project, first in line.starts.items():
             if project != ticket.project:
@@ -265,7 +269,8 @@ class FakeSlots:
 
     def _next_seat(self, line, seats):
         free, parked = self._survey(line, seats)
-        usable = [seat for seat in seats if seat.name not in parked and free[seat.account] > 0]
+        closed = shut(parked, seats)
+        usable = [seat for seat in seats if seat.name not in closed and free[seat.account] > 0]
         if len(seats) == 1 or not usable:
             return usable[0] if usable else None
         starts = {seat.name: max(line.rota_turn, line.rota.get(seat.name, 0.0)) for seat in usable}
@@ -288,6 +293,11 @@ class FakeSlots:
         elif gone.how == "rate":
             times = line.pauses.get(account, (0, 0))[1]
             line.pauses[account] = (now + min(LONGEST_PAUSE, FIRST_PAUSE * 2**times), times + 1)
+
+
+def shut(parked, seats):
+    """The seats that may not be used: lenient parks keep nobody out where all are parked."""
+    return {name for name, park in parked.items() if not park.lenient or len(parked) < len(seats)}
 
 
 def granted(held):

@@ -10,7 +10,8 @@ from gateway.domain.errors import InvalidValue, TextTooLong
 LONGEST_IDEMPOTENCY_KEY = 255
 LONGEST_AGE = 2**31  # seconds; RFC 9111 section 1.2.2 lets a larger number be read as this one
 _STRICT = re.compile(r'(^|[,;\s])handling="?strict"?($|[,;\s])', re.IGNORECASE)
-_DIRECTIVE = re.compile(r'([A-Za-z-]+)(?:="?([0-9]+)"?)?')
+# A quoted text where a name should be, or a name with what it may be set to; a stray semicolon parts them as commas do.
+_DIRECTIVE = re.compile(r'"[^"]*"?|([^\s,;="]+)(?:=("[^"]*"|[^\s,;"]*))?')
 
 
 def asked_of(head: Head, body: bytes) -> Asked:
@@ -20,13 +21,12 @@ def asked_of(head: Head, body: bytes) -> Asked:
         InvalidRequest: an Idempotency-Key that is empty or too long.
     """
     directives = cache_directives(head)
-    max_age = directives.get("max-age")
     return Asked(
         request_id=head.request_id,
         strict=asks_for_strict(head),
         no_cache="no-cache" in directives,
         no_store="no-store" in directives,
-        max_age=min(int(max_age[:18]), LONGEST_AGE) if max_age else None,  # int() refuses thousands of digits
+        max_age=_seconds(directives["max-age"]) if "max-age" in directives else None,
         body=hashlib.sha256(body).hexdigest(),
         idempotency_key=_idempotency_key(head),
         retry=_retries(head) > 0,
@@ -40,11 +40,20 @@ def asks_for_strict(head: Head) -> bool:
 
 
 def cache_directives(head: Head) -> dict[str, str]:
-    """Read Cache-Control: the directives by their names, with the number of those that have one."""
+    """Read Cache-Control: the directives by their names, of equal ones the first, with what they are set to."""
     if "cache-control" not in head.headers:
         return {}
-    found = (_DIRECTIVE.fullmatch(word.strip()) for word in head.get("cache-control").split(","))
-    return {match[1].lower(): match[2] or "" for match in found if match}
+    found: dict[str, str] = {}
+    for match in _DIRECTIVE.finditer(head.get("cache-control")):
+        if match[1]:
+            found.setdefault(match[1].lower(), (match[2] or "").strip('"'))
+    return found
+
+
+def _seconds(said: str) -> int:
+    """Read how old an answer may be; what is no number counts as 0 (RFC 9111 section 4.2.1: then it is stale)."""
+    number = said.isascii() and said.isdigit()
+    return min(int(said[:18]), LONGEST_AGE) if number else 0  # int() refuses thousands of digits
 
 
 def _idempotency_key(head: Head) -> str:

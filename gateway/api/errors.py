@@ -73,6 +73,8 @@ TABLE: dict[type[GatewayError], Wire] = {
     failures.RateLimitReached: Wire(429, "rate_limit_error", "rate_limit_exceeded"),
     failures.QuotaExhausted: Wire(429, "insufficient_quota", "insufficient_quota", NO_RETRY),
     failures.QuotaStoreDown: Wire(503, "server_error", "quota_store_unavailable", {"retry-after": "2"}),
+    # Without limits (quota.on_outage) a retry would have the picture made a second time.
+    failures.PictureUntold: Wire(503, "server_error", "quota_store_unavailable", {"retry-after": "60", **NO_RETRY}),
     failures.LedgerBehind: Wire(503, "server_error", "ledger_behind", {"retry-after": "30"}),
     failures.PictureStoreUnavailable: Wire(503, "server_error", "picture_store_unavailable", {"retry-after": "10"}),
     # Who keeps the connection would ask the same gateway again, which may stop for minutes.

@@ -10,6 +10,9 @@ from gateway.domain.records import record
 
 Scope = Literal["key", "project", "shared", "off"]
 REPEATED = 86_400.0  # seconds in which a job may be repeated
+# Seconds for which a URL of the upstream's is given again: none was seen that lives for less than 24 hours
+# (glm-image-api.md section 6), and who gets it has one hour left, as with OpenAI's.
+URL_FRESH = 82_800.0
 
 
 def plan_name(plan: ImagePlan) -> str:
@@ -29,6 +32,7 @@ class Sought:
 
     `plan` is its name, empty when the cache is off: then nothing is looked up, and only retries find their job.
     `max_entries` is how many plans each of the 64 shards remembers at most; those of a project lie in one of them.
+    What this request makes is remembered for `lifetime`; what it finds may be as old as `fresh`, and as `max_age`.
     `read` lets remembered pictures be used, `join` those in flight, and `remember` keeps what this request makes.
     `lead` is off while the replica shuts down: what exists is attached to, and nothing new is begun.
     `distinct` is for clients that turn n=k into k parallel calls: each of them gets another picture.
@@ -45,6 +49,7 @@ class Sought:
     remember: bool = True
     max_age: float | None = None
     lifetime: float = 86_400.0
+    fresh: float = 86_400.0
     max_entries: int = 200_000
     lead: bool = True
     distinct: bool = False
@@ -66,7 +71,5 @@ class Sought:
 
     def of_one(self, job_id: str, position: int) -> Self:
         """Look for one picture of a job, whatever the scope: it is shared by who repeats the job."""
-        plan = repeated_name(job_id, position)
-        return replace(
-            self, plan=plan, scope="project", read=True, join=True, remember=True, max_age=None, lifetime=REPEATED
-        )
+        everyone = replace(self, scope="project", read=True, join=True, remember=True, max_age=None)
+        return replace(everyone, plan=repeated_name(job_id, position), lifetime=REPEATED, fresh=REPEATED)

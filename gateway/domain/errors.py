@@ -21,6 +21,7 @@ GatewayError
     RateLimitReached        it frees within a minute
     QuotaExhausted          of a day, a month or an amount of money
   QuotaStoreDown            limits cannot be checked
+    PictureUntold           nor can it be learnt what becomes of a picture that another request makes
   LedgerBehind              too many lines wait for the ledger
   PictureStoreUnavailable   pictures cannot be kept, so none is paid
   ShuttingDown              this replica takes nothing new any more
@@ -193,6 +194,10 @@ class QuotaExhausted(LimitReached):
 
 class QuotaStoreDown(GatewayError):
     """Limits cannot be checked, and the installation refuses in that case. Nothing was charged."""
+
+
+class PictureUntold(QuotaStoreDown):
+    """Another request makes the picture, and it cannot be learnt what becomes of that. It is not made a second time."""
 
 
 class LedgerBehind(GatewayError):

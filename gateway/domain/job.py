@@ -6,7 +6,7 @@ from datetime import datetime
 
 from gateway.domain.asked import Asked
 from gateway.domain.billing import Tariff
-from gateway.domain.caching import Scope, Sought, plan_name
+from gateway.domain.caching import URL_FRESH, Scope, Sought, plan_name
 from gateway.domain.flights import Replay
 from gateway.domain.image import ImageOrder
 from gateway.domain.keys import Caller
@@ -95,6 +95,7 @@ def sought_by(caller: Caller, order: ImageOrder, asked: Asked, rules: CacheRules
         remember=not asked.no_store,
         max_age=asked.max_age,
         lifetime=rules.lifetime,
+        fresh=min(rules.lifetime, URL_FRESH) if order.linked else rules.lifetime,
         max_entries=rules.max_entries,
         distinct=any(word in asked.user_agent for word in rules.distinct_user_agents),
         body=asked.body,

@@ -26,12 +26,16 @@ class Seat:
 
 @record(frozen=True, slots=True, kw_only=True)
 class Park:
-    """A key (`whole` false) or a whole account that is left alone. `until` in ms since 1970; 0: until it is changed."""
+    """A key (`whole` false) or a whole account that is left alone. `until` in ms since 1970; 0: until it is changed.
+
+    `lenient`: it is used all the same where every other one is left alone too.
+    """
 
     seat: str
     code: str
     until: int
     whole: bool
+    lenient: bool = False
 
     @property
     def everywhere(self) -> bool:
@@ -126,10 +130,15 @@ def spread(park: Park, seats: Sequence[Seat]) -> list[Park]:
     return [replace(park, seat=seat.name) for seat in seats if seat.name == park.seat or seat.account in accounts]
 
 
-def usable(seats: Iterable[Seat], parks: Iterable[Park], now: datetime) -> list[Seat]:
-    """Give the seats that no park of these keeps from being used any more."""
+def unparked(seats: Iterable[Seat], parks: Iterable[Park], now: datetime) -> list[Seat]:
+    """Give the seats that none of these parks names any more."""
     holding = {park.seat for park in parks if park.everywhere or park.until > now.timestamp() * 1000}
     return [seat for seat in seats if seat.name not in holding]
+
+
+def usable(seats: Sequence[Seat], parks: Sequence[Park], now: datetime) -> list[Seat]:
+    """Give the seats that may be used: where all are parked, those of lenient parks alone."""
+    return unparked(seats, parks, now) or unparked(seats, [park for park in parks if not park.lenient], now)
 
 
 def with_room(seats: Iterable[Seat], held: Iterable[Ticket]) -> Seat | None:
@@ -138,9 +147,15 @@ def with_room(seats: Iterable[Seat], held: Iterable[Ticket]) -> Seat | None:
     return next((seat for seat in seats if calls[seat.account] < seat.limit), None)
 
 
-def late() -> QueueTimedOut:
-    """Say that the wait was in vain."""
-    return QueueTimedOut("No upstream slot came free in time. Nothing was charged; try again later.")
+def late(expected: float | None, patience: float) -> QueueTimedOut:
+    """Say that the wait was in vain, and when another try would be served within `patience` seconds.
+
+    `expected`: the seconds that it would wait if it came now; None where that is not known.
+    """
+    return QueueTimedOut(
+        "No upstream slot came free in time. Nothing was charged; try again later.",
+        retry_after=None if expected is None else max(expected - patience, 0.0),
+    )
 
 
 def crowded(seconds: float) -> QueueTimedOut:

@@ -19,6 +19,7 @@ from gateway.domain.errors import (
     UpstreamOverloaded,
     UpstreamRateLimited,
     UpstreamRejected,
+    UpstreamUnreachable,
 )
 from gateway.domain.slots import Park
 
@@ -74,12 +75,16 @@ class Fault(Enum):
     PROMPT_TOO_LONG = auto()
     MODEL = auto()
     REQUEST = auto()
+    UNREACHABLE = auto()  # nothing was sent
     CUT = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFailure:
-    """A call that the upstream refused or did not finish. `detail` is the upstream's own text: for the log only."""
+    """A call that the upstream refused, did not finish, or was never sent.
+
+    `detail` is the upstream's own text: for the log only. `code` is empty and `status` 0 where it did not answer.
+    """
 
     fault: Fault
     code: str
@@ -91,6 +96,7 @@ class CallFailure:
 class Rest(Enum):
     """How long an account is left alone that cannot make pictures."""
 
+    MOMENT = 30
     MINUTES = 300
     HOUR = 3_600
     DAY = 86_400
@@ -104,8 +110,8 @@ class Rule:
     """What some codes mean, and what is done about them.
 
     `waits`: it is tried again on the same account after so many seconds each. `elsewhere`: on another account, or
-    later. `rest`: the account is left alone, or with `whole` false its key only, and another one is tried. None of
-    them: never.
+    later. `rest`: the account is left alone, or with `whole` false its key only, and another one is tried. `rest` with
+    `waits`: so where there is another one, and where there is none, again on the same. None of them: never.
     """
 
     fault: Fault
@@ -120,6 +126,7 @@ RULES = (
     Rule(Fault.INTERNAL, ("500", "1100", "1200", "1230", "1231", "1234"), waits=(0.5, 1.0)),
     Rule(Fault.OVERLOADED, ("1305", "1312"), waits=(1.0, 2.0, 4.0)),
     Rule(Fault.RATE, ("1302", "1303"), elsewhere=True),
+    Rule(Fault.UNREACHABLE, (), waits=(0.5, 1.0), rest=Rest.MOMENT, whole=False),  # a key's place, not its account
     Rule(Fault.ACCOUNT, ("401", "1000", "1001", "1002", "1003", "1004", "1005"), rest=Rest.CHANGED, whole=False),
     Rule(Fault.ACCOUNT, ("1120",), rest=Rest.MINUTES),
     Rule(Fault.ACCOUNT, ("1113", "1221", "1222"), rest=Rest.HOUR),
@@ -136,12 +143,12 @@ _RULE_OF_CODE = {code: rule for rule in RULES for code in rule.codes}
 FAULT_OF_CODE = {code: rule.fault for code, rule in _RULE_OF_CODE.items()}
 # Where no rule knows the code; what no account is to blame for is not in it.
 _RULE_OF_FAULT = {
+    **{rule.fault: rule for rule in RULES if not rule.codes},
     Fault.INTERNAL: _RULE_OF_CODE["500"],
     Fault.RATE: _RULE_OF_CODE["1302"],
     Fault.ACCOUNT: Rule(Fault.ACCOUNT, (), rest=Rest.HOUR),
 }
 _UNAUTHORIZED = 401
-UNREACHABLE = _RULE_OF_CODE["500"]  # nothing was sent
 
 # A code that no table knows is judged by its status; the official table has moved before.
 _FAULT_OF_STATUS = {
@@ -182,8 +189,9 @@ def park_of(failure: CallFailure, seat: str, now: datetime) -> Park | None:
     rule = rule_of(failure)
     if rule.rest is None:
         return None
-    code = failure.code or str(failure.status)
-    return Park(seat=seat, code=code, until=_until(rule.rest, failure.detail, now), whole=rule.whole)
+    code = failure.code or str(failure.status or failure.fault.name.lower())
+    until = _until(rule.rest, failure.detail, now)
+    return Park(seat=seat, code=code, until=until, whole=rule.whole, lenient=bool(rule.waits))
 
 
 def _until(rest: Rest, detail: str, now: datetime) -> int:
@@ -212,7 +220,8 @@ def _named(detail: str, now: datetime) -> datetime | None:
 
 def unusable(parks: Iterable[Park]) -> AccountUnusable:
     """Say why no account can make a picture, in the gateway's own words."""
-    reasons = sorted({_WHY[rule_of(CallFailure(fault=Fault.ACCOUNT, code=park.code, status=0)).rest] for park in parks})
+    rules = [rule_of(CallFailure(fault=Fault.ACCOUNT, code=park.code, status=0)) for park in parks if not park.lenient]
+    reasons = sorted({_WHY[rule.rest] for rule in rules})
     why = f" ({'; '.join(reasons)})" if reasons else ""
     return AccountUnusable(
         f"No upstream account can make the picture now{why}. Nothing was charged; tell the gateway's operator.",
@@ -246,6 +255,7 @@ _FAILED = {
     Fault.OVERLOADED: UpstreamOverloaded,
     Fault.RATE: UpstreamRateLimited,
     Fault.ACCOUNT: AccountUnusable,
+    Fault.UNREACHABLE: UpstreamUnreachable,
 }
 _WHY = {
     Rest.MINUTES: "an account cannot be reached upstream for a moment",
@@ -261,4 +271,5 @@ _SENTENCES = {
     Fault.OVERLOADED: "The upstream is overloaded. Nothing was charged; try again after a short wait.",
     Fault.RATE: "The upstream account's rate limit is reached. Nothing was charged; try again after a short wait.",
     Fault.ACCOUNT: "No upstream account can make the picture now. Nothing was charged; tell the gateway's operator.",
+    Fault.UNREACHABLE: "The upstream cannot be reached. Nothing was charged; try again after a short wait.",
 }

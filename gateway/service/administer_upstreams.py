@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gateway.domain.audit import AuditEvent
 from gateway.domain.catalog import Model
-from gateway.domain.errors import InvalidValue, UpstreamUnreachable
+from gateway.domain.errors import InvalidValue
 from gateway.domain.image import ImagePlan
 from gateway.domain.slots import Park
 from gateway.domain.upstream import Account, CallFailure, Fault, outward
@@ -110,10 +110,7 @@ class AdministerUpstreams:
 async def probe(upstream: Upstream, account: Account, models: Sequence[Model], *, pay: bool = False) -> Verdict:
     """Ask an account whether it would make the first of the models that it serves; with `pay` let it."""
     model = next(model for model in models if account.serves(model.name))
-    try:
-        failure = await (_make(upstream, account, model) if pay else upstream.probe(account, model.name))
-    except UpstreamUnreachable as unreachable:
-        return Verdict(name=account.name, model=model.name, well=False, said=unreachable.message)
+    failure = await (_make(upstream, account, model) if pay else upstream.probe(account, model.name))
     return _verdict(account, model, failure, pay=pay)
 
 

@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Protocol
 
-from gateway.domain.errors import QueueTimedOut, UpstreamUnreachable
+from gateway.domain.errors import QueueTimedOut
 from gateway.domain.flights import Receipt
 from gateway.domain.image import ImageOrder, ImagePlan, Picture
-from gateway.domain.upstream import UNREACHABLE, Account, CallFailure, Fault, outward, park_of, rule_of
+from gateway.domain.upstream import Account, CallFailure, Fault, Rule, outward, park_of, rule_of
 from gateway.service.keeping import Keeping
 from gateway.service.offers import Offers
 from gateway.service.ports import Clock, Observer
@@ -102,19 +102,22 @@ class Dispatch:
             try:
                 return await self._call(slot, order, progress)
             except CallFailed as failed:
-                rule = rule_of(failed.failure)
-                if rule.elsewhere or rule.rest:
-                    return failed.failure
-                waits, error = rule.waits, outward(failed.failure)
-            except UpstreamUnreachable as unreachable:
-                waits, error = UNREACHABLE.waits, unreachable
-            if tries >= len(waits) or self._is_late(began, started, waits[tries]):
-                raise error
+                failure, rule = failed.failure, rule_of(failed.failure)
+            if self._leaves(rule, slot, order.plan):
+                return failure
+            if tries >= len(rule.waits) or self._is_late(began, started, rule.waits[tries]):
+                raise outward(failure)
             progress.turned_away()  # nothing was made, and who gives up meanwhile does not send it again
-            await self._clock.sleep(waits[tries])
+            await self._clock.sleep(rule.waits[tries])
             if self._offers.now.account(slot.account.name, slot.account.fingerprint) is None:
                 return None
             tries += 1
+
+    def _leaves(self, rule: Rule, slot: Slot, plan: ImagePlan) -> bool:
+        """Tell whether the slot is given back, for another account or for later."""
+        if rule.rest and rule.waits:
+            return self._slots.has_other(plan.model, slot.account)
+        return rule.elsewhere or rule.rest is not None
 
     def _is_late(self, began: float, started: float, wait: float) -> bool:
         """Tell whether one more try, if it took as long as the last one, would end later than any call may."""
@@ -134,10 +137,6 @@ class Dispatch:
             if failed.failure.fault is not Fault.CUT:
                 slot.went("none")
             self._tell(account, plan, failed.failure)
-            raise
-        except UpstreamUnreachable as unreachable:
-            slot.went("none")
-            self._observer.call_failed(account, plan, Fault.INTERNAL, str(unreachable.__cause__))
             raise
         seconds = self._clock.monotonic() - started
         slot.went("made", seconds)

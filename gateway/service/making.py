@@ -7,7 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from gateway.domain.errors import GatewayError, ImageDownloadFailed, InvalidRequest, QueueTimedOut, ReplicaFull
+from gateway.domain.errors import (
+    GatewayError,
+    ImageDownloadFailed,
+    InvalidRequest,
+    PictureUntold,
+    QueueTimedOut,
+    ReplicaFull,
+)
 from gateway.domain.flights import End, Follow, Hit, Lead, Receipt, Task
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.upstream import Account
@@ -24,6 +31,10 @@ from gateway.service.turns import Turns
 
 RECORD_SECONDS = 0.5  # so long a picture waits for what it is found by to be kept; a store that is away gets it later
 Ends = Sequence[Picture | BaseException]
+UNTOLD = (
+    "The picture is made for another request, and the gateway cannot learn what becomes of it: its store is away. "
+    "Nothing was charged for this request; send it again later, and it gets that picture."
+)
 NOT_STORED = (
     "The picture was made and charged for another request, but it could not be stored yet. Send the request "
     "again if you want another one."
@@ -180,9 +191,15 @@ class Making:
             case Hit():
                 return End(picture=source.picture)
             case Follow():
-                return await self._flights.follow(run.reservation, source)
+                return await self._followed(run, source)
             case _:
                 return source
+
+    async def _followed(self, run: Run, source: Follow) -> End:
+        try:
+            return await self._flights.follow(run.reservation, source)
+        except QuotaUnavailable as away:
+            raise PictureUntold(UNTOLD) from away
 
     def _finish(self, run: Run, position: int, end: Picture | GatewayError) -> None:
         """Tell of one of several pictures; the end of an only one goes with its job's settlement.

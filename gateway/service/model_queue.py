@@ -15,8 +15,8 @@ from gateway.domain.slots import (
     Tended,
     Ticket,
     crowded,
-    late,
     spread,
+    unparked,
     usable,
     with_room,
 )
@@ -54,12 +54,13 @@ class ModelQueue:
         """Wait for a slot, at most so long; gives its seat, and the place to which the ticket may come back.
 
         Raises:
-            QueueTimedOut: none came free in time, or none would.
+            TimeoutError: none came free in time.
+            QueueTimedOut: none would.
             AccountUnusable: no account can be used for the model.
             QuotaStoreDown: slots cannot be counted.
         """
         if seconds <= 0:
-            raise late()
+            raise TimeoutError
         waiter = Waiter(ticket, asyncio.get_running_loop().create_future())
         try:
             async with asyncio.timeout(seconds):
@@ -68,10 +69,8 @@ class ModelQueue:
                 self._waiting[ticket.id] = waiter
                 self._enter(waiter)
                 return await waiter.slot
-        except BaseException as end:
+        except BaseException:
             self._withdraw(waiter)
-            if isinstance(end, TimeoutError):
-                raise late() from None
             raise
 
     def give(self, gone: Gone) -> None:
@@ -87,6 +86,10 @@ class ModelQueue:
             self.standing = replace(self.standing, parked=(*self.standing.parked, *spread(park, self.seats)))
         with suppress(SlotsUnavailable):  # the next call on it will tell again
             await self._store.park(self._model, seat, park)
+
+    def has_other(self, name: str) -> bool:
+        """Tell whether a seat of another name is left alone by nobody."""
+        return any(seat.name != name for seat in unparked(self.seats, self.standing.parked, self._clock.now()))
 
     def refuse(self, reason: Callable[[], GatewayError]) -> None:
         """Let all who wait go, with a failure."""

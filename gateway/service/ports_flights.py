@@ -109,7 +109,7 @@ class FlightStore(Protocol):
         """
 
     async def follow(self, reservation: Reservation, part: Follow) -> End:
-        """Wait until a picture that another job makes has ended; an outage is waited out.
+        """Wait until a picture that another job makes has ended; an outage is waited out, as long as clients may wait.
 
         A withdrawn end: its job has withdrawn or died. What is missing is to be attached anew, with a claim of its own
         (`sought.again`), while `reservation` is settled with what it has.

@@ -23,6 +23,12 @@ class SlotStore(Protocol):
         When no seat is usable, nothing is let in.
         """
 
+    async def foresee(self, model: str, seats: Sequence[Seat], ticket: Ticket) -> float | None:
+        """Say how many seconds a picture like this would wait if it came now; None where that is not known.
+
+        It is what `enter` goes by. The ticket itself, if it still waits, is not before it.
+        """
+
     async def leave(self, model: str, seats: Sequence[Seat], gone: Sequence[Gone]) -> Standing:
         """Give slots back, or leave the queue; `granted` are this replica's. Idempotent per ticket."""
 

@@ -18,8 +18,7 @@ class Upstream(Protocol):
         Where it is ordered and asked for, `submitted` is awaited with the order's id before the first question.
 
         Raises:
-            CallFailed: the upstream refused, or its answer was cut.
-            UpstreamUnreachable: nothing was sent.
+            CallFailed: the upstream refused, its answer was cut, or it cannot be reached and nothing was sent.
         """
 
     async def resume(self, account: Account, task_id: str) -> PaidPicture:
@@ -28,7 +27,7 @@ class Upstream(Protocol):
     async def probe(self, account: Account, model: str) -> CallFailure:
         """Send a call that can make no picture, and give how the upstream refuses it.
 
-        Fault.REQUEST: it knows the key, and would have made a picture for a whole order. UpstreamUnreachable as above.
+        Fault.REQUEST: it knows the key, and would have made a picture for a whole order.
         """
 
 

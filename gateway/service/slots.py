@@ -8,7 +8,7 @@ from datetime import datetime
 
 from gateway.domain.errors import GatewayError, ShuttingDown
 from gateway.domain.records import record
-from gateway.domain.slots import Gone, Granted, Park, Seat, Tended, Ticket
+from gateway.domain.slots import Gone, Granted, Park, Seat, Tended, Ticket, late
 from gateway.domain.upstream import Account, unusable
 from gateway.service.desk import Desk
 from gateway.service.model_queue import ModelQueue
@@ -124,6 +124,11 @@ class Slots:
         parking = [(self._queues[name], name) for name in models if name in self._queues]
         await asyncio.gather(*(queue.park(park, seat_of(account, name)) for queue, name in parking))
 
+    def has_other(self, model: str, account: Account) -> bool:
+        """Tell whether another key or account makes the model too, as far as none has to be left alone."""
+        queue = self._queues.get(model)
+        return queue is not None and queue.has_other(account.name)
+
     def granted(self, grants: Mapping[str, Granted]) -> None:
         """Take note of slots that other replicas' scripts gave to tickets of this one."""
         for ticket, grant in grants.items():
@@ -185,10 +190,18 @@ class Slots:
         self._observer.queued(1)
         try:
             seat = await queue.take(ticket, wish.left(self._clock.now()))
+        except TimeoutError:
+            raise late(await self._foreseen(wish.model, queue, ticket), wish.patience) from None
         finally:
             self._observer.queued(-1)
         self._observer.waited(wish.model, self._clock.monotonic() - asked)
         return seat
+
+    async def _foreseen(self, model: str, queue: ModelQueue, ticket: Ticket) -> float | None:
+        """Say how long a picture like this would wait if it came now; None where that cannot be told."""
+        with suppress(SlotsUnavailable):
+            return await self._store.foresee(model, queue.seats, ticket)
+        return None
 
     def _ticket(self, wish: Wish, place: int) -> Ticket:
         self._tickets += 1

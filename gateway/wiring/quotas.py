@@ -98,7 +98,7 @@ async def open_quotas(
         async with settling(settlements, metering, rollups, outbox, observer):
             reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
             reservations.watch_shadows(observer.shadowed)
-            flights = RedisFlights(scripts, store.holdings, lease)
+            flights = RedisFlights(scripts, store.holdings, lease, patience=settings.queue.max_wait)
             yield Quotas(
                 owner=owner,
                 clock=clock,

@@ -316,6 +316,29 @@ def test_who_waits_for_a_picture_while_redis_is_emptied_gets_that_one(tmp_path):
         wait_until(lambda: running.charged(key_id) == 1, what="the charge")
 
 
+def test_who_waits_for_a_picture_while_redis_is_gone_for_good_is_told_so_and_nothing_is_paid_twice(tmp_path):
+    with (
+        servers.simulator(tmp_path, latency=3) as slow,
+        fleet(tmp_path, slow, 2, GLM_GATEWAY_QUEUE__MAX_WAIT="3") as running,
+        ThreadPoolExecutor() as clients,
+    ):
+        _, secret = running.key()
+        body = {"prompt": "in flight", "size": SMALL}
+        first = clients.submit(running.gateways[0].post, body, key=secret)
+        wait_until(lambda: slow.stats()["calls"] == 1, what="the call")
+        others = [clients.submit(gateway.post, body, key=secret, timeout=20) for gateway in running.gateways]
+        wait_until(lambda: command(running, "jobs", "list").count("queued") == 2, what="two who wait")
+        running.redis.kill()
+        for answer in others:
+            status, headers, content = answer.result()
+            assert (status, json.loads(content)["error"]["code"]) == (503, "quota_store_unavailable")
+            assert headers["x-should-retry"] == "false"
+        assert first.result()[0] == 200
+        assert slow.stats()["images"] == 1
+        for gateway in running.gateways:
+            gateway.process.stop(signal.SIGKILL)  # each would go on trying for 10 s to settle
+
+
 def test_sigterm_lets_what_was_sent_end_also_without_a_client(tmp_path):
     with (
         servers.simulator(tmp_path, latency=3) as slow,

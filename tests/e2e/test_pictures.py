@@ -13,7 +13,9 @@ from hashlib import sha256
 import httpx
 import psutil
 import pytest
+import redis
 
+from gateway.adapters.redis.embedded import EmbeddedServer
 from tests import servers
 from tests.s3_server import s3_server
 
@@ -348,6 +350,29 @@ def test_the_upstream_s_urls_are_passed_on_and_nothing_is_fetched_for_them(tmp_p
         assert not files_in(gateway.data_dir / "store")
         inline = json.loads(gateway.post(INLINE)[2])["data"][0]["b64_json"]
         assert sha256(b64decode(inline)).hexdigest() == made(simulator)[-1]
+
+
+def hours_pass(gateway, hours):
+    """Put Redis's own clocks forward; they never run back."""
+    with redis.Redis.from_url(EmbeddedServer(gateway.data_dir).url) as store:
+        for clock in store.keys("g1:{p*}:clock"):
+            store.incrby(clock, round(hours * 3_600_000))
+
+
+def test_no_url_of_the_upstream_s_is_given_that_may_be_dead_soon(tmp_path, simulator):
+    """They were seen to live for 24 hours (glm-image-api.md section 6); the bytes of a stored picture last longer."""
+    settings = {"GLM_GATEWAY_STORE__URLS": "upstream", "GLM_GATEWAY_CACHE__SCOPE": "project"}
+    with servers.gateway(tmp_path, simulator, GLM_GATEWAY_CACHE__LIFETIME="172800", **settings) as gateway:
+        first = url_in(gateway.post(URL))
+        gateway.post({**INLINE, "prompt": "a hare"})
+        hours_pass(gateway, 22.9)
+        assert url_in(gateway.post(URL)) == first
+        hours_pass(gateway, 0.2)
+        assert url_in(gateway.post(URL)) not in {first, ""}
+        url_in(gateway.post({**URL, "prompt": "a hare"}))
+        assert len(made(simulator)) == 4
+        assert gateway.post({**INLINE, "prompt": "a hare"})[1]["x-glm-cache"] == "HIT"
+        assert gateway.post(INLINE)[1]["x-glm-cache"] == "HIT"
 
 
 def test_pages_of_named_origins_may_use_the_gateway(tmp_path, simulator):

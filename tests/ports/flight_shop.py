@@ -52,13 +52,13 @@ def receipt(name="one"):
 class Replica:
     """One gateway's view of the store."""
 
-    def __init__(self, server, *, lease=FOREVER, owner=None):
+    def __init__(self, server, *, lease=FOREVER, owner=None, patience=180.0):
         self.client = RedisClient(server)
         self.scripts = Scripts(self.client)
         self.owner = owner or f"owner-{uuid.uuid4().hex}"
         self.quotas = RedisQuotas(self.scripts, UTC, Rules(owner=self.owner, lease=lease, deadline=5.0))
         self.lease = Lease(lease)
-        self.flights = RedisFlights(self.scripts, self.quotas.holdings, self.lease)
+        self.flights = RedisFlights(self.scripts, self.quotas.holdings, self.lease, patience=patience)
         self.board = RedisJobBoard(self.scripts)
         self.stream = RedisUsageStream(self.scripts, "drain")
         self.orphans = []

@@ -10,10 +10,12 @@ from gateway.adapters.redis import watches
 from gateway.adapters.redis.plans import place_of
 from gateway.domain.errors import ContentRefused, Moderation, QueueTimedOut
 from gateway.domain.flights import WITHDRAWN, End, Follow, Lead
-from gateway.domain.quota import Limits, Refusal
+from gateway.domain.quota import Limits, Refusal, Reservation
 from gateway.domain.usage import Outcome
+from gateway.service.ports import QuotaUnavailable
 from gateway.service.ports_flights import NotLed
-from tests.ports.flight_shop import PRICE, a_new_plan, picture, project, sought, url
+from tests.ports.flight_shop import PRICE, Project, Replica, a_new_plan, picture, project, sought, url
+from tests.servers import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -159,6 +161,19 @@ async def test_no_cache_makes_anew_and_remembers_one_more(server):
         ]
 
 
+async def test_an_outage_is_waited_out_for_a_while_by_who_follows_and_on_by_who_stands_in_line():
+    away = Replica(f"redis://127.0.0.1:{free_port()}/0", patience=0.1)
+    claim = Project([away]).claim(sought(a_new_plan()))
+    reservation = Reservation(claim=claim, day="day", month="month", moment=0)
+    turn = asyncio.create_task(away.flights.turn(reservation))
+    with pytest.raises(QuotaUnavailable):
+        await away.flights.follow(reservation, Follow(job_id="another", index=0, shard=0))
+    await asyncio.sleep(0.5)
+    assert not turn.done()
+    turn.cancel()
+    await away.aclose()
+
+
 async def test_no_store_joins_and_is_joined_and_leaves_nothing(server):
     async with project(server) as at:
         wanted = replace(sought(a_new_plan()), read=False, remember=False)
@@ -169,7 +184,7 @@ async def test_no_store_joins_and_is_joined_and_leaves_nothing(server):
         assert len((await at.ask(replace(wanted, read=True))).leads) == 1
 
 
-@pytest.mark.parametrize("bound", ["max_age", "lifetime"])
+@pytest.mark.parametrize("bound", ["max_age", "fresh"])
 async def test_what_is_too_old_is_made_anew(server, bound):
     async with project(server) as at:
         wanted = sought(a_new_plan())

@@ -44,8 +44,9 @@ class Desk:
         standing = await self.leave(Gone(ticket=ticket, **gone))
         return [*standing.granted]
 
-    async def park(self, seat, until=0, *, whole=True, code="1113"):
-        await self.store.park(self.shop.model, seat, Park(seat=seat.name, code=code, until=until, whole=whole))
+    async def park(self, seat, until=0, *, code="1113", **more):
+        park = Park(**{"seat": seat.name, "code": code, "until": until, "whole": True, **more})
+        await self.store.park(self.shop.model, seat, park)
 
     def _noted(self, standing):
         self.holding |= {ticket: grant.seat for ticket, grant in standing.granted.items()}
@@ -213,6 +214,20 @@ async def test_what_cannot_be_served_in_time_is_refused_at_once_with_the_time_to
     assert standing.refused["a9"] == pytest.approx(20 * 5.5 - 60, abs=0.01)
 
 
+async def test_how_long_a_wait_would_take_is_foreseen_as_a_refusal_does_it(queue):
+    foresee = partial(queue.store.foresee, queue.shop.model, queue.seats)
+    await queue.enter(*tickets("a", 4))
+    assert await foresee(a_ticket("new")) is None
+    await queue.leave(Gone(ticket="a0", how="made", seconds=20))
+    assert await foresee(a_ticket("new")) == pytest.approx(20 * 2.5)
+    assert await foresee(a_ticket("a3")) == pytest.approx(20 * 1.5)  # which is not before itself
+    refused = (await queue.enter(a_ticket("new", patience=1))).refused
+    assert refused["new"] == pytest.approx(20 * 2.5 - 1)
+    assert await foresee(a_ticket("first", "b")) < await foresee(a_ticket("new"))
+    await queue.park(a_seat(), NOW + 1000)
+    assert await foresee(a_ticket("new")) is None
+
+
 async def test_a_parked_account_is_used_by_nobody_until_its_time(shop):
     full, empty = a_seat("full"), a_seat("empty")
     queue = Desk(shop, empty, full)
@@ -270,6 +285,42 @@ async def test_when_all_are_parked_those_who_wait_are_told_when_they_look(queue)
     tended = await queue.tend("a1")
     assert not tended.usable
     assert tended.granted == {}
+
+
+async def test_a_lenient_park_holds_while_another_seat_may_be_used(shop):
+    near, far, broke = a_seat("near"), a_seat("far"), a_seat("broke")
+    queue = Desk(shop, near, far, broke)
+    await queue.park(near, NOW + 30_000, code="unreachable", whole=False, lenient=True)
+    await queue.park(broke, NOW + 90_000)
+    await queue.enter(*tickets("a", 2))
+    assert [*queue.holding.values()] == ["far"]
+    await queue.park(far, NOW + 40_000, code="unreachable", whole=False, lenient=True)
+    tended = await queue.tend("a1")
+    assert {park.seat: park.code for park in tended.parked} == {
+        "near": "unreachable",
+        "far": "unreachable",
+        "broke": "1113",
+    }
+    assert tended.usable
+    assert [*queue.holding.values()] == ["far", "near"]
+    await queue.leave(Gone(ticket="a0"), Gone(ticket="a1"))
+    await shop.advance(30)
+    await queue.enter(*tickets("b", 2))
+    assert [*queue.holding.values()] == ["near"]
+    seen = await queue.store.look(shop.model, queue.seats)
+    assert [one.park and one.park.code for one in seen] == [None, "unreachable", "1113"]
+
+
+async def test_a_seat_with_two_parks_goes_by_the_one_that_is_not_lenient(shop):
+    queue = Desk(shop, a_seat())
+    await queue.park(a_seat(), NOW + 30_000, code="unreachable", whole=False, lenient=True)
+    await queue.park(a_seat(), NOW + 90_000)
+    standing = await queue.enter(a_ticket("one"))
+    assert not standing.usable
+    assert [park.code for park in standing.parked] == ["1113"]
+    await queue.park(a_seat(), NOW + 90_000, lenient=True)
+    await queue.park(a_seat(), NOW + 30_000, whole=False, code="1220")
+    assert [park.code for park in (await queue.enter(a_ticket("two"))).parked] == ["1220"]
 
 
 async def test_too_many_calls_lower_the_limit_for_a_while_and_it_grows_back_one_by_one(shop):

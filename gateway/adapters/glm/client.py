@@ -13,7 +13,6 @@ import httpx
 
 from gateway import __version__
 from gateway.adapters.glm import wire
-from gateway.domain.errors import UpstreamUnreachable
 from gateway.domain.image import ImagePlan, PaidPicture
 from gateway.domain.upstream import Account, CallFailure, Fault
 from gateway.service.ports_upstream import CallFailed, Submitted
@@ -27,6 +26,7 @@ USER_AGENT = f"glm-image-gateway/{__version__}"
 POLL_WAITS, POLL_EVERY = (1.0, 1.0, 2.0, 3.0), 5.0
 POLL_JITTER = 0.2  # so that a burst of orders does not become a burst of questions
 POLL_SECONDS = 15.0  # that one answer may take: it says only how far the picture is
+NOTHING_WAS_SENT = httpx.ConnectError, httpx.ConnectTimeout
 Mode = Literal["sync", "async"]
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -161,10 +161,7 @@ async def _paid_call(endpoint: Endpoint) -> AsyncGenerator[None]:
     try:
         async with asyncio.timeout(endpoint.timeout):
             yield
-    except (httpx.ConnectError, httpx.ConnectTimeout) as failure:
-        raise UpstreamUnreachable(
-            "The upstream cannot be reached. Nothing was charged; try again after a short wait.",
-        ) from failure
     except (httpx.TransportError, TimeoutError) as failure:
+        fault = Fault.UNREACHABLE if isinstance(failure, NOTHING_WAS_SENT) else Fault.CUT
         detail = f"{type(failure).__name__}: {failure}"
-        raise CallFailed(CallFailure(fault=Fault.CUT, code="", status=0, detail=detail)) from failure
+        raise CallFailed(CallFailure(fault=fault, code="", status=0, detail=detail)) from failure

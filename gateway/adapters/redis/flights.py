@@ -28,15 +28,16 @@ class RedisFlights:
     """The flight store port.
 
     `heard` is to be told of every id on the channel of jobs; `holdings` is told what is noted. `lease`: this replica's.
+    `patience`: seconds for which an outage is waited out by who follows.
     """
 
-    def __init__(self, scripts: Scripts, holdings: Holdings, lease: Lease) -> None:
+    def __init__(self, scripts: Scripts, holdings: Holdings, lease: Lease, *, patience: float) -> None:
         self._scripts = scripts
         self._holdings = holdings
         self._lease = lease
         self._shared = SharedPlans(scripts)
         self._marks = Marks(scripts)
-        self._watches = Watches(scripts)
+        self._watches = Watches(scripts, patience)
         self.heard = self._watches.heard
 
     def lapsed(self, reservation: Reservation) -> bool:
@@ -83,9 +84,10 @@ class RedisFlights:
         """Wait for a job's place; a record that was lost with the store comes back with one."""
         shard, job_id = place_of(reservation.claim).home.shard, reservation.claim.request_id
         while True:
-            seen = await self._watches.final(shard, job_id, "turn")
-            if seen.state is not None:
-                return seen.state == b"held"
+            with suppress(StoreUnavailable):  # whoever stands in line has a patience of its own
+                seen = await self._watches.final(shard, job_id, "turn")
+                if seen.state is not None:
+                    return seen.state == b"held"
             await asyncio.sleep(LOST_PAUSE)
 
     async def follow(self, reservation: Reservation, part: Follow) -> End:
@@ -95,7 +97,7 @@ class RedisFlights:
             await self._announce(reservation, part)
         deadline = asyncio.get_running_loop().time() + CLAIM_SECONDS
         while True:
-            seen = await self._watches.final(part.shard, part.job_id, f"end:{part.index}")
+            seen = await asked(self._watches.final(part.shard, part.job_id, f"end:{part.index}"))
             claimed = seen.state is None and place.shared and asyncio.get_running_loop().time() < deadline
             if not claimed or not await self._flies(place, part):
                 break

@@ -67,15 +67,14 @@ class RedisSlots:
     async def enter(self, model: str, seats: Sequence[Seat], tickets: Sequence[Ticket]) -> Standing:
         """Let pictures wait, or give them slots at once."""
         self.models.add(model)
-        wanted = [
-            (
-                *(ticket.id, ticket.project, ticket.weight, ticket.group, ticket.place, round(ticket.patience * 1000)),
-                *_held(ticket.seat),
-            )
-            for ticket in tickets
-        ]
-        arguments = (self._owner, self._lease, _json(seats), self._longest, GRANTS, _json(wanted))
+        wanted = _json([_wish(ticket) for ticket in tickets])
+        arguments = (self._owner, self._lease, _json(seats), self._longest, GRANTS, wanted)
         return _standing(_reply.decode(await self._run("enter", model, arguments, self._deadline)))
+
+    async def foresee(self, model: str, seats: Sequence[Seat], ticket: Ticket) -> float | None:
+        """Say how long a picture like this would wait if it came now."""
+        arguments = (_json(seats), ticket.id, ticket.project, ticket.weight)
+        return _seconds(await self._run("foresee", model, arguments, self._deadline))
 
     async def leave(self, model: str, seats: Sequence[Seat], gone: Sequence[Gone]) -> Standing:
         """Give slots back, or leave the queue."""
@@ -155,6 +154,12 @@ def _json(words: object) -> bytes:
 
 def _name(seat: Seat, *, whole: bool) -> str:
     return f"account:{seat.account}" if whole else f"key:{seat.fingerprint}"
+
+
+def _wish(ticket: Ticket) -> tuple[object, ...]:
+    """Say what enter.lua reads of a ticket."""
+    words = (ticket.id, ticket.project, ticket.weight, ticket.group, ticket.place, round(ticket.patience * 1000))
+    return (*words, *_held(ticket.seat))
 
 
 def _held(seat: Seat | None) -> tuple[str, str, str]:

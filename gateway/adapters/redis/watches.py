@@ -34,10 +34,11 @@ class _Watch:
 
 
 class Watches:
-    """All jobs that this process waits for."""
+    """All jobs that this process waits for. An outage is waited out for `patience` seconds."""
 
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: Scripts, patience: float) -> None:
         self._scripts = scripts
+        self._patience = patience
         self._jobs: dict[str, _Watch] = {}
 
     def heard(self, job_id: str) -> None:
@@ -46,7 +47,7 @@ class Watches:
             watch.woken.set()
 
     async def final(self, shard: int, job_id: str, name: str) -> Seen:
-        """Wait until a field of a job's record is there, or the job has ended; an outage is waited out."""
+        """Wait until a field of a job's record is there, or the job has ended; StoreUnavailable: see the class."""
         watch = self._jobs.setdefault(job_id, _Watch())
         waiter: asyncio.Future[Seen] = asyncio.get_running_loop().create_future()
         watch.waiters[waiter] = name
@@ -67,17 +68,30 @@ class Watches:
 
     async def _read(self, key: str, watch: _Watch) -> None:
         """Look until nobody waits any more."""
-        pause = FIRST_PAUSE
+        pause, time = FIRST_PAUSE, asyncio.get_running_loop().time
+        answered = time()
         while True:
             watch.woken.clear()
             names = sorted(set(watch.waiters.values()))
-            with suppress(StoreUnavailable):
+            try:
                 state, *values = await self._scripts.call("HMGET", key, "state", *names)
+            except StoreUnavailable as failure:
+                if time() - answered >= self._patience:
+                    _give_up(watch, failure)
+            else:
+                answered = time()
                 _tell(watch, state, dict(zip(names, values, strict=True)))
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await watch.woken.wait()
             pause = min(pause * 1.5, LONGEST_PAUSE)
+
+
+def _give_up(watch: _Watch, failure: StoreUnavailable) -> None:
+    """Let all go without an answer."""
+    for waiter in tuple(watch.waiters):
+        if not waiter.done():
+            waiter.set_exception(StoreUnavailable(str(failure)))
 
 
 def _tell(watch: _Watch, state: bytes | None, values: dict[str, bytes | None]) -> None:

@@ -11,7 +11,6 @@ from gateway.adapters.glm import client
 from gateway.adapters.glm.client import Endpoint, GlmImage
 from gateway.adapters.glm.transport import HttpTransport, PublicResolver
 from gateway.adapters.glm.transport.pool import KEEPALIVE_SECONDS
-from gateway.domain.errors import UpstreamUnreachable
 from gateway.domain.upstream import Fault
 from gateway.service.ports_upstream import CallFailed
 from tests.builders import a_plan, an_account
@@ -79,8 +78,9 @@ async def test_a_listener_that_takes_nobody(transport, monkeypatch):
     with crowded() as port:
         with pytest.raises(httpx.ConnectTimeout):
             await send(transport, a_post(f"http://127.0.0.1:{port}/", connect=0.2))
-        with pytest.raises(UpstreamUnreachable):
+        with pytest.raises(CallFailed) as failed:
             await upstream(transport, port).make(an_account(), a_plan(), never)
+        assert failed.value.failure.fault is Fault.UNREACHABLE
 
 
 @pytest.mark.parametrize("abort", [True, False])
@@ -145,8 +145,9 @@ async def test_such_a_call_is_cut_and_not_repeated(transport, what):
 
 
 async def test_an_upstream_that_is_not_there_is_unreachable(transport):
-    with pytest.raises(UpstreamUnreachable):
+    with pytest.raises(CallFailed) as failed:
         await upstream(transport, free_port()).make(an_account(), a_plan(), never)
+    assert (failed.value.failure.fault, failed.value.failure.status) == (Fault.UNREACHABLE, 0)
 
 
 @pytest.mark.parametrize("length", [client.LARGEST_ANSWER, client.LARGEST_ANSWER + 1])

@@ -36,7 +36,18 @@ def test_nothing_said():
         (["private,no-cache , max-age=3"], True, False, 3),
         (["max-age=99999999999999999999"], False, False, 2**31),
         (["max-age=" + "9" * 5000], False, False, 2**31),
-        (["max-age", "max-age=soon", "max-age=-1", "", ",,", "no cache"], False, False, None),
+        (["no-store;"], False, True, None),
+        (["no-cache; no-store"], True, True, None),
+        (["max-age=60;"], False, False, 60),
+        (["No-Cache=1"], True, False, None),
+        (['no-cache="authorization, cookie"'], True, False, None),
+        # What is no number of seconds counts as 0: nothing is fresh enough (RFC 9111 section 4.2.1).
+        *[([word], False, False, 0) for word in ("max-age=-1", "max-age=soon", "max-age", "max-age=", 'max-age=""')],
+        *[([word], False, False, 0) for word in ("max-age=1.5", "max-age=60s", "max-age = 60", "max-age=\u00b2")],
+        (["max-age=5, max-age=500"], False, False, 5),  # of several the first
+        (["max-age=5", "max-age=0"], False, False, 5),
+        (["", ",,", ";", "=", "=5", "no cache", "s-maxage=3, xmax-age=1, no-stores"], False, False, None),
+        (['private="a, no-store, max-age=1"', '"no-cache"', 'x="max-age=2'], False, False, None),
     ],
 )
 def test_cache_control(lines, no_cache, no_store, max_age):

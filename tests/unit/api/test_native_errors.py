@@ -45,6 +45,7 @@ EXPECTED = {
     errors.RateLimitReached: (429, "1302"),
     errors.QuotaExhausted: (429, "1113"),
     errors.QuotaStoreDown: (429, "1305"),
+    errors.PictureUntold: (429, "1305"),
     errors.LedgerBehind: (429, "1305"),
     errors.PictureStoreUnavailable: (429, "1305"),
     errors.ShuttingDown: (429, "1305"),

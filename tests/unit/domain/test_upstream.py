@@ -177,6 +177,23 @@ def test_an_account_fault_without_a_code_is_judged_by_its_status(status, until):
     assert park.code == str(status)
 
 
+def test_what_was_never_sent_leaves_the_key_alone_for_a_moment_where_another_one_is_left():
+    """Its own place was not reached: other keys of the account may be used elsewhere."""
+    unsent = CallFailure(fault=Fault.UNREACHABLE, code="", status=0)
+    assert type(outward(unsent)) is errors.UpstreamUnreachable
+    park = park_of(unsent, "main", NOW)
+    assert (park.code, park.until, park.whole) == ("unreachable", milliseconds(NOW + timedelta(seconds=30)), False)
+    assert park.lenient
+    assert rule_of(unsent).waits
+
+
+@pytest.mark.parametrize("code", ROWS)
+def test_no_answer_of_the_upstreams_is_taken_for_a_call_that_was_not_sent(code):
+    park = park_of(failure_of(code, ROWS[code][0]), "main", NOW)
+    assert park is None or not park.lenient
+    assert fault_of(code, 0) is not Fault.UNREACHABLE
+
+
 def test_why_no_account_is_left_is_said_in_our_own_words():
     parks = [park_of(failure_of(code, 429, "the upstream's words"), "main", NOW) for code in ("1113", "401", "1113")]
     assert unusable(parks).message == (
@@ -269,4 +286,6 @@ def test_the_upstreams_own_text_is_for_the_log_only(code):
 @pytest.mark.parametrize("fault", Fault)
 def test_nothing_was_charged_is_said_of_calls_that_were_refused_before_the_work_began_only(fault):
     said = outward(CallFailure(fault=fault, code="", status=500)).message
-    assert ("Nothing was charged" in said) is (fault in {Fault.ACCOUNT, Fault.OVERLOADED, Fault.RATE})
+    assert ("Nothing was charged" in said) is (
+        fault in {Fault.ACCOUNT, Fault.OVERLOADED, Fault.RATE, Fault.UNREACHABLE}
+    )

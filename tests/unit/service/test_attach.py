@@ -52,6 +52,20 @@ async def test_a_picture_in_flight_is_waited_for_and_costs_nothing():
     assert (line.cache, line.status, studio.shop.upstream.calls) == ("COALESCED", 200, [])
 
 
+async def test_who_cannot_be_told_what_becomes_of_a_picture_pays_for_no_other_one():
+    studio = Studio()
+    generation = await attached(studio, 2, follows=(FOLLOW,), leads=(Lead(index=1),))
+    studio.flights.down = True
+    assert len(await generation.all()) == 1
+    [failure] = generation.failures()
+    assert isinstance(failure, errors.PictureUntold)
+    assert "Nothing was charged" in failure.message
+    studio.flights.down = False
+    line = await studio.line()
+    assert (line.pictures_paid, line.outcome) == (1, Outcome.DELIVERED)
+    assert len(studio.shop.upstream.calls) == 1
+
+
 async def test_a_failure_of_the_upstream_is_the_answer_of_all_who_follow():
     studio = Studio()
     studio.flights.ends["other", 0] = End(failure=REFUSED)

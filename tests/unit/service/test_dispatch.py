@@ -12,11 +12,11 @@ from gateway.domain import errors
 from gateway.domain.upstream import Fault
 from gateway.service.picture_ports import FetchFailed
 from tests.builders import a_paid_picture, an_account, an_offer, failed
-from tests.fakes import Queue, Workshop, serve_out, settle
+from tests.fakes import Queue, Workshop, a_wish, serve_out, settle
 
 pytestmark = pytest.mark.anyio
 
-UNREACHABLE = errors.UpstreamUnreachable("no connection")
+UNREACHABLE = failed(Fault.UNREACHABLE, "", 0)
 INTERNAL, OVERLOADED = [0.5, 1.0], [1.0, 2.0, 4.0]
 FAULTS = [
     (failed(Fault.INTERNAL), errors.UpstreamBroken, INTERNAL),
@@ -166,6 +166,55 @@ async def test_an_account_without_balance_is_asked_once_and_no_client_sees_it():
     assert "empty" in [account.name for account, _ in shop.upstream.calls[-2:]]
 
 
+async def test_an_account_that_cannot_be_reached_is_left_alone_for_a_moment_and_another_one_asked_at_once():
+    shop = Workshop(UNREACHABLE, accounts=[an_account("gone"), an_account("there")])
+    for _ in range(5):
+        await shop.make()
+    assert [account.name for account, _ in shop.upstream.calls] == ["gone"] + ["there"] * 5
+    assert shop.clock.slept == []
+    [[name, park]] = shop.observer.all("account_parked")
+    assert (name, park.code, park.until) == ("gone", "unreachable", round((shop.clock.now().timestamp() + 30) * 1000))
+    assert shop.progress.times_sent == 5
+    shop.clock.seconds += 30
+    await asyncio.gather(shop.make(), shop.make())
+    assert "gone" in [account.name for account, _ in shop.upstream.calls[-2:]]
+
+
+async def test_the_last_account_that_is_left_is_tried_again_and_left_alone_by_nobody():
+    shop = Workshop(*[UNREACHABLE] * 4, accounts=[an_account("first"), an_account("second")])
+    with pytest.raises(errors.UpstreamUnreachable):
+        await shop.make()
+    assert [account.name for account, _ in shop.upstream.calls] == ["first"] + ["second"] * 3
+    assert shop.clock.slept == INTERNAL
+    await shop.make()
+    assert shop.upstream.calls[-1][0].name == "second"
+
+
+async def test_accounts_that_cannot_be_reached_at_the_same_moment_are_used_all_the_same():
+    """Both calls fail before either account is known to be left alone."""
+    shop = Workshop(UNREACHABLE, UNREACHABLE, accounts=[an_account("first"), an_account("second")])
+    await asyncio.gather(shop.make(), shop.make())
+    assert Counter(account.name for account, _ in shop.upstream.calls) == {"first": 2, "second": 2}
+    assert len(shop.observer.all("account_parked")) == 2
+
+
+async def test_an_account_that_cannot_be_reached_is_tried_again_when_the_others_have_no_balance():
+    shop = Workshop(EMPTY, UNREACHABLE, accounts=[an_account("empty"), an_account("far")])
+    await shop.make()
+    assert [account.name for account, _ in shop.upstream.calls] == ["empty", "far", "far"]
+    assert shop.clock.slept == INTERNAL[:1]
+
+
+async def test_a_picture_that_no_other_account_takes_in_time_hears_that_the_upstream_cannot_be_reached():
+    shop = Workshop(UNREACHABLE, accounts=[an_account("busy"), an_account("gone")], max_wait=0.1)
+    async with shop.slots.one(a_wish("another")) as slot:
+        assert slot.account.name == "busy"
+        with pytest.raises(errors.UpstreamUnreachable):
+            await shop.make()
+    assert [account.name for account, _ in shop.upstream.calls] == ["gone"]
+    assert shop.progress.times_sent == 0
+
+
 async def test_a_wrong_key_is_never_used_again_and_its_account_is():
     first, second = an_account("first", account="both"), an_account("second", account="both", fingerprint="other")
     shop = Workshop(WRONG_KEY, accounts=[first, second])
@@ -282,6 +331,36 @@ async def test_who_waits_too_long_is_refused_and_leaves_no_trace():
     assert queue.served == ["holder", "later"]
     queue.release["later"].set()
     await later
+
+
+@pytest.mark.parametrize(("pace", "told"), [(20.0, 20 * 3.5 - 0.05), (0.001, 0.0), (0.0, None)])
+async def test_who_waited_in_vain_is_told_when_another_try_would_be_served_in_time(pace, told):
+    """Three others of its project stand before it; how long calls take is known only while it waits."""
+    queue = Queue()
+    tasks = queue.enter("holder", "b", "c", "d")
+    await settle()
+    late = asyncio.create_task(queue.slots.one(a_wish("late", patience=0.05)).__aenter__())
+    await settle()
+    queue.store.memory.line("glm-image").pace = pace
+    with pytest.raises(errors.QueueTimedOut, match="in time") as failed:
+        await late
+    assert failed.value.retry_after == (None if told is None else pytest.approx(told))
+    await serve_out(queue, tasks, ["holder", "b", "c", "d"])
+
+
+async def test_who_waited_in_vain_is_told_no_time_while_the_store_is_away():
+    queue = Queue()
+    tasks = queue.enter("holder")
+    await settle()
+    late = asyncio.create_task(queue.slots.one(a_wish("late", patience=0.05)).__aenter__())
+    await settle()
+    queue.store.memory.line("glm-image").pace = 20.0
+    queue.store.down = True
+    with pytest.raises(errors.QueueTimedOut) as failed:
+        await late
+    assert failed.value.retry_after is None
+    queue.store.down = False
+    await serve_out(queue, tasks, ["holder"])
 
 
 async def test_one_too_many_is_refused_at_once():

@@ -191,6 +191,18 @@ async def test_without_the_store_nobody_waits_for_what_is_left_alone():
         await (await replica.take("one"))
 
 
+@pytest.mark.parametrize(("lenient", "used"), [({"first"}, "second"), ({"first", "second"}, "first")])
+async def test_without_the_store_a_lenient_park_holds_while_there_is_another_seat(lenient, used):
+    seats = [replace(a_seat(fingerprint=name), name=name, account=name) for name in ("first", "second")]
+    replica = Replica(without=True, seats=seats)
+    replica.store.down = True
+    until = round(replica.clock.now().timestamp() * 1000) + 60_000
+    for seat in seats:
+        if seat.name in lenient:
+            await replica.queue.park(Park(seat=seat.name, code="", until=until, whole=False, lenient=True), seat)
+    assert (await (await replica.take("one")))[0].name == used
+
+
 async def test_who_waits_in_a_store_that_goes_away_is_served_without_it_if_that_may_be():
     replica = Replica(without=True)
     await replica.take("first")
@@ -333,7 +345,7 @@ async def test_an_answer_that_waited_for_the_process_is_not_taken_for_granted(re
 async def test_who_waits_too_long_is_gone_from_the_store(replica):
     await replica.take("first")
     late = await replica.take("late", seconds=0.01)
-    with pytest.raises(errors.QueueTimedOut):
+    with pytest.raises(TimeoutError):
         await late
     await settle()
     assert replica.held == {"first": True}

@@ -1,5 +1,5 @@
 #!lua
--- With: clock, slots
+-- With: clock, slots, wait
 -- Lets pictures wait for a slot of a model, or gives them one at once. Idempotent per ticket. A group is refused whole.
 --
 -- KEYS  as lib/slots.lua lists them
@@ -28,30 +28,13 @@ local function waiting_now()
   return sum
 end
 
--- Says how long a project's next picture waits, ms, from what is before it and how long a call takes; nil: not known.
-local function expected(one)
-  local pace, slots = tonumber(redis.call('HGET', at.state, 'pace') or 0), sum_of(at, at.limits)
-  if pace == 0 or slots == 0 then return nil end
-  local own = redis.call('ZCARD', line_of(at, one.project))
-  local start, before = start_of(at, one.project) + own / one.weight, own
-  local turns = redis.call('ZRANGE', at.turns, 0, -1, 'WITHSCORES')
-  for i = 1, #turns, 2 do
-    if turns[i] ~= one.project then
-      local weight = tonumber(redis.call('HGET', at.weights, turns[i]) or 1)
-      local ahead = math.ceil((start - tonumber(turns[i + 1])) * weight)
-      before = before + math.max(0, math.min(ahead, redis.call('ZCARD', line_of(at, turns[i]))))
-    end
-  end
-  return pace * (before + 0.5) / slots
-end
-
 -- Gives how long a group has to stay away, or nil when it may come in.
 local function refusal(one, size)
   local waiting, free = waiting_now(), sum_of(at, at.free)
   if waiting + size - free <= 0 then return nil end
-  if waiting + size - free > tonumber(ARGV[4]) then return expected(one) or 0 end
+  if waiting + size - free > tonumber(ARGV[4]) then return expected(at, one) or 0 end
   if one.patience == 0 or waiting < free then return nil end
-  local wait = expected(one)
+  local wait = expected(at, one)
   return wait and wait > one.patience and wait - one.patience or nil
 end
 
@@ -59,7 +42,7 @@ for i, words in ipairs(wishes) do
   wishes[i] = wish(words)
   groups[wishes[i].group] = (groups[wishes[i].group] or 0) + 1
 end
-if all_parked(at) and wishes[1].seat == '' then return cjson.encode({parked = at.parks, usable = false}) end
+if all_shut(at) and wishes[1].seat == '' then return cjson.encode({parked = at.parks, usable = false}) end
 
 for _, one in ipairs(wishes) do
   local known = ticket(at, one.id)

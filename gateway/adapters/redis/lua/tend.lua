@@ -26,5 +26,5 @@ for _, project in ipairs(redis.call('ZRANGE', at.turns, 0, -1)) do
 end
 local names = ARGV[5] == '1' and redis.call('SMEMBERS', held_by(at, ARGV[1])) or {}
 return cjson.encode({granted = listed(granted), missing = listed(missing), names = listed(names), length = waiting,
-  held = redis.call('SCARD', held_by(at, ARGV[1])), parked = listed(at.parks), usable = not all_parked(at),
+  held = redis.call('SCARD', held_by(at, ARGV[1])), parked = listed(at.parks), usable = not all_shut(at),
   pause = at.pause and at.pause - at.now})

@@ -33,7 +33,7 @@ local function look(at)
     end
   end
   if sought.plan ~= '' and sought.read then
-    local longest = sought.lifetime
+    local longest = sought.fresh
     if sought.max_age ~= cjson.null then longest = math.min(longest, sought.max_age) end
     for _, entry in ipairs(variants(at.results)) do
       if at.now - entry.ms < longest * 1000 then add(hits, entry) end

@@ -46,17 +46,21 @@ local function keep(at, one)
     cjson.encode({one.owner, one.project, exact(one.seq), one.weight, one.seat, one.account, one.fingerprint}))
 end
 
--- Gives the park that keeps a seat from being used, or nil; one whose time is over ends here.
+-- Gives the park of a seat, or nil: of two the one that is not lenient. One whose time is over ends here.
 local function park_of(at, seat)
+  local found = nil
   for _, name in ipairs({'key:' .. seat.fingerprint, 'account:' .. seat.account}) do
     local words = redis.call('HGET', at.parked, name)
     if words then
       local park = cjson.decode(words)
-      if park['until'] == 0 or park['until'] > at.now then return park end
-      redis.call('HDEL', at.parked, name)
+      if park['until'] ~= 0 and park['until'] <= at.now then
+        redis.call('HDEL', at.parked, name)
+      elseif not found or found.lenient then
+        found = park
+      end
     end
   end
-  return nil
+  return found
 end
 
 local function limit_of(at, seat)
@@ -71,7 +75,7 @@ end
 
 -- Finds out what is free, which accounts may be used at all, and when the first pause of one ends (ms, nil for none).
 local function survey(at)
-  at.free, at.limits, at.parks, at.pause = {}, {}, {}, nil
+  at.free, at.limits, at.parks, at.open, at.pause = {}, {}, {}, 0, nil
   for _, seat in ipairs(at.seats) do
     seat.park = park_of(at, seat)
     if seat.park then
@@ -89,15 +93,20 @@ local function survey(at)
       end
     end
   end
+  for _, seat in ipairs(at.seats) do
+    -- a lenient park holds as long as there is a better choice
+    seat.shut = seat.park and not (seat.park.lenient and #at.parks == #at.seats)
+    at.open = at.open + (seat.shut and 0 or 1)
+  end
 end
 
-local function all_parked(at) return #at.parks == #at.seats end
+local function all_shut(at) return at.open == 0 end
 
 -- Sums a number of each account that may be used: at.free or at.limits.
 local function sum_of(at, numbers)
   local sum, seen = 0, {}
   for _, seat in ipairs(at.seats) do
-    if not seat.park and not seen[seat.account] then
+    if not seat.shut and not seen[seat.account] then
       sum, seen[seat.account] = sum + numbers[seat.account], true
     end
   end
@@ -108,7 +117,7 @@ end
 local function next_seat(at)
   local best, start, served = nil, nil, nil
   for _, seat in ipairs(at.seats) do
-    if not seat.park and at.free[seat.account] > 0 then
+    if not seat.shut and at.free[seat.account] > 0 then
       if #at.seats == 1 then return seat end
       served = served or tonumber(redis.call('HGET', at.state, 'rota') or 0)
       local from = math.max(served, tonumber(redis.call('ZSCORE', at.rota, seat.name) or 0))
