@@ -44,7 +44,7 @@ class Stage:
         return self._once(self._redis, name)
 
     def limited(self, gateway):
-        """A key whose limit of one request a minute is used up."""
+        """A key whose limit of one picture a month is used up, and stays so."""
         return self._once(self._limited, gateway.url, gateway)
 
     def hello(self):
@@ -110,7 +110,7 @@ class Stage:
         return gateway
 
     def _limited(self, _, gateway):
-        secret = _command(gateway, "keys", "create", "--name", "limited", "--requests-per-minute", 1).strip()
+        secret = _command(gateway, "keys", "create", "--name", "limited", "--images-per-month", 1).strip()
         gateway.post({"prompt": "the only one", "response_format": "url"}, key=secret)
         return secret
 
