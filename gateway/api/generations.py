@@ -59,7 +59,7 @@ class Generations:
             return await _write(_not_allowed(scope), receive, send)
         state = scope.setdefault("state", {})
         try:
-            answer = await self._answer(head_of(scope), receive, state)
+            answer = await self._answer(scope, receive, state)
         except GatewayError as failure:
             answer = _failed(failure, state)
         except BodyTooLarge:
@@ -67,8 +67,16 @@ class Generations:
         await _write(answer, receive, send)
         return None
 
-    async def _answer(self, head: Head, receive: Receive, state: dict[str, Any]) -> Answer:
-        """Find the caller before the body is read, and start what it asks for."""
+    async def _answer(self, scope: HTTPScope, receive: Receive, state: dict[str, Any]) -> Answer:
+        handover, echo = await self._started(head_of(scope), receive, state)
+        generation = handover.generation
+        answering = event_stream(handover, echo) if generation.order.stream else json_answer(handover, echo)
+        if generation.there:
+            return await answering
+        return await answered(receive, generation, answering)
+
+    async def _started(self, head: Head, receive: Receive, state: dict[str, Any]) -> tuple[Handover, dict[str, str]]:
+        """Find the caller before the body is read, and start what it asks for; neither is kept while it is made."""
         services = self._services()
         state["address"] = address = head.client(services.trusted_proxies)
         state["caller"] = caller = await services.authenticate(presented_key(head), address)
@@ -77,11 +85,7 @@ class Generations:
         generation = await services.generate(caller, image_request(body), asked_of(head, content))
         state["generation"] = generation  # for the answer if no picture comes
         echo = {name: body[name] for name in ("safety_identifier",) if name in body}
-        handover = Handover(services.deliver, generation, head.origin)
-        answering = event_stream(handover, echo) if generation.order.stream else json_answer(handover, echo)
-        if generation.there:
-            return await answering
-        return await answered(receive, generation, answering)
+        return Handover(services.deliver, generation, head.origin), echo
 
 
 async def json_answer(handover: Handover, echo: dict[str, str]) -> Answer:

@@ -59,7 +59,7 @@ class GenerateImages:
         self._books.attach(job.line, run.sources)
         run.begun(self._begun(run, *source) for source in enumerate(run.sources))
         if reservation.settled:
-            run.answerable.set()
+            run.answerable.set_result(None)
         else:
             self._running[job.line.event_id] = run
             _ = self._jobs.start(self._settle(run))
@@ -109,7 +109,7 @@ class GenerateImages:
             if not await self._making.postponed(run, ends, self._settle_ends):
                 await self._settle_ends(run, ends)
         finally:
-            run.answerable.set()
+            run.answerable.set_result(None)
             self._running.pop(run.job.line.event_id, None)
 
     async def _settle_ends(self, run: Run, ends: Sequence[Picture | BaseException]) -> None:

@@ -190,3 +190,24 @@ async def test_nobody_at_home(form):
             await at.call("GET", "x")
         with pytest.raises(StoreUnavailable):
             await Scripts(at).call("GET", "x", deadline=0.3)
+
+
+async def test_many_who_meet_a_new_server_send_it_a_script_once(tmp_path):
+    with redis_servers.redis_alone(tmp_path) as (url, node):
+        async with client(url) as at:
+            scripts = Scripts(at)
+            said = await asyncio.gather(*(scripts.run("moment", ["{a}clock"], (), 5.0) for _ in range(500)))
+        assert len(said) == 500
+        assert node.ask("INFO", "commandstats")["cmdstat_eval"]["calls"] == 1
+
+
+async def test_who_waits_for_a_script_to_arrive_is_served_when_its_sender_fails(tmp_path):
+    with redis_servers.redis_alone(tmp_path) as (url, node):
+        async with client(url) as at:
+            scripts = Scripts(at)
+            runs = [asyncio.create_task(scripts.run("moment", ["{a}clock"], (), 5.0)) for _ in range(20)]
+            await asyncio.sleep(0)
+            runs[0].cancel()
+            said = await asyncio.gather(*runs, return_exceptions=True)
+        assert isinstance(said[0], asyncio.CancelledError)
+        assert all(isinstance(moment, int) for moment in said[1:])

@@ -27,6 +27,8 @@ SHORTEST_WAIT, LONGEST_WAIT = 0.02, 0.4  # seconds between tries, with full jitt
 _ITS_STATE = ("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "OOM")
 
 
+# A script is run by its name so often, since each node of a Cluster learns it by itself, before its text goes along.
+NAMED_TRIES = 3
 _NONE = object()
 
 
@@ -68,6 +70,7 @@ class Scripts:
         self._client = client
         self._crashed = crashed
         self._spans = spans
+        self._teaching: dict[str, asyncio.Future[None]] = {}  # by their names, the scripts on their way to a server
 
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[object], deadline: float) -> Any:  # noqa: ANN401 - a reply
         """Run a script, trying again until `deadline` seconds are over.
@@ -148,10 +151,27 @@ class Scripts:
                 await asyncio.sleep(random.uniform(SHORTEST_WAIT, LONGEST_WAIT))  # noqa: S311 - jitter, not a secret
 
     async def _evaluate(self, lua: Script, words: Sequence[Any], replicas: int) -> Confirmed:
+        """Run a script by its name; one that the server does not know yet is sent to it by the first who notices.
+
+        Thousands may notice at once, when a server is new: each would send 10 KB.
+        """
+        for _ in range(NAMED_TRIES):
+            try:
+                return await self._client.confirmed(replicas, "EVALSHA", lua.sha, *words)
+            except NoScriptError:
+                if (teaching := self._teaching.get(lua.sha)) is None:
+                    break
+                await asyncio.wait({teaching})
+        return await self._teach(lua, words, replicas)
+
+    async def _teach(self, lua: Script, words: Sequence[Any], replicas: int) -> Confirmed:
+        teaching = self._teaching[lua.sha] = asyncio.get_running_loop().create_future()
         try:
-            return await self._client.confirmed(replicas, "EVALSHA", lua.sha, *words)
-        except NoScriptError:
             return await self._client.confirmed(replicas, "EVAL", lua.text, *words)
+        finally:
+            teaching.set_result(None)
+            if self._teaching.get(lua.sha) is teaching:
+                del self._teaching[lua.sha]
 
 
 def _give_up(reply: asyncio.Future[Any]) -> None:

@@ -52,7 +52,7 @@ def generation(*ends, rooms=()):
     order = ImageOrder(plan=PLAN, n=len(ends), response_format="url", stream=True)
     run = a_run(order, rooms=rooms)
     run.begun(asyncio.ensure_future(end(*words)) for words in ends)
-    run.answerable.set()
+    run.answerable.set_result(None)
     return Generation(run=run, leave=lambda run: setattr(run, "left", True))
 
 

@@ -73,7 +73,7 @@ async def test_what_was_delivered_is_charged_and_what_may_be_paid_is_cost(client
     generation = await studio.start(n=len(calls), caller=a_caller(key_limits=LIMITS, project_limits=LIMITS))
     await asyncio.gather(client(generation), return_exceptions=True)
     line = await studio.line()
-    assert generation.run.answerable.is_set()
+    assert generation.run.answerable.done()
     assert (line.outcome, line.pictures_requested, line.pictures_delivered) == (outcome, len(calls), delivered)
     assert (line.pictures_paid, line.cost, line.cost_uncertain) == (paid, cost * PRICE, not certain)
     assert line.price == delivered * PRICE
@@ -174,7 +174,7 @@ async def test_nothing_is_settled_while_a_picture_is_under_way():
     generation = await studio.start(n=3)
     await settle()
     assert studio.quotas.events == []
-    assert not generation.run.answerable.is_set()
+    assert not generation.run.answerable.done()
     studio.shop.source.gate.set()
     assert (await studio.line()).pictures_delivered == 3
 
@@ -201,7 +201,7 @@ async def test_a_failure_is_answered_although_nothing_can_be_given_back_now(wait
     async with asyncio.timeout(5):
         with pytest.raises(errors.ContentRefused):
             await wait(generation)
-    assert not generation.run.answerable.is_set()
+    assert not generation.run.answerable.done()
     back.set()
 
 
@@ -229,7 +229,7 @@ async def test_an_installation_may_go_on_without_limits_and_still_charges(troubl
     assert generation.rooms == ()
     setattr(studio.quotas, trouble, not back)
     assert len(await generation.all()) == 1
-    await generation.run.answerable.wait()
+    await generation.run.answerable
     setattr(studio.quotas, trouble, False)
     for settlement in studio.spool.settlements:
         await studio.quotas.settle(settlement.reservation, settlement.charged, settlement.event)
