@@ -202,7 +202,7 @@ async def test_many_who_meet_a_new_server_send_it_a_script_once(tmp_path):
 
 
 async def test_who_waits_for_a_script_to_arrive_is_served_when_its_sender_fails(tmp_path):
-    with redis_servers.redis_alone(tmp_path) as (url, node):
+    with redis_servers.redis_alone(tmp_path) as (url, _):
         async with client(url) as at:
             scripts = Scripts(at)
             runs = [asyncio.create_task(scripts.run("moment", ["{a}clock"], (), 5.0)) for _ in range(20)]
