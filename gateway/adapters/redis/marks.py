@@ -60,11 +60,13 @@ class Marks:
         arguments = tuple(chain.from_iterable(note.arguments for note in notes))
         try:
             words = await self._scripts.run("mark", [note.record for note in notes], arguments, SECONDS)
+            for note, word in zip(notes, words, strict=True):
+                if not note.said.done():
+                    note.said.set_result(word)
         except StoreUnavailable as failure:
             for note in notes:
                 if not note.said.done():
                     note.said.set_exception(QuotaUnavailable(str(failure)))
-            return
-        for note, word in zip(notes, words, strict=True):
-            if not note.said.done():
-                note.said.set_result(word)
+        finally:
+            for note in notes:
+                note.said.cancel()  # nobody waits for ever, whatever ended this
