@@ -20,9 +20,9 @@ from gateway.settings import Settings
 from gateway.wiring import open_services, prepared
 from gateway.wiring.reloading import Source
 
-# A request leaves no cycles, the background 200 objects a second. A look goes through what is new and still there, 0.7 us
-# each, and nobody is answered meanwhile: jobs keep 25 objects for some seconds, until the ledger has their lines. So it
-# comes by time while little is there, and else when very much is.
+# A request leaves no cycles, the background 200 objects a second. A look goes through what is new and still there, in
+# 0.7 us each, and nobody is answered meanwhile: jobs keep 25 objects for seconds, until the ledger has their lines.
+# So it comes by time while little is there, and else when very much is.
 GARBAGE_SECONDS = 30.0
 QUIET, GARBAGE = 30_000, 300_000  # objects: 20 ms, and 45 MB at the most
 ANSWER_SECONDS = 10.0  # to write answers out when every picture has ended
