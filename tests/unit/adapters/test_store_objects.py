@@ -1,6 +1,8 @@
 """What the store on disk makes of what the system says."""
 
+import asyncio
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,27 @@ async def test_who_reads_goes_on_reading_when_the_file_is_replaced_or_swept(tmp_
     assert first + b"".join([piece async for piece in pieces]) == CONTENT
     with pytest.raises(PictureGone):
         await whole(disk, KEY)
+
+
+def open_files(folder):
+    names = [Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    return [name for name in names if name.is_symlink() and name.readlink().is_relative_to(folder)]
+
+
+@pytest.mark.anyio
+async def test_who_leaves_while_the_file_is_opened_leaves_none_open(tmp_path):
+    disk = Disk(tmp_path, room=0)
+    (tmp_path / KEY).parent.mkdir()
+    os.mkfifo(tmp_path / KEY)  # it is open when somebody writes, and not before
+    reading = asyncio.create_task(whole(disk, KEY))
+    await asyncio.sleep(0.05)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    os.close(await asyncio.to_thread(os.open, tmp_path / KEY, os.O_WRONLY))
+    async with asyncio.timeout(5):
+        while open_files(tmp_path):
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.anyio
