@@ -113,7 +113,7 @@ class _Exchange:
         state = self._scope.get("state", {})
         caller: Caller | None = state.get("caller")
         generation: Generation | None = state.get("generation")
-        # Taken out: it knows the frames that it came through, these the state, and with it a body of a megabyte lives on.
+        # Taken out: it knows the frames that it came through, and these the state; a body of a megabyte would live on.
         failure: GatewayError | None = state.pop("failure", None)
         return Finished(
             request_id=self._request_id,

@@ -10,6 +10,7 @@ import pytest
 from gateway.adapters.store import files
 from gateway.adapters.store.objects import Disk
 from gateway.service.picture_ports import PictureGone, PictureStoreDown
+from tests import servers
 
 KEY = "aa/" + "a" * 64
 CONTENT = bytes(range(256)) * 4096  # 1 MiB: some pieces and a rest
@@ -49,8 +50,8 @@ async def test_who_reads_goes_on_reading_when_the_file_is_replaced_or_swept(tmp_
 
 
 def open_files(folder):
-    names = [Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
-    return [name for name in names if name.is_symlink() and name.readlink().is_relative_to(folder)]
+    numbers = Path("/proc/self/fd").iterdir()
+    return [number for number in numbers if number.is_symlink() and number.readlink().is_relative_to(folder)]
 
 
 @pytest.mark.anyio
@@ -64,9 +65,7 @@ async def test_who_leaves_while_the_file_is_opened_leaves_none_open(tmp_path):
     with pytest.raises(asyncio.CancelledError):
         await reading
     os.close(await asyncio.to_thread(os.open, tmp_path / KEY, os.O_WRONLY))
-    async with asyncio.timeout(5):
-        while open_files(tmp_path):
-            await asyncio.sleep(0.01)
+    await asyncio.to_thread(servers.wait_until, lambda: not open_files(tmp_path), 5, "no open file")
 
 
 @pytest.mark.anyio
