@@ -140,7 +140,7 @@ def test_ctrl_c_during_a_generation_answers_with_what_was_sent(demo):
             body={"prompt": "late", "n": 10},
             headers={"Authorization": f"Bearer {key}"},
         )
-        wait_until(lambda: queued_pictures(url) > 0, what="a queue")
+        wait_until(lambda: queued_pictures(url) == 7, what="a queue behind three slots")
         assert running.interrupt() == 0
         status, headers, content = late.result()
     assert status == 200
