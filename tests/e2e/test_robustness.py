@@ -52,6 +52,23 @@ def test_sigterm_finishes_what_was_sent_and_releases_the_rest(tmp_path):
         assert slow.stats()["images"] == 1
 
 
+def test_what_was_refused_is_not_kept(gateway):
+    """Garbage is looked for twice a minute: until then a body that only garbage knows would stay."""
+    process, body = psutil.Process(gateway.process.popen.pid), json.dumps({"prompt": "x" * 900_000})
+    headers = {"Authorization": f"Bearer {gateway.key}", "Content-Type": "application/json"}
+    with closing(HTTPConnection(gateway.url.removeprefix("http://"), timeout=10)) as kept:
+
+        def refused(times):
+            for _ in range(times):
+                kept.request("POST", "/v1/images/generations", body, headers)
+                with kept.getresponse() as answer:
+                    assert (answer.status, json.load(answer)["error"]["code"]) == (400, "string_above_max_length")
+            return process.memory_info().rss
+
+        before = refused(20)
+        assert refused(200) - before < 50 * len(body)
+
+
 def closes(gateway, path):
     """Whether a client that keeps its connection is told to make another one, which a balancer leads elsewhere."""
     headers = {"Authorization": f"Bearer {gateway.key}", "Content-Type": "application/json"}

@@ -1,6 +1,8 @@
 """What the store on disk makes of what the system says."""
 
+import asyncio
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from gateway.adapters.store import files
 from gateway.adapters.store.objects import Disk
 from gateway.service.picture_ports import PictureGone, PictureStoreDown
+from tests import servers
 
 KEY = "aa/" + "a" * 64
 CONTENT = bytes(range(256)) * 4096  # 1 MiB: some pieces and a rest
@@ -44,6 +47,25 @@ async def test_who_reads_goes_on_reading_when_the_file_is_replaced_or_swept(tmp_
     assert first + b"".join([piece async for piece in pieces]) == CONTENT
     with pytest.raises(PictureGone):
         await whole(disk, KEY)
+
+
+def open_files(folder):
+    numbers = Path("/proc/self/fd").iterdir()
+    return [number for number in numbers if number.is_symlink() and number.readlink().is_relative_to(folder)]
+
+
+@pytest.mark.anyio
+async def test_who_leaves_while_the_file_is_opened_leaves_none_open(tmp_path):
+    disk = Disk(tmp_path, room=0)
+    (tmp_path / KEY).parent.mkdir()
+    os.mkfifo(tmp_path / KEY)  # it is open when somebody writes, and not before
+    reading = asyncio.create_task(whole(disk, KEY))
+    await asyncio.sleep(0.05)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    os.close(await asyncio.to_thread(os.open, tmp_path / KEY, os.O_WRONLY))
+    await asyncio.to_thread(servers.wait_until, lambda: not open_files(tmp_path), 5, "no open file")
 
 
 @pytest.mark.anyio
