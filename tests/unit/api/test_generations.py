@@ -30,10 +30,13 @@ async def test_a_refusal_leaves_nothing_that_has_to_be_looked_for():
     """A storm of them would else stop the gateway for as long as a look for garbage takes."""
     raised, sent, told = [], [], Told()
 
-    async def refuse(secret, address):
+    def refusal():
         failure = InvalidKey("Incorrect API key provided.")
         raised.append(weakref.ref(failure))
-        raise failure
+        return failure
+
+    async def refuse(secret, address):
+        raise refusal()
 
     async def receive():
         raise AssertionError("the body of a request without a key is not read")
