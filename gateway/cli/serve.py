@@ -20,7 +20,7 @@ from gateway.settings import Settings
 from gateway.wiring import open_services, prepared
 from gateway.wiring.reloading import Source
 
-# A request leaves no cycles, the background 200 objects a second. A look goes through what is new and still there, in
+# Few requests leave cycles, the background 200 objects a second. A look goes through what is new and still there, in
 # 0.7 us each, and nobody is answered meanwhile: jobs keep 25 objects for seconds, until the ledger has their lines.
 # So it comes by time while little is there, and else when very much is.
 GARBAGE_SECONDS = 30.0
