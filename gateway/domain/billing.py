@@ -74,10 +74,15 @@ class Tariff:
 
     def most(self, currency: str = "") -> Money:
         """Give the most that a picture may cost in a currency, by itself that of the price if any account has it."""
-        costs = list(self.costs.values()) or [Money(self.price, self.currency)]
-        currencies = [cost.currency for cost in costs]
-        chosen = currency or (self.currency if self.currency in currencies else currencies[0])
-        return Money(max((cost.amount for cost in costs if cost.currency == chosen), default=self.price), chosen)
+        return _most(self, currency)
+
+
+@lru_cache(REMEMBERED_TARIFFS)
+def _most(tariff: Tariff, currency: str) -> Money:
+    costs = list(tariff.costs.values()) or [Money(tariff.price, tariff.currency)]
+    currencies = [cost.currency for cost in costs]
+    chosen = currency or (tariff.currency if tariff.currency in currencies else currencies[0])
+    return Money(max((cost.amount for cost in costs if cost.currency == chosen), default=tariff.price), chosen)
 
 
 def opened(

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -256,8 +255,6 @@ class _Progress:
         await self._record(partial(self._flights.submitted, self._run.reservation, self._position, task))
 
     async def paid(self, receipt: Receipt) -> None:
-        if self._run.job.order.linked:
-            receipt = replace(receipt, linked=True)
         self._run.receipts[self._position] = receipt
         await self._record(partial(self._flights.paid, self._run.reservation, self._position, receipt))
 
