@@ -227,21 +227,11 @@ class _Progress:
 
     async def sent(self, account: Account) -> None:
         self._run.job = self._run.job.paying(account)
-        noted = self._errands.start(self._noted())
+        ours = self._flights.sent(self._run.reservation, self._position)
         self._run.sent.add(self._position)
-        if not self._flights.lapsed(self._run.reservation):
-            return
-        await asyncio.wait({noted}, timeout=RECORD_SECONDS)
-        if noted.done() and not noted.result():
+        if self._flights.lapsed(self._run.reservation) and not await _unless_denied(ours):
             self._run.sent.discard(self._position)
             raise TakenOver
-
-    async def _noted(self) -> bool:
-        """Note that the call begins, unless that is another replica's matter; who cannot tell goes on."""
-        try:
-            return await self._flights.sent(self._run.reservation, self._position)
-        except QuotaUnavailable:
-            return True
 
     def turned_away(self) -> None:
         self._run.sent.discard(self._position)
@@ -265,3 +255,9 @@ class _Progress:
                 await quietly(note())
         except TimeoutError:
             _ = self._errands.start(quietly(note()))
+
+
+async def _unless_denied(ours: asyncio.Future[bool]) -> bool:
+    """Wait for a short time whether a job is still this replica's; who cannot tell goes on."""
+    await asyncio.wait({ours}, timeout=RECORD_SECONDS)
+    return not ours.done() or ours.cancelled() or ours.exception() is not None or ours.result()

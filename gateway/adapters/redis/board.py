@@ -31,7 +31,8 @@ class RedisJobBoard:
 
     async def cancel(self, job_id: str) -> bool:
         """Mark a job, wherever it is, and tell its replica."""
-        marks = (self._marks.note(shard, job_id, Mark("cancelled", "1", channel=CANCELS)) for shard in range(SHARDS))
+        mark = Mark("cancelled", "1", channel=CANCELS)
+        marks = (self._marks.note(shard, job_id, mark, bytes) for shard in range(SHARDS))
         return b"done" in await asyncio.gather(*marks)
 
     async def purge(self, project_id: str | None = None) -> int:
