@@ -32,8 +32,8 @@ class FakeFlights:
     def sent(self, reservation, index):
         return self._noted("sent", reservation, index, ours=reservation.claim.request_id not in self.taken_over)
 
-    async def submitted(self, reservation, index, task):
-        self._tell("submitted", reservation, index, task)
+    def submitted(self, reservation, index, task):
+        return self._noted("submitted", reservation, index, task)
 
     def paid(self, reservation, index, receipt):
         return self._noted("paid", reservation, index, receipt)

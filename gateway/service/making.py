@@ -1,9 +1,8 @@
 """Where each picture of a job comes from: made upstream, made by another job, or remembered."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from gateway.domain.errors import (
@@ -18,7 +17,7 @@ from gateway.domain.flights import End, Follow, Hit, Lead, Receipt, Task
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.upstream import Account
 from gateway.service.dispatch import PictureMaker
-from gateway.service.errands import quietly
+from gateway.service.errands import at_most, quietly
 from gateway.service.generation import Run
 from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
@@ -28,7 +27,7 @@ from gateway.service.ports_flights import FlightStore, TakenOver
 from gateway.service.slots import Wish
 from gateway.service.turns import Turns
 
-RECORD_SECONDS = 0.5  # so long a picture waits for what it is found by to be kept; a store that is away gets it later
+RECORD_SECONDS = 0.5  # so long a picture waits for what it is found by to be kept; a store that is slow gets it beside
 Ends = Sequence[Picture | BaseException]
 UNTOLD = (
     "The picture is made for another request, and the gateway cannot learn what becomes of it: its store is away. "
@@ -80,7 +79,7 @@ class Making:
         Raises:
             GatewayError: it failed. TakenOver: it is not this job's to make any more.
         """
-        progress = _Progress(self._flights, self._errands, run, position)
+        progress = _Progress(self._flights, run, position)
         try:
             with self._away(run, position):
                 await self.turns.wait(run)
@@ -219,9 +218,8 @@ class Making:
 class _Progress:
     """Keeps how far one picture is: what is sent is not withdrawn, what is paid is found by who takes the job over."""
 
-    def __init__(self, flights: FlightStore, errands: Jobs, run: Run, position: int) -> None:
+    def __init__(self, flights: FlightStore, run: Run, position: int) -> None:
         self._flights = flights
-        self._errands = errands
         self._run = run
         self._position = position
 
@@ -242,22 +240,14 @@ class _Progress:
 
     async def submitted(self, account: str, task_id: str) -> None:
         task = Task(account=account, id=task_id)
-        await self._record(partial(self._flights.submitted, self._run.reservation, self._position, task))
+        await at_most(RECORD_SECONDS, self._flights.submitted(self._run.reservation, self._position, task))
 
     async def paid(self, receipt: Receipt) -> None:
         self._run.receipts[self._position] = receipt
-        await self._record(partial(self._flights.paid, self._run.reservation, self._position, receipt))
-
-    async def _record(self, note: Callable[[], Awaitable[object]]) -> None:
-        """Note what the picture is found by; what the store does not take in time it is told beside, once more."""
-        try:
-            async with asyncio.timeout(RECORD_SECONDS):
-                await quietly(note())
-        except TimeoutError:
-            _ = self._errands.start(quietly(note()))
+        await at_most(RECORD_SECONDS, self._flights.paid(self._run.reservation, self._position, receipt))
 
 
 async def _unless_denied(ours: asyncio.Future[bool]) -> bool:
     """Wait for a short time whether a job is still this replica's; who cannot tell goes on."""
-    await asyncio.wait({ours}, timeout=RECORD_SECONDS)
+    await at_most(RECORD_SECONDS, ours)
     return not ours.done() or ours.cancelled() or ours.exception() is not None or ours.result()

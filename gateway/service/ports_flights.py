@@ -87,8 +87,11 @@ class FlightStore(Protocol):
         False: this replica was taken for dead, and its job has ended or is another one's.
         """
 
-    async def submitted(self, reservation: Reservation, index: int, task: Task) -> None:
-        """Keep what a picture was ordered as, before its result is asked for: who takes the job over goes on."""
+    def submitted(self, reservation: Reservation, index: int, task: Task) -> asyncio.Future[bool]:
+        """Keep what a picture was ordered as, before its result is asked for: who takes the job over goes on.
+
+        It goes on whether or not anybody waits for it.
+        """
 
     def paid(self, reservation: Reservation, index: int, receipt: Receipt) -> asyncio.Future[bool]:
         """Keep what a paid call answered, before the picture is fetched, whether or not anybody waits for it.

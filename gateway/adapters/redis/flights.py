@@ -49,9 +49,9 @@ class RedisFlights:
         """Note that the upstream call of a picture begins; False when the job is not this replica's any more."""
         return self._mark(reservation, f"sent:{index}", "1", _is_held)
 
-    async def submitted(self, reservation: Reservation, index: int, task: Task) -> None:
+    def submitted(self, reservation: Reservation, index: int, task: Task) -> asyncio.Future[bool]:
         """Keep what a picture was ordered as."""
-        await self._mark(reservation, f"task:{index}", msgspec.json.encode(task).decode(), _is_ours)
+        return self._mark(reservation, f"task:{index}", msgspec.json.encode(task).decode(), _is_ours)
 
     def paid(self, reservation: Reservation, index: int, receipt: Receipt) -> asyncio.Future[bool]:
         """Keep what a paid call answered; False when another replica has taken the job over."""
