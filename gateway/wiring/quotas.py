@@ -94,7 +94,8 @@ async def open_quotas(
     with Heartbeat(url, owner, lambda: _places(store, slots), observer.crashed, lease=lease):
         backlog = Backlog(settings.ledger.max_backlog, observer)
         settlements = Settlements(store, spool, backlog, observer, outbox, refill)
-        metering, rollups = Metering(stream, ledger, backlog, observer), _rollups(settings, engine, clock)
+        metering = Metering(stream, ledger, backlog, observer, outbox.told)
+        rollups = _rollups(settings, engine, clock)
         async with settling(settlements, metering, rollups, outbox, observer):
             reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
             reservations.watch_shadows(observer.shadowed)
