@@ -78,7 +78,7 @@ class Dispatch:
         place, failure = 0, None
         while True:
             try:
-                async with self._slots.one(wish, place=place, waited=progress.waited) as slot:
+                with await self._slots.take(wish, place=place, waited=progress.waited) as slot:
                     end = await self._ask(slot, order, progress)
                     if isinstance(end, CallFailure):
                         progress.turned_away()

@@ -1,8 +1,7 @@
 """Where each picture of a job comes from: made upstream, made by another job, or remembered."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from gateway.domain.errors import (
@@ -80,10 +79,10 @@ class Making:
             GatewayError: it failed. TakenOver: it is not this job's to make any more.
         """
         progress = _Progress(self._flights, run, position)
+        began = self.turns.clock.monotonic()
         try:
-            with self._away(run, position):
-                await self.turns.wait(run)
-                picture = await self._maker.make(run.job.order, self._wish(run, position), progress)
+            await self.turns.wait(run)
+            picture = await self._maker.make(run.job.order, self._wish(run, position), progress)
         except asyncio.CancelledError:
             if run.withdrawn is None or position in run.sent:
                 raise
@@ -93,6 +92,8 @@ class Making:
                 run.withdraw(failure)
             self._finish(run, position, failure)
             raise
+        finally:
+            run.away[position] = self.turns.clock.monotonic() - began
         self._finish(run, position, picture)
         return picture
 
@@ -127,8 +128,11 @@ class Making:
         Raises:
             GatewayError: it failed, for all who wanted it.
         """
-        with self._away(run, run.sources.index(source)):
+        began = self.turns.clock.monotonic()
+        try:
             end = await self._end(run, source)
+        finally:
+            run.away[run.sources.index(source)] = self.turns.clock.monotonic() - began
         if end.failure is not None:
             raise end.failure.error()
         if end.picture is not None:
@@ -174,15 +178,6 @@ class Making:
         if isinstance(end, Picture):
             return run.left and bool(end.unstored) and position in run.receipts
         return isinstance(end, ImageDownloadFailed) and not end.final and position in run.receipts
-
-    @contextmanager
-    def _away(self, run: Run, position: int) -> Generator[None]:
-        """Note how long a picture is waited for."""
-        began = self.turns.clock.monotonic()
-        try:
-            yield
-        finally:
-            run.away[position] = self.turns.clock.monotonic() - began
 
     async def _end(self, run: Run, source: Hit | Follow | End) -> End:
         match source:
