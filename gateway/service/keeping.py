@@ -51,7 +51,7 @@ class Keeping:
         return _linked(receipt) if receipt.linked else await self._fetch(receipt, FETCH_WAITS, self._put_or_hold)
 
     async def keep_orphaned(self, receipt: Receipt) -> Picture:
-        """Do the same for a picture that no client waits for here.
+        """Do the same for a picture that no client waits for here: what the store does not take is not held.
 
         Raises:
             ImageDownloadFailed: not in the seconds that a client elsewhere can be let wait.

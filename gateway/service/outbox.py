@@ -80,7 +80,7 @@ class Outbox:
         return lost
 
     def told(self, lines: Iterable[UsageEvent]) -> None:
-        """Note that the ledger has these lines: it need not be asked for them, which takes 10 us each."""
+        """Note that the ledger has these lines: it need not be asked for them."""
         for line in lines:
             kept = self._kept.get(line.event_id)
             if kept is not None:

@@ -90,7 +90,7 @@ class FlightStore(Protocol):
     def submitted(self, reservation: Reservation, index: int, task: Task) -> asyncio.Future[bool]:
         """Keep what a picture was ordered as, before its result is asked for: who takes the job over goes on.
 
-        It goes on whether or not anybody waits for it.
+        It goes on whether or not anybody waits for it. False: as for `paid`.
         """
 
     def paid(self, reservation: Reservation, index: int, receipt: Receipt) -> asyncio.Future[bool]:

@@ -1,5 +1,6 @@
 """Opens what limits need: the quota store, its refill, and the work that goes on beside."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -47,7 +48,7 @@ from gateway.wiring.metering import settling
 
 DEADLINE, FAILOVER_DEADLINE = 0.9, 4.0  # design.md section 6, "Outages"
 COLLECT_SECONDS = 1.0
-GIVE_BACK_SECONDS = 2.0  # for what requests that were cancelled have perhaps taken, when the process ends
+GIVE_BACK_SECONDS = 2.0  # for what cancelled requests have perhaps taken, and for notes, when the process ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ async def open_quotas(
                 reservations=reservations,
                 slots=slots,
             )
-            await errands.drain(GIVE_BACK_SECONDS)
+            await asyncio.gather(errands.drain(GIVE_BACK_SECONDS), flights.drain(GIVE_BACK_SECONDS))
 
 
 def _show(store: RedisQuotas, observer: MetricsAndLog) -> None:

@@ -57,3 +57,17 @@ async def test_who_leaves_takes_no_other_note_along_and_an_outage_is_told_to_all
             notes = [marks.note(SHARD, "held", Mark(f"sent:{number}", "1"), bytes) for number in range(3)]
             ends = await asyncio.gather(*notes, return_exceptions=True)
             assert [type(end) for end in ends] == [QuotaUnavailable] * 3
+
+
+async def test_notes_under_way_are_waited_for_before_the_client_is_closed(tmp_path):
+    with redis_servers.redis_alone(tmp_path, appendonly="yes", appendfsync="always") as (url, node):
+        node.ask("HSET", record("held"), "state", "held")
+        async with aclosing(RedisClient(url)) as client:
+            marks = Marks(Scripts(client))
+            await marks.note(SHARD, "held", Mark("sent:0", "1"), bytes)
+            node.kill()
+            marks.note(SHARD, "held", Mark("paid:0", "x"), bytes)
+            await marks.drain(0.3)
+            await asyncio.to_thread(node.start)
+            await marks.drain(5)
+        assert node.ask("HGET", record("held"), "paid:0") == "x"

@@ -105,12 +105,12 @@ class EmbeddedServer:
             while not over.wait(pause):
                 if not _try_lock(starting, fcntl.LOCK_EX):
                     continue  # another one is starting it
-                if self.supervised():
-                    pause = WATCH_SECONDS
-                else:
-                    pause = min(2 * pause, LONGEST_WATCH_SECONDS)
-                    with suppress(Misconfigured, OSError):  # it may be possible later
+                with suppress(Misconfigured, OSError):  # it may be possible later
+                    if not self.supervised():
+                        pause = min(2 * pause, LONGEST_WATCH_SECONDS)
                         self._start(find_server())
+                    elif pause > WATCH_SECONDS and _answers(self.socket):
+                        pause = WATCH_SECONDS
                 fcntl.flock(starting, fcntl.LOCK_UN)
 
     def _start(self, binary: str) -> None:

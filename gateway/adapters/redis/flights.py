@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.adapters.redis.held import Holdings
 from gateway.adapters.redis.lease import Lease
-from gateway.adapters.redis.marks import SECONDS, Mark, Marks
+from gateway.adapters.redis.marks import Mark, Marks
 from gateway.adapters.redis.names import JOBS, Names
 from gateway.adapters.redis.plans import Place, SharedPlans, encode_told, place_of, told_of
 from gateway.adapters.redis.replies import asked, decode_end
@@ -19,6 +19,7 @@ from gateway.domain.flights import WITHDRAWN, End, Ending, Follow, Hit, Receipt,
 from gateway.domain.quota import Reservation, shard_of
 from gateway.service.ports import QuotaUnavailable
 
+SECONDS = 5.0  # how long an answer is waited for: all of this is beside the hot path
 # A job claims its flights in the slot that all projects share before its record is there: so long a record may lack.
 CLAIM_SECONDS, CLAIM_PAUSE = 10.0, 0.2
 LOST_PAUSE = 0.2  # between two looks for a record that was lost
@@ -27,8 +28,9 @@ LOST_PAUSE = 0.2  # between two looks for a record that was lost
 class RedisFlights:
     """The flight store port.
 
-    `heard` is to be told of every id on the channel of jobs; `holdings` is told what is noted. `lease`: this replica's.
-    `patience`: seconds for which an outage is waited out by who follows.
+    `heard` is to be told of every id on the channel of jobs, `drain` to be waited for before the client is closed;
+    `holdings` is told what is noted. `lease`: this replica's. `patience`: seconds for which an outage is waited out by
+    who follows.
     """
 
     def __init__(self, scripts: Scripts, holdings: Holdings, lease: Lease, *, patience: float) -> None:
@@ -39,6 +41,7 @@ class RedisFlights:
         self._marks = Marks(scripts)
         self._watches = Watches(scripts, patience)
         self.heard = self._watches.heard
+        self.drain = self._marks.drain
 
     def lapsed(self, reservation: Reservation) -> bool:
         """Tell whether this replica may have been taken for dead since it reserved."""

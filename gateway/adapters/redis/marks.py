@@ -10,7 +10,7 @@ from gateway.adapters.redis.scripts import Scripts, StoreUnavailable
 from gateway.service.ports import QuotaUnavailable
 
 Said = TypeVar("Said")
-SECONDS = 5.0  # how long an answer is waited for: all of this is beside the hot path
+SECONDS = 10.0  # for which a note is tried: a server that comes back within that has it, and hardly anybody waits
 ANY_FENCE = 2**31  # of who notes something of a job that is not its owner
 
 
@@ -66,6 +66,11 @@ class Marks:
             self._sending.add(sending)
             sending.add_done_callback(self._sending.discard)
         return said
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for notes that are under way, at most so long."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=seconds)
 
     async def _send(self, shard: int) -> None:
         notes = self._gathered.pop(shard)
