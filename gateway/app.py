@@ -1,6 +1,6 @@
 """The ASGI application: routes, error handlers and the life of what they use."""
 
-import secrets
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta, timezone
@@ -135,5 +135,5 @@ def new_request_id(path: str) -> str:
     """Make a request id of OpenAI's form, or on GLM's own path of GLM's: the time in Beijing, and 16 hex digits."""
     if is_native(path):
         now = datetime.now(BEIJING)  # noqa: TID251 - the start of a name, and no measurement
-        return f"{now:%Y%m%d%H%M%S}{secrets.token_hex(8)}"
-    return f"req_{secrets.token_hex(16)}"
+        return f"{now:%Y%m%d%H%M%S}{os.urandom(8).hex()}"
+    return f"req_{os.urandom(16).hex()}"

@@ -314,11 +314,11 @@ class Queue:
         self.release = {}
 
     def one(self, name):
-        return self.slots.one(a_wish(str(name), patience=self.max_wait))
+        return self.slots.take(a_wish(str(name), patience=self.max_wait))
 
     async def hold(self, name):
         self.release[name] = asyncio.Event()
-        async with self.one(name):
+        with await self.one(name):
             self.served.append(name)
             await self.release[name].wait()
 

@@ -29,16 +29,14 @@ class FakeFlights:
     def lapsed(self, reservation):
         return reservation.claim.request_id in self.doubtful
 
-    async def sent(self, reservation, index):
-        self._tell("sent", reservation, index)
-        return reservation.claim.request_id not in self.taken_over
+    def sent(self, reservation, index):
+        return self._noted("sent", reservation, index, ours=reservation.claim.request_id not in self.taken_over)
 
-    async def submitted(self, reservation, index, task):
-        self._tell("submitted", reservation, index, task)
+    def submitted(self, reservation, index, task):
+        return self._noted("submitted", reservation, index, task)
 
-    async def paid(self, reservation, index, receipt):
-        self._tell("paid", reservation, index, receipt)
-        return True
+    def paid(self, reservation, index, receipt):
+        return self._noted("paid", reservation, index, receipt)
 
     async def finish(self, reservation, index, end):
         self._tell("finish", reservation, index, end)
@@ -69,6 +67,16 @@ class FakeFlights:
     def all(self, word):
         """Everything that was told with this word."""
         return [said for name, *said in self.told if name == word]
+
+    def _noted(self, word, reservation, *said, ours=True):
+        noted = asyncio.get_running_loop().create_future()
+        try:
+            self._tell(word, reservation, *said)
+            noted.set_result(ours)
+        except QuotaUnavailable as down:
+            noted.set_exception(down)
+            noted.exception()
+        return noted
 
     def _tell(self, word, reservation, *said):
         if self.down:

@@ -9,22 +9,18 @@ _UNITS = {Limit.REQUESTS_PER_MINUTE: "requests", **dict.fromkeys(IMAGES, "images
 
 def limit_headers(rooms: Iterable[Room]) -> dict[str, str]:
     """Tell of the tightest window of each unit; nothing where there is no limit."""
-    tightest: dict[str, Room] = {}
+    tightest: dict[str, tuple[int, Room]] = {}
     for room in rooms:
-        unit = _UNITS.get(room.limit)
-        if unit is not None and (unit not in tightest or _left(room) < _left(tightest[unit])):
-            tightest[unit] = room
+        unit, left = _UNITS.get(room.limit), max(room.value - room.used, 0)
+        if unit is not None and (unit not in tightest or left < tightest[unit][0]):
+            tightest[unit] = left, room
     headers: dict[str, str] = {}
-    for unit, room in tightest.items():
+    for unit, (left, room) in tightest.items():
         seconds = -(-room.resets_in // 1000)
         headers[f"x-ratelimit-limit-{unit}"] = str(room.value)
-        headers[f"x-ratelimit-remaining-{unit}"] = str(_left(room))
+        headers[f"x-ratelimit-remaining-{unit}"] = str(left)
         headers[f"x-ratelimit-reset-{unit}"] = _duration(seconds) if unit == "requests" else str(seconds)
     return headers
-
-
-def _left(room: Room) -> int:
-    return max(room.value - room.used, 0)
 
 
 def _duration(seconds: int) -> str:

@@ -74,10 +74,15 @@ class Tariff:
 
     def most(self, currency: str = "") -> Money:
         """Give the most that a picture may cost in a currency, by itself that of the price if any account has it."""
-        costs = list(self.costs.values()) or [Money(self.price, self.currency)]
-        currencies = [cost.currency for cost in costs]
-        chosen = currency or (self.currency if self.currency in currencies else currencies[0])
-        return Money(max((cost.amount for cost in costs if cost.currency == chosen), default=self.price), chosen)
+        costs = tuple(self.costs.values()) or (Money(self.price, self.currency),)
+        return _most(costs, Money(self.price, self.currency), currency)
+
+
+@lru_cache(REMEMBERED_TARIFFS)
+def _most(costs: tuple[Money, ...], price: Money, currency: str) -> Money:
+    currencies = [cost.currency for cost in costs]
+    chosen = currency or (price.currency if price.currency in currencies else currencies[0])
+    return Money(max((cost.amount for cost in costs if cost.currency == chosen), default=price.amount), chosen)
 
 
 def opened(

@@ -69,7 +69,7 @@ class Dispatch:
         """
         receipt = await self._pay(order, wish, progress)
         await progress.paid(receipt)
-        picture = await self._keeping.keep(receipt, linked=order.linked)
+        picture = await self._keeping.keep(receipt)
         self._observer.picture_delivered(order.plan)
         return picture
 
@@ -78,7 +78,7 @@ class Dispatch:
         place, failure = 0, None
         while True:
             try:
-                async with self._slots.one(wish, place=place, waited=progress.waited) as slot:
+                with await self._slots.take(wish, place=place, waited=progress.waited) as slot:
                     end = await self._ask(slot, order, progress)
                     if isinstance(end, CallFailure):
                         progress.turned_away()
@@ -141,7 +141,7 @@ class Dispatch:
         seconds = self._clock.monotonic() - started
         slot.went("made", seconds)
         self._observer.picture_paid(account, plan, seconds)
-        return Receipt(paid=paid, account=account.name)
+        return Receipt(paid=paid, account=account.name, linked=order.linked)
 
     async def _turn_away(self, slot: Slot, plan: ImagePlan, failure: CallFailure) -> None:
         """Leave an account alone that cannot make pictures, or not as many at once."""

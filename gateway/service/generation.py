@@ -63,7 +63,7 @@ class Run:
     leads: list[int] = field(init=False)
     joined: bool = field(init=False)
     under_way: int = 0
-    _over: asyncio.Future[None] | None = None  # an event would take 760 bytes, this 100
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)  # for the end; an event would take 760 bytes
 
     def __post_init__(self) -> None:
         """Say where each picture comes from, and which this job makes itself."""
@@ -82,8 +82,12 @@ class Run:
 
     def _one_over(self, _: asyncio.Future[Picture]) -> None:
         self.under_way -= 1
-        if not self.under_way and self._over is not None:
-            self._over.set_result(None)
+        if self.under_way:
+            return
+        for waiter in self._waiting:
+            if not waiter.done():  # who waits may be cancelled, others are not
+                waiter.set_result(None)
+        self._waiting.clear()
 
     async def until_answerable(self) -> None:
         """Wait until what failed is given back, but not for a quota store that does not answer."""
@@ -139,8 +143,9 @@ class Run:
     async def wait(self) -> list[Picture | BaseException]:
         """Wait until every picture has ended."""
         if self.under_way:
-            self._over = self._over or asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._over)  # who waits may be cancelled, others are not; asyncio.wait takes 8 us
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
         return [_end_of(task) for task in self.tasks]
 
     @property

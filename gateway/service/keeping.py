@@ -40,18 +40,18 @@ class Keeping:
             "The store of pictures cannot be used at the moment. Nothing was charged; try again a little later.",
         )
 
-    async def keep(self, receipt: Receipt, *, linked: bool = False) -> Picture:
-        """Download a paid picture into the store; `linked`: its URL is all that is wanted.
+    async def keep(self, receipt: Receipt) -> Picture:
+        """Download a paid picture into the store, unless its URL is all that is wanted.
 
         What the store does not take is in memory, for the client that waits.
 
         Raises:
             ImageDownloadFailed: not in the seconds that a client can be let wait.
         """
-        return _linked(receipt) if linked else await self._fetch(receipt, FETCH_WAITS, self._put_or_hold)
+        return _linked(receipt) if receipt.linked else await self._fetch(receipt, FETCH_WAITS, self._put_or_hold)
 
     async def keep_orphaned(self, receipt: Receipt) -> Picture:
-        """Download into the store a paid picture that no client waits for here, unless its URL is all that is wanted.
+        """Do the same for a picture that no client waits for here: what the store does not take is not held.
 
         Raises:
             ImageDownloadFailed: not in the seconds that a client elsewhere can be let wait.

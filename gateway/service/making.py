@@ -1,10 +1,7 @@
 """Where each picture of a job comes from: made upstream, made by another job, or remembered."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from gateway.domain.errors import (
@@ -19,7 +16,7 @@ from gateway.domain.flights import End, Follow, Hit, Lead, Receipt, Task
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.upstream import Account
 from gateway.service.dispatch import PictureMaker
-from gateway.service.errands import quietly
+from gateway.service.errands import at_most, quietly
 from gateway.service.generation import Run
 from gateway.service.jobs import Jobs
 from gateway.service.keeping import Keeping
@@ -29,7 +26,7 @@ from gateway.service.ports_flights import FlightStore, TakenOver
 from gateway.service.slots import Wish
 from gateway.service.turns import Turns
 
-RECORD_SECONDS = 0.5  # so long a picture waits for what it is found by to be kept; a store that is away gets it later
+RECORD_SECONDS = 0.5  # so long a picture waits for what it is found by to be kept; a store that is slow gets it beside
 Ends = Sequence[Picture | BaseException]
 UNTOLD = (
     "The picture is made for another request, and the gateway cannot learn what becomes of it: its store is away. "
@@ -81,11 +78,11 @@ class Making:
         Raises:
             GatewayError: it failed. TakenOver: it is not this job's to make any more.
         """
-        progress = _Progress(self._flights, self._errands, run, position)
+        progress = _Progress(self._flights, run, position)
+        began = self.turns.clock.monotonic()
         try:
-            with self._away(run, position):
-                await self.turns.wait(run)
-                picture = await self._maker.make(run.job.order, self._wish(run, position), progress)
+            await self.turns.wait(run)
+            picture = await self._maker.make(run.job.order, self._wish(run, position), progress)
         except asyncio.CancelledError:
             if run.withdrawn is None or position in run.sent:
                 raise
@@ -95,6 +92,8 @@ class Making:
                 run.withdraw(failure)
             self._finish(run, position, failure)
             raise
+        finally:
+            run.away[position] = self.turns.clock.monotonic() - began
         self._finish(run, position, picture)
         return picture
 
@@ -129,8 +128,11 @@ class Making:
         Raises:
             GatewayError: it failed, for all who wanted it.
         """
-        with self._away(run, run.sources.index(source)):
+        began = self.turns.clock.monotonic()
+        try:
             end = await self._end(run, source)
+        finally:
+            run.away[run.sources.index(source)] = self.turns.clock.monotonic() - began
         if end.failure is not None:
             raise end.failure.error()
         if end.picture is not None:
@@ -177,15 +179,6 @@ class Making:
             return run.left and bool(end.unstored) and position in run.receipts
         return isinstance(end, ImageDownloadFailed) and not end.final and position in run.receipts
 
-    @contextmanager
-    def _away(self, run: Run, position: int) -> Generator[None]:
-        """Note how long a picture is waited for."""
-        began = self.turns.clock.monotonic()
-        try:
-            yield
-        finally:
-            run.away[position] = self.turns.clock.monotonic() - began
-
     async def _end(self, run: Run, source: Hit | Follow | End) -> End:
         match source:
             case Hit():
@@ -220,29 +213,18 @@ class Making:
 class _Progress:
     """Keeps how far one picture is: what is sent is not withdrawn, what is paid is found by who takes the job over."""
 
-    def __init__(self, flights: FlightStore, errands: Jobs, run: Run, position: int) -> None:
+    def __init__(self, flights: FlightStore, run: Run, position: int) -> None:
         self._flights = flights
-        self._errands = errands
         self._run = run
         self._position = position
 
     async def sent(self, account: Account) -> None:
         self._run.job = self._run.job.paying(account)
-        noted = self._errands.start(self._noted())
+        ours = self._flights.sent(self._run.reservation, self._position)
         self._run.sent.add(self._position)
-        if not self._flights.lapsed(self._run.reservation):
-            return
-        await asyncio.wait({noted}, timeout=RECORD_SECONDS)
-        if noted.done() and not noted.result():
+        if self._flights.lapsed(self._run.reservation) and not await _unless_denied(ours):
             self._run.sent.discard(self._position)
             raise TakenOver
-
-    async def _noted(self) -> bool:
-        """Note that the call begins, unless that is another replica's matter; who cannot tell goes on."""
-        try:
-            return await self._flights.sent(self._run.reservation, self._position)
-        except QuotaUnavailable:
-            return True
 
     def turned_away(self) -> None:
         self._run.sent.discard(self._position)
@@ -253,18 +235,14 @@ class _Progress:
 
     async def submitted(self, account: str, task_id: str) -> None:
         task = Task(account=account, id=task_id)
-        await self._record(partial(self._flights.submitted, self._run.reservation, self._position, task))
+        await at_most(RECORD_SECONDS, self._flights.submitted(self._run.reservation, self._position, task))
 
     async def paid(self, receipt: Receipt) -> None:
-        if self._run.job.order.linked:
-            receipt = replace(receipt, linked=True)
         self._run.receipts[self._position] = receipt
-        await self._record(partial(self._flights.paid, self._run.reservation, self._position, receipt))
+        await at_most(RECORD_SECONDS, self._flights.paid(self._run.reservation, self._position, receipt))
 
-    async def _record(self, note: Callable[[], Awaitable[object]]) -> None:
-        """Note what the picture is found by; what the store does not take in time it is told beside, once more."""
-        try:
-            async with asyncio.timeout(RECORD_SECONDS):
-                await quietly(note())
-        except TimeoutError:
-            _ = self._errands.start(quietly(note()))
+
+async def _unless_denied(ours: asyncio.Future[bool]) -> bool:
+    """Wait for a short time whether a job is still this replica's; who cannot tell goes on."""
+    await at_most(RECORD_SECONDS, ours)
+    return not ours.done() or ours.cancelled() or ours.exception() is not None or ours.result()

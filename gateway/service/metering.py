@@ -1,7 +1,7 @@
 """Usage events -> ledger, exactly once in effect: written first, forgotten after."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.domain.quota import SHARDS
 from gateway.domain.usage import UsageEvent
@@ -17,13 +17,24 @@ from gateway.service.shared_writes import SharedWrites
 
 
 class Metering:
-    """Carries lines from the streams into the ledger: one replica a shard at a time, and two would be harmless."""
+    """Carries lines from the streams into the ledger: one replica a shard at a time, and two would be harmless.
 
-    def __init__(self, stream: UsageStream, ledger: Ledger, backlog: Backlog, observer: MeteringObserver) -> None:
+    `told` hears which lines the ledger has from now on.
+    """
+
+    def __init__(
+        self,
+        stream: UsageStream,
+        ledger: Ledger,
+        backlog: Backlog,
+        observer: MeteringObserver,
+        told: Callable[[Sequence[UsageEvent]], None],
+    ) -> None:
         self._stream = stream
         self._writes = SharedWrites(ledger)
         self._backlog = backlog
         self._observer = observer
+        self._told = told
         self._due = asyncio.Event()
 
     async def measure(self) -> None:
@@ -81,6 +92,7 @@ class Metering:
             return
         self._observer.ledger_reached(shard, lines[0][1].ended)
         reasons = await self._writes.write([event for _, event in lines])
+        self._told([event for _, event in lines if event.event_id not in reasons])
         refused = {position: reasons[event.event_id] for position, event in lines if event.event_id in reasons}
         await self._stream.put_aside(shard, refused)
         await self._stream.remove(shard, [position for position, _ in lines if position not in refused])

@@ -1,12 +1,13 @@
 """What the store took is not lost with it: a replica keeps its settlements until the ledger has their lines."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gateway.domain.quota import shard_of
+from gateway.domain.usage import UsageEvent
 from gateway.service.ports import (
     KNOWN_SECONDS,
     Clock,
@@ -28,11 +29,15 @@ MOST = 8_000  # in memory, some 30 MB; further ones wait on disk
 
 @dataclass(slots=True)
 class _Kept:
-    """A settlement that the store took; at `look`, by the monotonic clock, it is asked whether it has it still."""
+    """A settlement that the store took; at `look`, by the monotonic clock, it is asked whether it has it still.
+
+    `told`: the ledger has its line, or a better one.
+    """
 
     settlement: Settlement
     look: float
     sure: bool = False
+    told: bool = False
 
 
 class Outbox:
@@ -67,8 +72,19 @@ class Outbox:
             QuotaUnavailable, LedgerUnavailable: the rest is for the next time.
         """
         lost = await self._look(self._clock.monotonic())
-        await self._forget_told([kept.settlement for kept in self._kept.values() if kept.sure])
+        sure = [kept for kept in self._kept.values() if kept.sure]
+        for kept in sure:
+            if kept.told:
+                del self._kept[kept.settlement.event.event_id]
+        await self._forget_told([kept.settlement for kept in sure if not kept.told])
         return lost
+
+    def told(self, lines: Iterable[UsageEvent]) -> None:
+        """Note that the ledger has these lines: it need not be asked for them."""
+        for line in lines:
+            kept = self._kept.get(line.event_id)
+            if kept is not None:
+                kept.told = kept.settlement.event.is_told_by(line.outcome)
 
     async def settle_again(self, shard: int) -> None:
         """Settle what is kept of a shard that was emptied and refilled: the refill names what it counted of late.

@@ -4,6 +4,7 @@ A job's record is its reservation: QuotaStore.reserve attaches (when `claim.soug
 QuotaStore.settle ends it. A position counts the pictures of a request from 0. Every method may raise QuotaUnavailable.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -80,17 +81,20 @@ class FlightStore(Protocol):
         Then others may go on with its jobs, and `sent` tells whether they do.
         """
 
-    async def sent(self, reservation: Reservation, index: int) -> bool:
-        """Note that the upstream call of a picture begins.
+    def sent(self, reservation: Reservation, index: int) -> asyncio.Future[bool]:
+        """Note that the upstream call of a picture begins, whether or not anybody waits for it.
 
         False: this replica was taken for dead, and its job has ended or is another one's.
         """
 
-    async def submitted(self, reservation: Reservation, index: int, task: Task) -> None:
-        """Keep what a picture was ordered as, before its result is asked for: who takes the job over goes on."""
+    def submitted(self, reservation: Reservation, index: int, task: Task) -> asyncio.Future[bool]:
+        """Keep what a picture was ordered as, before its result is asked for: who takes the job over goes on.
 
-    async def paid(self, reservation: Reservation, index: int, receipt: Receipt) -> bool:
-        """Keep what a paid call answered, before the picture is fetched.
+        It goes on whether or not anybody waits for it. False: as for `paid`.
+        """
+
+    def paid(self, reservation: Reservation, index: int, receipt: Receipt) -> asyncio.Future[bool]:
+        """Keep what a paid call answered, before the picture is fetched, whether or not anybody waits for it.
 
         False: this replica was taken for dead and another one has taken the job over, to account for it. Who waits
         here may still be given the picture; this replica's settle changes nothing any more.

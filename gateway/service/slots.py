@@ -1,10 +1,11 @@
 """The queue in front of the upstream: pictures wait their fair turn for an account that makes their model."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
 from gateway.domain.errors import GatewayError, ShuttingDown
 from gateway.domain.records import record
@@ -39,11 +40,15 @@ class Wish:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Slot:
-    """A call that may be made on an account. `place`: where its ticket may come back to."""
+    """A call that may be made on an account, given back at the end of a `with` block.
+
+    `place`: where its ticket may come back to. `queue`: where the slot belongs.
+    """
 
     account: Account
     place: int
     ticket: str
+    queue: ModelQueue
     how: str = "none"
     seconds: float = 0.0
 
@@ -51,10 +56,11 @@ class Slot:
         """Say how the call went, as Gone has it."""
         self.how, self.seconds = how, seconds
 
-    @property
-    def gone(self) -> Gone:
-        """Say what is given back."""
-        return Gone(ticket=self.ticket, how=self.how, seconds=self.seconds)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.queue.give(Gone(ticket=self.ticket, how=self.how, seconds=self.seconds))
 
 
 class Slots:
@@ -71,11 +77,8 @@ class Slots:
         self._queues: dict[str, ModelQueue] = {}
         self._seat()
 
-    @asynccontextmanager
-    async def one(
-        self, wish: Wish, *, place: int = 0, waited: Callable[[float], None] | None = None
-    ) -> AsyncGenerator[Slot]:
-        """Hold a slot; `place` is where the picture stood before. `waited` is told the seconds, also if none came free.
+    async def take(self, wish: Wish, *, place: int = 0, waited: Callable[[float], None] | None = None) -> Slot:
+        """Wait for a slot; `place` is where the picture stood before. `waited` is told the seconds, also if in vain.
 
         Raises:
             QueueTimedOut, AccountUnusable, QuotaStoreDown: as ModelQueue.take says.
@@ -88,14 +91,10 @@ class Slots:
             raise unusable(())
         asked = self._clock.monotonic()
         try:
-            slot = await self._slot(queue, wish, place)
+            return await self._slot(queue, wish, place)
         finally:
             if waited is not None:
                 waited(self._clock.monotonic() - asked)
-        try:
-            yield slot
-        finally:
-            queue.give(slot.gone)
 
     def offered_anew(self) -> None:
         """Let who waits go to the accounts that are on offer now, at once where there is room."""
@@ -182,7 +181,7 @@ class Slots:
             seat, place = await self._wait(queue, ticket, wish)
             account = self._offers.now.account(seat.name, seat.fingerprint)
             if account is not None:
-                return Slot(account=account, place=place, ticket=ticket.id)
+                return Slot(account=account, place=place, ticket=ticket.id, queue=queue)
             queue.give(Gone(ticket=ticket.id))
 
     async def _wait(self, queue: ModelQueue, ticket: Ticket, wish: Wish) -> tuple[Seat, int]:

@@ -15,7 +15,7 @@ class Waiter:
     slot: asyncio.Future[tuple[Seat, int]]
     entered: bool = False
 
-    def fail(self, failure: GatewayError) -> None:
+    def fail(self, failure: GatewayError | TimeoutError) -> None:
         """Let it go without a slot, unless it has one."""
         if not self.slot.done():
             self.slot.set_exception(failure)

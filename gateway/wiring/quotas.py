@@ -1,5 +1,6 @@
 """Opens what limits need: the quota store, its refill, and the work that goes on beside."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -47,7 +48,7 @@ from gateway.wiring.metering import settling
 
 DEADLINE, FAILOVER_DEADLINE = 0.9, 4.0  # design.md section 6, "Outages"
 COLLECT_SECONDS = 1.0
-GIVE_BACK_SECONDS = 2.0  # for what requests that were cancelled have perhaps taken, when the process ends
+GIVE_BACK_SECONDS = 2.0  # for what cancelled requests have perhaps taken, and for notes, when the process ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,8 @@ async def open_quotas(
     with Heartbeat(url, owner, lambda: _places(store, slots), observer.crashed, lease=lease):
         backlog = Backlog(settings.ledger.max_backlog, observer)
         settlements = Settlements(store, spool, backlog, observer, outbox, refill)
-        metering, rollups = Metering(stream, ledger, backlog, observer), _rollups(settings, engine, clock)
+        metering = Metering(stream, ledger, backlog, observer, outbox.told)
+        rollups = _rollups(settings, engine, clock)
         async with settling(settlements, metering, rollups, outbox, observer):
             reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
             reservations.watch_shadows(observer.shadowed)
@@ -111,7 +113,7 @@ async def open_quotas(
                 reservations=reservations,
                 slots=slots,
             )
-            await errands.drain(GIVE_BACK_SECONDS)
+            await asyncio.gather(errands.drain(GIVE_BACK_SECONDS), flights.drain(GIVE_BACK_SECONDS))
 
 
 def _show(store: RedisQuotas, observer: MetricsAndLog) -> None:

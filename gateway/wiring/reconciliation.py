@@ -48,7 +48,7 @@ async def open_reconciliation(settings: Settings) -> AsyncGenerator[Reconcile]:
         store = RedisQuotas(scripts, zone, Rules(owner=owner, lease=settings.quota.lease, deadline=DEADLINE))
         stream = RedisUsageStream(scripts, owner, set_aside=observer.line_set_aside)
         outbox = Outbox(store, ledger, stream, DiskSpool(settings.data_dir / "spool"), clock)
-        metering = Metering(stream, ledger, Backlog(settings.ledger.max_backlog, observer), observer)
+        metering = Metering(stream, ledger, Backlog(settings.ledger.max_backlog, observer), observer, outbox.told)
         yield Reconcile(
             RedisCounters(scripts),
             ledger,

@@ -51,7 +51,7 @@ class Carrier:
         self.client = RedisClient(url)
         observer = FakeObserver()
         stream = RedisUsageStream(Scripts(self.client), "bench")
-        self._metering = Metering(stream, SqlLedger(engine), Backlog(10**6, observer), observer)
+        self._metering = Metering(stream, SqlLedger(engine), Backlog(10**6, observer), observer, list)
 
     async def bulk(self):
         """Give the CPU of a line, in microseconds, when many wait in one shard."""

@@ -144,6 +144,25 @@ def test_a_gateway_goes_on_when_another_ends_with_all_processes_that_it_began(tm
     assert_nothing_left(first.data_dir)
 
 
+def test_a_server_that_cannot_start_is_tried_ever_more_seldom_and_comes_back_when_it_can(tmp_path, simulator):
+    """Each try starts a Python: four a second took a third of a core."""
+    with servers.gateway(tmp_path, simulator) as running:
+        home = running.data_dir / "redis"
+        [written] = home.glob("appendonlydir/*.incr.aof")
+        content, log = written.read_bytes(), home / "server.log"
+        written.write_bytes(b"garbage" + content)
+        before = log.read_text().count("is starting")
+        for pid in (supervisor_pid(running.data_dir), redis_pid(running.data_dir)):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(6)
+        assert 1 <= log.read_text().count("is starting") - before <= 6
+        assert not answers(running.url + "/readyz")
+        written.write_bytes(content)
+        wait_until(lambda: answers(running.url + "/readyz"), seconds=15, what="the server's return")
+        assert running.post({"prompt": "a fox"})[0] == 200
+    assert_nothing_left(running.data_dir)
+
+
 def test_a_server_that_stands_still_does_not_get_a_rival(tmp_path, simulator):
     with servers.gateway(tmp_path, simulator) as running:
         standing = psutil.Process(redis_pid(running.data_dir))

@@ -64,7 +64,7 @@ class Replica:
         self.backlog = Backlog(10**6, FakeObserver())
         self.began = asyncio.Event()  # the first write
         records = Records(who, written, seconds, self.began)
-        self.metering = Metering(self.stream, records, self.backlog, FakeObserver())
+        self.metering = Metering(self.stream, records, self.backlog, FakeObserver(), list)
 
 
 @asynccontextmanager

@@ -85,7 +85,7 @@ async def flood(slots, clock, account, project, client):
             came=clock.now(),
             patience=120.0,
         )
-        async with slots.one(wish):
+        with await slots.take(wish):
             await account.serve(project)
 
 

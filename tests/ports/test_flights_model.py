@@ -130,7 +130,7 @@ class Machine(RuleBasedStateMachine):
     def pay(self, choice):
         job = _one([job for job in self.running() if job.open_leads()], choice)
         index = _one(job.open_leads(), choice)
-        assert self.do((job.heir or job.replica).flights.paid(job.reservation, index, receipt()))
+        assert self.do(_paid((job.heir or job.replica).flights, job.reservation, index))
         job.paid.add(index)
 
     @precondition(lambda self: self.running())
@@ -229,6 +229,10 @@ class Machine(RuleBasedStateMachine):
     async def settled(self, job, told, on, reservation=None):
         positions = {f"p{index}": end for index, end in told.items()}
         await self.project.settle(reservation or job.reservation, on=on, outcome=Outcome.PARTIAL, **positions)
+
+
+async def _paid(flights, reservation, index):
+    return await flights.paid(reservation, index, receipt())
 
 
 def _one(things, choice):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Literal
 
-from gateway.adapters.redis.marks import SECONDS, Mark, Marks
+from gateway.adapters.redis.marks import Mark, Marks
 from gateway.adapters.redis.names import CANCELS, Names
 from gateway.adapters.redis.records import Record, numbered, read_record
 from gateway.adapters.redis.replies import asked
@@ -15,6 +15,7 @@ from gateway.domain.quota import SHARDS, shard_of
 from gateway.service.ports_flights import RunningJob
 
 BATCH = 500  # plans that one step of a purge looks at
+SECONDS = 5.0  # that a step may take
 
 
 class RedisJobBoard:
@@ -31,7 +32,8 @@ class RedisJobBoard:
 
     async def cancel(self, job_id: str) -> bool:
         """Mark a job, wherever it is, and tell its replica."""
-        marks = (self._marks.note(shard, job_id, Mark("cancelled", "1", channel=CANCELS)) for shard in range(SHARDS))
+        mark = Mark("cancelled", "1", channel=CANCELS)
+        marks = (self._marks.note(shard, job_id, mark, bytes) for shard in range(SHARDS))
         return b"done" in await asyncio.gather(*marks)
 
     async def purge(self, project_id: str | None = None) -> int:

@@ -26,6 +26,7 @@ from gateway.domain.errors import Misconfigured
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
 WATCH_SECONDS = 0.25  # less than a request waits for its limits
+LONGEST_WATCH_SECONDS = 30.0  # a server that cannot start costs a Python's start with each try
 _TICK = 0.02
 _LONGEST_SOCKET = 100  # the kernel takes 107 bytes
 _ENVIRONMENT = frozenset({"PATH", "HOME", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "TMPDIR"})
@@ -99,13 +100,17 @@ class EmbeddedServer:
             watch.join()
 
     def _watch(self, over: threading.Event) -> None:
+        pause = WATCH_SECONDS
         with (self.home / "start.lock").open("w") as starting:
-            while not over.wait(WATCH_SECONDS):
+            while not over.wait(pause):
                 if not _try_lock(starting, fcntl.LOCK_EX):
                     continue  # another one is starting it
                 with suppress(Misconfigured, OSError):  # it may be possible later
                     if not self.supervised():
+                        pause = min(2 * pause, LONGEST_WATCH_SECONDS)
                         self._start(find_server())
+                    elif pause > WATCH_SECONDS and _answers(self.socket):
+                        pause = WATCH_SECONDS
                 fcntl.flock(starting, fcntl.LOCK_UN)
 
     def _start(self, binary: str) -> None:

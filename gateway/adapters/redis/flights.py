@@ -1,7 +1,7 @@
 """Flights in Redis: what is noted in the records of running jobs, and how others wait for them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.adapters.redis.held import Holdings
 from gateway.adapters.redis.lease import Lease
-from gateway.adapters.redis.marks import SECONDS, Mark, Marks
+from gateway.adapters.redis.marks import Mark, Marks
 from gateway.adapters.redis.names import JOBS, Names
 from gateway.adapters.redis.plans import Place, SharedPlans, encode_told, place_of, told_of
 from gateway.adapters.redis.replies import asked, decode_end
@@ -19,6 +19,7 @@ from gateway.domain.flights import WITHDRAWN, End, Ending, Follow, Hit, Receipt,
 from gateway.domain.quota import Reservation, shard_of
 from gateway.service.ports import QuotaUnavailable
 
+SECONDS = 5.0  # how long an answer is waited for: all of this is beside the hot path
 # A job claims its flights in the slot that all projects share before its record is there: so long a record may lack.
 CLAIM_SECONDS, CLAIM_PAUSE = 10.0, 0.2
 LOST_PAUSE = 0.2  # between two looks for a record that was lost
@@ -27,8 +28,9 @@ LOST_PAUSE = 0.2  # between two looks for a record that was lost
 class RedisFlights:
     """The flight store port.
 
-    `heard` is to be told of every id on the channel of jobs; `holdings` is told what is noted. `lease`: this replica's.
-    `patience`: seconds for which an outage is waited out by who follows.
+    `heard` is to be told of every id on the channel of jobs, `drain` to be waited for before the client is closed;
+    `holdings` is told what is noted. `lease`: this replica's. `patience`: seconds for which an outage is waited out by
+    who follows.
     """
 
     def __init__(self, scripts: Scripts, holdings: Holdings, lease: Lease, *, patience: float) -> None:
@@ -39,24 +41,24 @@ class RedisFlights:
         self._marks = Marks(scripts)
         self._watches = Watches(scripts, patience)
         self.heard = self._watches.heard
+        self.drain = self._marks.drain
 
     def lapsed(self, reservation: Reservation) -> bool:
         """Tell whether this replica may have been taken for dead since it reserved."""
         held = self._holdings.get(reservation.claim.request_id)
         return held is not None and not self._lease.covers(held.began)
 
-    async def sent(self, reservation: Reservation, index: int) -> bool:
+    def sent(self, reservation: Reservation, index: int) -> asyncio.Future[bool]:
         """Note that the upstream call of a picture begins; False when the job is not this replica's any more."""
-        return await self._mark(reservation, f"sent:{index}", "1") not in {b"ended", b"fenced"}
+        return self._mark(reservation, f"sent:{index}", "1", _is_held)
 
-    async def submitted(self, reservation: Reservation, index: int, task: Task) -> None:
+    def submitted(self, reservation: Reservation, index: int, task: Task) -> asyncio.Future[bool]:
         """Keep what a picture was ordered as."""
-        _ = await self._mark(reservation, f"task:{index}", msgspec.json.encode(task).decode())
+        return self._mark(reservation, f"task:{index}", msgspec.json.encode(task).decode(), _is_ours)
 
-    async def paid(self, reservation: Reservation, index: int, receipt: Receipt) -> bool:
+    def paid(self, reservation: Reservation, index: int, receipt: Receipt) -> asyncio.Future[bool]:
         """Keep what a paid call answered; False when another replica has taken the job over."""
-        marked = await self._mark(reservation, f"paid:{index}", msgspec.json.encode(receipt).decode())
-        return marked != b"fenced"
+        return self._mark(reservation, f"paid:{index}", msgspec.json.encode(receipt).decode(), _is_ours)
 
     async def finish(self, reservation: Reservation, index: int, end: End) -> None:
         """Tell how a picture ended before its job has."""
@@ -108,7 +110,7 @@ class RedisFlights:
 
     async def left(self, reservation: Reservation) -> None:
         """Note that the client of this job has gone."""
-        _ = await self._mark(reservation, "left", "1", ended=True)
+        await self._mark(reservation, "left", "1", _is_ours, ended=True)
 
     async def waiting(self, reservation: Reservation) -> bool:
         """Tell whether a client waits for this job, or for one that follows it."""
@@ -134,7 +136,7 @@ class RedisFlights:
         """Note in the record of a job in another slot that it is waited for."""
         shard = place_of(reservation.claim).home.shard
         with suppress(QuotaUnavailable):
-            await self._marks.note(part.shard, part.job_id, Mark(f"w:{reservation.claim.request_id}", shard))
+            await self._marks.note(part.shard, part.job_id, Mark(f"w:{reservation.claim.request_id}", shard), bytes)
 
     async def _flies(self, place: Place, part: Follow) -> bool:
         """Tell whether a flight is claimed, as far as can be seen."""
@@ -147,13 +149,29 @@ class RedisFlights:
         with suppress(StoreUnavailable):
             await self._scripts.call("HDEL", place.flights, part.variant)
 
-    async def _mark(self, reservation: Reservation, name: str, value: str, *, ended: bool = False) -> bytes:
+    def _mark(
+        self,
+        reservation: Reservation,
+        name: str,
+        value: str,
+        read: Callable[[bytes], bool],
+        *,
+        ended: bool = False,
+    ) -> asyncio.Future[bool]:
         job_id, shard = reservation.claim.request_id, shard_of(reservation.claim.project_id)
         self._holdings.note(job_id, name, value)
-        return await self._marks.note(shard, job_id, Mark(name, value, reservation.fence, ended))
+        return self._marks.note(shard, job_id, Mark(name, value, reservation.fence, ended), read)
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:  # noqa: ANN401 - a reply
         return await asked(self._scripts.run(name, keys, arguments, SECONDS))
+
+
+def _is_ours(word: bytes) -> bool:
+    return word != b"fenced"
+
+
+def _is_held(word: bytes) -> bool:
+    return word not in {b"ended", b"fenced"}
 
 
 def _record(reservation: Reservation) -> str:

@@ -54,12 +54,12 @@ def keep(content: Path | bytes, draft: Path, final: Path) -> None:
     _sync(final.parent)
 
 
-def sizes(paths: Sequence[Path]) -> list[int | OSError]:
-    """Look at files: a thread for each would take 0.1 ms of CPU."""
+def sizes(folder: Path, names: Sequence[str]) -> list[int | OSError]:
+    """Look at files of a folder: a thread for each would take 0.1 ms of CPU."""
     found: list[int | OSError] = []
-    for path in paths:
+    for name in names:
         try:
-            found.append(path.stat().st_size)
+            found.append(os.stat(f"{folder}/{name}").st_size)  # noqa: PTH116 - a Path takes 4 us, as long as the rest
         except OSError as failure:
             found.append(failure)
     return found

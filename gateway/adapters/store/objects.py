@@ -116,7 +116,7 @@ class Disk(Objects):
 
     async def _look(self) -> None:
         looks, self._looks = self._looks, []
-        found = await asyncio.to_thread(files.sizes, [self.folder / key for key, _ in looks])
+        found = await asyncio.to_thread(files.sizes, self.folder, [key for key, _ in looks])
         for (_, size), there in zip(looks, found, strict=True):
             if size.done():
                 continue  # nobody waits any more

@@ -205,3 +205,11 @@ def test_what_an_account_takes_is_what_was_known_of_it_first():
     assert job.paying(dearer) is job
     assert job.paying(THERE).tariff.cost("there") == (100_000, "CNY")
     assert job.paying(THERE).tariff.cost("here") == (80_000, "CNY")
+
+
+def test_where_no_account_takes_the_price_s_currency_the_first_one_says_what_a_picture_may_cost():
+    """A reload may put them into another order."""
+    euros = replace(ABROAD, name="euros", currency="EUR", costs={"glm-image": 20_000})
+    orders = [[ABROAD, euros], [euros, ABROAD]]
+    found = [Tariff(price=1, currency="CNY").at(accounts, "glm-image").most() for accounts in orders]
+    assert found == [(15_000, "USD"), (20_000, "EUR")]

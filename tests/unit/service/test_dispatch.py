@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import ExitStack, nullcontext
 
 import pytest
 from hypothesis import given
@@ -207,7 +207,7 @@ async def test_an_account_that_cannot_be_reached_is_tried_again_when_the_others_
 
 async def test_a_picture_that_no_other_account_takes_in_time_hears_that_the_upstream_cannot_be_reached():
     shop = Workshop(UNREACHABLE, accounts=[an_account("busy"), an_account("gone")], max_wait=0.1)
-    async with shop.slots.one(a_wish("another")) as slot:
+    with await shop.slots.take(a_wish("another")) as slot:
         assert slot.account.name == "busy"
         with pytest.raises(errors.UpstreamUnreachable):
             await shop.make()
@@ -339,7 +339,7 @@ async def test_who_waited_in_vain_is_told_when_another_try_would_be_served_in_ti
     queue = Queue()
     tasks = queue.enter("holder", "b", "c", "d")
     await settle()
-    late = asyncio.create_task(queue.slots.one(a_wish("late", patience=0.05)).__aenter__())
+    late = asyncio.create_task(queue.slots.take(a_wish("late", patience=0.05)))
     await settle()
     queue.store.memory.line("glm-image").pace = pace
     with pytest.raises(errors.QueueTimedOut, match="in time") as failed:
@@ -352,7 +352,7 @@ async def test_who_waited_in_vain_is_told_no_time_while_the_store_is_away():
     queue = Queue()
     tasks = queue.enter("holder")
     await settle()
-    late = asyncio.create_task(queue.slots.one(a_wish("late", patience=0.05)).__aenter__())
+    late = asyncio.create_task(queue.slots.take(a_wish("late", patience=0.05)))
     await settle()
     queue.store.memory.line("glm-image").pace = 20.0
     queue.store.down = True
@@ -392,11 +392,11 @@ async def test_a_queue_without_places_still_serves_who_need_not_wait():
 
 async def test_a_waiter_who_leaves_with_the_slot_already_handed_over_gives_it_to_the_next():
     queue = Queue()
-    async with AsyncExitStack() as held:
-        await held.enter_async_context(queue.one(object()))
+    with ExitStack() as held:
+        held.enter_context(await queue.one(object()))
         leaver, stayer = queue.enter("leaver", "stayer")
         await settle()
-        await held.aclose()  # the leaver is about to wake up with the slot
+        held.close()  # the leaver is about to wake up with the slot
         leaver.cancel()
     await settle()
     assert queue.served == ["stayer"]
@@ -440,7 +440,7 @@ def test_no_interleaving_loses_or_doubles_a_slot(concurrency, steps):
     queue, holding = Queue(concurrency), []
 
     async def hold(ticks):
-        async with queue.one(object()):
+        with await queue.one(object()):
             holding.append(ticks)
             assert len(holding) <= concurrency
             try:

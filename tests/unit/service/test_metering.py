@@ -25,7 +25,8 @@ class Office:
     def __init__(self, *lines):
         self.stream, self.ledger, self.observer = FakeUsageStream(*lines), FakeLedger(), FakeObserver()
         self.backlog = Backlog(5, self.observer)
-        self.metering = Metering(self.stream, self.ledger, self.backlog, self.observer)
+        self.told = []
+        self.metering = Metering(self.stream, self.ledger, self.backlog, self.observer, self.told.extend)
 
     def written(self):
         return sorted(self.ledger.lines)
@@ -35,6 +36,7 @@ async def test_every_line_of_every_shard_is_carried_over():
     office = Office(*LINES)
     assert await office.metering.drain() == len(LINES)
     assert office.ledger.lines == {line.event_id: line for line in LINES}
+    assert sorted(line.event_id for line in office.told) == sorted(office.ledger.lines)
     assert office.stream.all() == []
     assert await office.metering.drain() == 0
 
@@ -57,6 +59,7 @@ async def test_without_the_ledger_every_line_stays():
     office.ledger.down = True
     assert await office.metering.drain() == 0
     assert office.ledger.lines == {}
+    assert office.told == []
     assert sorted(line.event_id for line in office.stream.all()) == sorted(line.event_id for line in LINES)
     office.ledger.down = False
     assert await office.metering.drain() == len(LINES)
@@ -70,6 +73,7 @@ async def test_a_line_that_the_ledger_can_never_hold_does_not_hold_up_the_others
     assert office.written() == sorted(line.event_id for line in LINES if line.event_id != poison.event_id)
     assert office.stream.all() == []
     assert office.stream.apart == {poison.event_id: "too large"}
+    assert poison not in office.told
 
 
 async def test_a_line_that_could_not_be_forgotten_is_written_again_and_counts_once():

@@ -50,9 +50,11 @@ class Office:
         with suppress(LedgerUnavailable):
             await self.settlements.review()
 
-    async def carry(self):
-        """Bring the lines of the store into the ledger."""
+    async def carry(self, *, here=False):
+        """Bring the lines of the store into the ledger; `here`: this replica does it."""
         await self.ledger.write(self.store.events)
+        if here:
+            self.outbox.told(self.store.events)
 
 
 def a_settlement(number, project="proj_default"):
@@ -294,13 +296,13 @@ async def test_a_file_that_cannot_be_removed_is_charged_once_and_told_once():
 class TestLost:
     """What the store took, and lost with its last second."""
 
-    @pytest.mark.parametrize("carried", [False, True])
+    @pytest.mark.parametrize("carried", ["not", "here", "elsewhere"])
     async def test_it_is_settled_again(self, carried):
         office = Office()
         await office.store.reserve(a_claim("request-1"))
         await office.settle(1)
-        if carried:
-            await office.carry()
+        if carried != "not":
+            await office.carry(here=carried == "here")
         await office.live(1)
         await office.crash(1)
         await office.live(1)
@@ -326,6 +328,19 @@ class TestLost:
         office.store.asked.clear()
         await office.outbox.settle_again(shard_of("proj_default"))
         assert office.store.asked == []
+
+    @pytest.mark.parametrize(("outcome", "asked"), [(Outcome.DELIVERED, 0), (Outcome.ABANDONED, 1)])
+    async def test_the_ledger_is_not_asked_for_lines_that_this_replica_has_brought_there(self, outcome, asked):
+        office, questions = Office(), []
+        await office.settle(1)
+        office.ledger.known = lambda names, known=office.ledger.known: questions.extend(names) or known(names)
+        line = replace(office.store.events[0], outcome=outcome)
+        await office.ledger.write([line])
+        office.outbox.told([line])
+        await office.live(3)
+        assert len(questions) == asked
+        await office.outbox.close()
+        assert len(office.spool.settlements) == asked  # a line that says less does not stand for it
 
     async def test_it_is_looked_for_when_the_store_is_back(self):
         office = Office()

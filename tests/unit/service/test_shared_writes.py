@@ -53,7 +53,7 @@ async def test_a_line_in_each_of_many_shards_takes_one_write():
     ledger.let.release()
     assert len({shard_of(line.project_id) for line in lines}) > 50
     async with asyncio.timeout(5):
-        assert await Metering(stream, ledger, Backlog(1000, observer), observer).drain() == len(lines)
+        assert await Metering(stream, ledger, Backlog(1000, observer), observer, list).drain() == len(lines)
     assert [len(write) for write in ledger.writes] == [len(lines)]
     assert stream.all() == []
 
