@@ -96,8 +96,7 @@ async def open_quotas(
         backlog = Backlog(settings.ledger.max_backlog, observer)
         settlements = Settlements(store, spool, backlog, observer, outbox, refill)
         metering = Metering(stream, ledger, backlog, observer, outbox.told)
-        rollups = _rollups(settings, engine, clock)
-        async with settling(settlements, metering, rollups, outbox, observer):
+        async with settling(settlements, metering, _rollups(settings, engine, clock), outbox, observer):
             reservations = Reservations(store, settlements, refill, errands, clock, on_outage=on_outage)
             reservations.watch_shadows(observer.shadowed)
             flights = RedisFlights(scripts, store.holdings, lease, patience=settings.queue.max_wait)

@@ -28,7 +28,7 @@ def server(tmp_path):
     server = EmbeddedServer(tmp_path / "data")
     with server.in_use():
         yield server
-    assert processes_of(tmp_path / "data") == []
+    wait_until(lambda: processes_of(tmp_path / "data") == [], seconds=10, what="the supervisor's end")
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.8])
