@@ -134,6 +134,40 @@ async def test_while_sql_is_away_known_keys_are_let_in_and_others_are_not():
     assert await door.lets_in()
 
 
+async def test_while_sql_is_away_it_is_asked_once_a_second_however_many_keys_are_used():
+    door = Door()
+    other = a_secret("other0000000")
+    await door.keys.add(a_key(other))
+    assert await door.lets_in()
+    assert await door.lets_in(other)
+    door.keys.down = True
+    door.clock.seconds = MEMORY_SECONDS
+    asked = len(door.keys.lookups)
+    for tenth in range(50):
+        door.clock.seconds = MEMORY_SECONDS + tenth / 10
+        assert await door.lets_in()
+        assert await door.lets_in(other)
+        await asyncio.sleep(0)
+    assert 5 <= len(door.keys.lookups) - asked <= 7
+
+
+async def test_once_sql_is_back_a_change_is_felt_by_every_key_that_is_used():
+    door = Door()
+    other = a_secret("other0000000")
+    await door.keys.add(a_key(other))
+    assert await door.lets_in()
+    assert await door.lets_in(other)
+    door.keys.down = True
+    door.clock.seconds = MEMORY_SECONDS
+    assert await door.lets_in()
+    door.keys.down = False
+    await door.keys.revoke(KEY_ID, NOW)
+    door.clock.seconds += 1
+    assert await door.lets_in(other)  # of this one it is learnt that SQL answers
+    await asyncio.sleep(0.01)
+    assert not await door.lets_in()
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
