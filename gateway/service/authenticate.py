@@ -133,7 +133,7 @@ class Authenticate:
             return known
 
     def _look_up_beside(self, key_id: str) -> None:
-        """Ask the store without waiting for it, now and then: whichever key it is about, the answer says if it is back."""
+        """Ask the store without waiting for it, now and then: the answer says if it is back, whichever key it is of."""
         now = self._clock.monotonic()
         if now >= self._beside_at:
             self._beside_at = now + BESIDE_SECONDS

@@ -1,8 +1,10 @@
 """The store of admin keys: one suite for the fake and for SQL on SQLite and PostgreSQL."""
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from types import TracebackType
 
 import pytest
 import sqlalchemy as sa
@@ -123,3 +125,30 @@ async def test_a_database_that_is_away_is_told():
     with pytest.raises(DatabaseUnavailable):
         await SqlAdminKeys(engine).list()
     await engine.dispose()
+
+
+async def test_asking_a_database_that_is_away_leaves_no_frames_behind():
+    """They kept 60 KB an attempt, several a second, until the next look for garbage."""
+    engine = open_engine("postgresql://postgres@127.0.0.1:1/none")
+    store = SqlAdminKeys(engine)
+
+    async def ask():
+        with pytest.raises(DatabaseUnavailable):
+            await store.list()
+
+    await ask()
+    gc.collect()
+    before = _tracebacks()
+    gc.disable()
+    try:
+        for _ in range(20):
+            await ask()
+        left = _tracebacks() - before
+    finally:
+        gc.enable()
+    assert left < 20, left
+    await engine.dispose()
+
+
+def _tracebacks():
+    return sum(isinstance(thing, TracebackType) for thing in gc.get_objects())
