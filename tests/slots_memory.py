@@ -27,6 +27,7 @@ class Line:
     tickets: dict = field(default_factory=dict)
     past: dict = field(default_factory=dict)
     starts: dict = field(default_factory=dict)  # of the next picture of each project that waits
+    weights: dict = field(default_factory=dict)  # of projects that wait, as the last to come said
     turn: float = 0.0
     rota: dict = field(default_factory=dict)
     rota_turn: float = 0.0
@@ -226,8 +227,7 @@ class FakeSlots:
         start, before = self._start(line, ticket.project) + own / ticket.weight, own
         for project, first in line.starts.items():
             if project != ticket.project:
-                theirs = line.waiting(project)
-                before += max(0, min(ceil((start - first) * theirs[-1][2].weight), len(theirs)))
+                before += max(0, min(ceil((start - first) * line.weights[project]), len(line.waiting(project))))
         return line.pace * (before + 0.5) / slots
 
     def _start(self, line, project):
@@ -239,6 +239,7 @@ class FakeSlots:
         held = Held(self.owner, ticket.project, ticket.weight, place, ticket.seat)
         if ticket.seat is None:
             line.starts.setdefault(ticket.project, self._start(line, ticket.project))
+            line.weights[ticket.project] = ticket.weight
         line.tickets[ticket.id] = held
 
     def _drop(self, line, name):

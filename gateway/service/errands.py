@@ -1,12 +1,33 @@
-"""What is good to have done, and harms nobody when it is not."""
+"""What is good to have done, and harms nobody when it is not done at once, or at all."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from itertools import starmap
+from typing import Any, TypeVar
 
 from gateway.service.ports import QuotaUnavailable
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+AT_ONCE = 4
+
+
+async def spread(
+    seconds: float, work: Callable[[Item], Coroutine[Any, Any, Result]], items: Sequence[Item]
+) -> list[Result]:
+    """Do work for every item as asyncio.gather would, begun a few at a time over so many seconds.
+
+    What is done for all 64 shards at once holds up a new picture, which asks Redis six times: a third of the p99 of
+    what the gateway adds to an upstream's time.
+    """
+
+    async def begin(position: int, item: Item) -> Result:
+        await asyncio.sleep(seconds * (position // AT_ONCE * AT_ONCE) / len(items))
+        return await work(item)
+
+    return await asyncio.gather(*starmap(begin, enumerate(items)))
 
 
 async def quietly(errand: Awaitable[object]) -> None:

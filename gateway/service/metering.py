@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from gateway.domain.quota import SHARDS
 from gateway.domain.usage import UsageEvent
 from gateway.service.backlog import Backlog
+from gateway.service.errands import spread
 from gateway.service.ports import (
     Ledger,
     LedgerUnavailable,
@@ -14,6 +15,8 @@ from gateway.service.ports import (
     UsageStream,
 )
 from gateway.service.shared_writes import SharedWrites
+
+COUNT_SECONDS = 0.1  # over which the shards are counted
 
 
 class Metering:
@@ -39,7 +42,7 @@ class Metering:
 
     async def measure(self) -> None:
         """Count what waits in every shard, however long a drain takes; wake `drain_when_due` if there is anything."""
-        await asyncio.gather(*map(self._count, range(SHARDS)))
+        await spread(COUNT_SECONDS, self._count, range(SHARDS))
         if self._waiting():
             self._due.set()
 

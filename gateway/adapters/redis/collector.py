@@ -11,11 +11,12 @@ from gateway.adapters.redis.records import read_orphan, read_record
 from gateway.adapters.redis.scripts import Scripts
 from gateway.adapters.redis.settling import Settling
 from gateway.domain.quota import SHARDS, Reservation
+from gateway.service.errands import spread
 from gateway.service.ports_flights import Orphan
 
-RUN_SECONDS = 1.0
 LONGEST_GAP = 5_000  # ms: design.md section 6, "Leases"
 MOST_OWNERS = 16
+SPREAD_SECONDS = 0.3  # over which the shards are looked at
 DEADLINE = 2.0
 
 
@@ -64,8 +65,7 @@ class Collector:
         """
         for reservation, owner in tuple(self._rescuing.values()):
             await self._take_over(reservation, owner)
-        found = await asyncio.gather(*(self._collect_shard(shard) for shard in range(SHARDS)))
-        return sum(found)
+        return sum(await spread(SPREAD_SECONDS, self._collect_shard, range(SHARDS)))
 
     async def _collect_shard(self, shard: int) -> int:
         names = Names(shard)

@@ -1,0 +1,69 @@
+"""Work for many items, spread over a time."""
+
+import asyncio
+
+import pytest
+
+from gateway.service.errands import AT_ONCE, spread
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_few_begin_at_a_time_and_all_within_the_time():
+    loop = asyncio.get_running_loop()
+    start, began = loop.time(), []
+
+    async def work(item):
+        began.append(loop.time() - start)
+        return -item
+
+    items = range(5 * AT_ONCE)
+    assert await spread(0.2, work, items) == [-item for item in items]
+    gaps = [later - earlier for earlier, later in zip(began, began[AT_ONCE:], strict=False)]
+    assert min(gaps) > 0.03  # the fifth part of the time, but for what a timer is early
+    assert began[-1] < 0.2 + 0.5
+
+
+async def test_what_hangs_holds_up_no_other():
+    ended = set()
+
+    async def work(item):
+        if item == 0:
+            await asyncio.sleep(3600)
+        ended.add(item)
+
+    all_of_them = asyncio.create_task(spread(0.05, work, range(3 * AT_ONCE)))
+    async with asyncio.timeout(5):
+        while len(ended) < 3 * AT_ONCE - 1:
+            await asyncio.sleep(0.01)
+    all_of_them.cancel()
+    assert ended == set(range(1, 3 * AT_ONCE))
+
+
+async def test_a_failure_is_told_and_the_others_go_on():
+    ended = set()
+
+    async def work(item):
+        if item == 0:
+            raise OSError("away")
+        ended.add(item)
+
+    with pytest.raises(OSError, match="away"):
+        await spread(0.05, work, range(3 * AT_ONCE))
+    await asyncio.sleep(0.2)
+    assert ended == set(range(1, 3 * AT_ONCE))
+
+
+async def test_nothing_begins_after_it_was_called_off():
+    began = set()
+
+    async def work(item):
+        began.add(item)
+
+    spreading = asyncio.create_task(spread(0.2, work, range(2 * AT_ONCE)))
+    await asyncio.sleep(0.02)
+    spreading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await spreading
+    await asyncio.sleep(0.3)
+    assert began == set(range(AT_ONCE))
