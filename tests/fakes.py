@@ -75,10 +75,9 @@ class FakeUpstream:
             await self.gate.wait()
         finally:
             self.in_flight -= 1
-        end = self.ends.pop(0) if self.ends else a_paid_picture(name)
-        if isinstance(end, BaseException):
-            raise end
-        return end
+        if self.ends and isinstance(self.ends[0], BaseException):
+            raise self.ends.pop(0)  # not by a name of this frame, which its traceback would keep
+        return self.ends.pop(0) if self.ends else a_paid_picture(name)
 
 
 class FakeSource:

@@ -19,7 +19,7 @@ from gateway.api.head import Head, head_of
 from gateway.api.limits import limit_headers
 from gateway.api.schema import image_request, read_body
 from gateway.api.services import Services
-from gateway.domain.errors import ClientLeft, GatewayError, MalformedBody
+from gateway.domain.errors import ClientLeft, GatewayError, MalformedBody, drop_tracebacks
 from gateway.domain.records import record
 from gateway.service.deliver import Delivery, Handover
 
@@ -131,9 +131,9 @@ async def _events(
     wait, ended = 0.0, False  # the headers have waited for the first event already
     try:
         while True:
-            done, _ = await asyncio.wait({upcoming}, timeout=wait)
+            await asyncio.wait({upcoming}, timeout=wait)
             wait = HEARTBEAT_SECONDS
-            if not done:
+            if not upcoming.done():
                 yield answers.HEARTBEAT
                 continue
             async for piece in answers.completed_event(generation.order, generation.created, upcoming.result(), echo):
@@ -145,9 +145,11 @@ async def _events(
             yield answers.comment(f"a picture failed: {failure.message}")
     except GatewayError as failure:
         ended = True
+        drop_tracebacks(failure)
         yield answers.error_event(error_object(failure))
     finally:
         upcoming.cancel()
+        del upcoming  # its StopAsyncIteration knows this frame, and the frame it
         if not ended:
             generation.left()
 

@@ -13,7 +13,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gateway.api.errors import code_of
 from gateway.api.native_errors import encode_defect
-from gateway.domain.errors import GatewayError, LimitReached
+from gateway.domain.errors import GatewayError, LimitReached, drop_tracebacks
 from gateway.domain.keys import Caller
 from gateway.service.generation import Generation
 from gateway.service.ports_requests import SERVED, Finished, RequestObserver, RequestTrace, RequestTraces
@@ -113,8 +113,9 @@ class _Exchange:
         state = self._scope.get("state", {})
         caller: Caller | None = state.get("caller")
         generation: Generation | None = state.get("generation")
-        # Taken out: it knows the frames that it came through, and these the state; a body of a megabyte would live on.
-        failure: GatewayError | None = state.pop("failure", None)
+        failure: GatewayError | None = state.get("failure")
+        if failure:
+            drop_tracebacks(failure)  # the frames know the state: a body of a megabyte would live on
         return Finished(
             request_id=self._request_id,
             method=self._scope["method"],

@@ -53,6 +53,18 @@ class GatewayError(Exception):
         self.param = param
 
 
+def drop_tracebacks(failure: BaseException) -> None:
+    """Drop the tracebacks of a failure that is told, and of those that led to it; what they say stays.
+
+    Their frames hold on to what holds on to the failure. Until the next look for garbage a job that failed kept 90
+    objects so, and a connection that SQL refused 60 KB.
+    """
+    one: BaseException | None = failure
+    while one is not None and one.__traceback__ is not None:
+        one.__traceback__ = None
+        one = one.__cause__ or one.__context__
+
+
 class Misconfigured(GatewayError):
     """The gateway cannot start; the message is one sentence for the operator."""
 

@@ -109,6 +109,7 @@ class GenerateImages:
             if not await self._making.postponed(run, ends, self._settle_ends):
                 await self._settle_ends(run, ends)
         finally:
+            run.forget_ways()
             run.answerable.set_result(None)
             self._running.pop(run.job.line.event_id, None)
 

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Literal
 
 from gateway.domain.billing import Money
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, drop_tracebacks
 from gateway.domain.flights import End, Follow, Hit, Lead, Receipt, Replay
 from gateway.domain.image import ImageOrder, Picture
 from gateway.domain.job import Job
@@ -147,6 +147,15 @@ class Run:
             self._waiting.append(waiter)
             await waiter
         return [_end_of(task) for task in self.tasks]
+
+    def forget_ways(self) -> None:
+        """Let go of the frames through which failures came: they know the job, which knows its failures."""
+        for task in self.tasks:
+            if task.done() and not task.cancelled() and isinstance(task.exception(), GatewayError):
+                try:
+                    _ = task.result()  # a task keeps the traceback itself until then
+                except GatewayError as failure:
+                    drop_tracebacks(failure)
 
     @property
     def unsent(self) -> list[asyncio.Future[Picture]]:

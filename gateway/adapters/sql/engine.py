@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.adapters.sql.schema import upgrade
-from gateway.domain.errors import DatabaseUnavailable, Misconfigured
+from gateway.domain.errors import DatabaseUnavailable, Misconfigured, drop_tracebacks
 from gateway.service.ports import LedgerUnavailable
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -103,7 +103,7 @@ async def reaching(seconds: float = SECONDS) -> AsyncGenerator[None]:
     except (DBAPIError, PoolTimeout, OSError) as failure:
         if refuses_data(failure) or isinstance(failure, ProgrammingError):
             raise
-        _forget_ways(failure)
+        drop_tracebacks(failure)
         raise DatabaseUnavailable(
             "The gateway's database cannot be reached. Nothing was charged; try again after a short wait.",
         ) from failure
@@ -145,18 +145,6 @@ def reason_of(failure: BaseException) -> str:
     if isinstance(failure, TimeoutError):
         return "no answer in time"
     return (str(getattr(failure, "orig", failure)) or type(failure).__name__).splitlines()[0]
-
-
-def _forget_ways(failure: BaseException) -> None:
-    """Drop the tracebacks of a failure and of those that led to it; what they say stays.
-
-    Frames of SQLAlchemy hold on to the failure that holds on to them: each refused connection kept 60 KB until the
-    next look for garbage, and a gateway whose database is away makes several a second.
-    """
-    one: BaseException | None = failure
-    while one is not None and one.__traceback__ is not None:
-        one.__traceback__ = None
-        one = one.__cause__ or one.__context__
 
 
 async def _greet(engine: AsyncEngine, seconds: float = SECONDS) -> None:

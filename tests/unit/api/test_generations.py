@@ -1,6 +1,7 @@
 """The route of generations by itself, as an ASGI application."""
 
 import gc
+import json
 import weakref
 from types import SimpleNamespace
 
@@ -9,6 +10,12 @@ import pytest
 from gateway.api.generations import Generations
 from gateway.api.middleware import Edge
 from gateway.domain.errors import InvalidKey
+from gateway.domain.upstream import Fault
+from gateway.service.deliver import Deliver
+from gateway.service.generation import Run
+from gateway.service.links import PictureLinks
+from tests.builders import a_caller, failed
+from tests.studio import Studio
 
 pytestmark = pytest.mark.anyio
 
@@ -59,3 +66,56 @@ async def test_a_refusal_leaves_nothing_that_has_to_be_looked_for():
     assert told.codes == [(401, "invalid_api_key")] * 3
     assert [message["status"] for message in sent if message["type"] == "http.response.start"] == [401] * 3
     assert left == []
+
+
+REFUSED, BROKEN = (Fault.CONTENT, "1301", 400), (Fault.ACCOUNT, "1113", 429)
+
+
+@pytest.mark.parametrize(
+    ("body", "failures", "status", "says"),
+    [
+        ({}, [REFUSED], 400, b"content_policy_violation"),
+        ({"n": 3}, [REFUSED] * 3, 400, b"content_policy_violation"),
+        ({"n": 2}, [BROKEN], 200, b"usage"),
+        ({"stream": True}, [REFUSED], 400, b"content_policy_violation"),
+        ({"stream": True}, [], 200, b"image_generation.completed"),
+        ({"stream": True, "n": 2}, [BROKEN], 200, b": a picture failed"),
+    ],
+)
+async def test_a_job_that_has_ended_leaves_nothing_that_has_to_be_looked_for(body, failures, status, says):
+    """Each that failed left 90 objects, each stream 50: after 5,000 of them the process had grown by 45 MB."""
+    studio = Studio(*(failed(*failure) for failure in failures))
+    deliver = Deliver(studio.shop.store, PictureLinks([b"secret"], 60, studio.shop.clock, ""))
+    services = SimpleNamespace(trusted_proxies=(), authenticate=let_in, generate=studio.generate, deliver=deliver)
+    app = Edge(Generations(lambda: services, 1000).serve, lambda _: "req_1", lambda: (Told(), None))
+    gc.collect()
+    gc.disable()
+    try:
+        answer = await ask(app, {"prompt": "a fox", **body})
+        assert await studio.jobs.drain(5) == 0
+        left = sum(isinstance(thing, Run) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert answer[0]["status"] == status
+    assert says in b"".join(message.get("body", b"") for message in answer)
+    assert left == 0
+
+
+async def let_in(secret, address):
+    return a_caller()
+
+
+async def ask(app, body):
+    """Send a generation and give the messages of its answer."""
+    content, sent = json.dumps(body).encode(), []
+
+    async def receive():
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/images/generations", "scheme": "http"}
+    scope |= {"headers": [(b"host", b"gateway")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2)}
+    await app(scope, receive, send)
+    return sent

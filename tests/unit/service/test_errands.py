@@ -25,19 +25,21 @@ async def test_a_few_begin_at_a_time_and_all_within_the_time():
 
 
 async def test_what_hangs_holds_up_no_other():
-    ended = set()
+    items = range(3 * AT_ONCE)
+    hanging, ended, others = asyncio.Event(), set(), asyncio.Event()
 
     async def work(item):
         if item == 0:
-            await asyncio.sleep(3600)
+            await hanging.wait()
         ended.add(item)
+        if len(ended) == len(items) - 1:
+            others.set()
 
-    all_of_them = asyncio.create_task(spread(0.05, work, range(3 * AT_ONCE)))
-    async with asyncio.timeout(5):
-        while len(ended) < 3 * AT_ONCE - 1:
-            await asyncio.sleep(0.01)
-    all_of_them.cancel()
-    assert ended == set(range(1, 3 * AT_ONCE))
+    spreading = asyncio.create_task(spread(0.05, work, items))
+    await asyncio.wait_for(others.wait(), 5)
+    assert ended == set(items[1:])
+    hanging.set()
+    await spreading
 
 
 async def test_a_failure_is_told_and_the_others_go_on():
