@@ -133,9 +133,9 @@ class Authenticate:
             return known
 
     def _look_up_beside(self, key_id: str) -> None:
-        """Ask the store without waiting for it, now and then: the answer says if it is back, whichever key it is of."""
+        """Ask the store without waiting for it; while it gives no answers now and then, whichever key it is about."""
         now = self._clock.monotonic()
-        if now >= self._beside_at:
+        if now >= self._beside_at and key_id not in self._lookups:
             self._beside_at = now + BESIDE_SECONDS
             _ = self._look_up(key_id)
 
@@ -154,7 +154,7 @@ class Authenticate:
     def _remember(self, key_id: str, lookup: asyncio.Task[_Remembered]) -> None:
         failure = asyncio.CancelledError() if lookup.cancelled() else lookup.exception()
         if failure is None:
-            self._away_until = 0.0
+            self._beside_at = 0.0
         elif isinstance(failure, DatabaseUnavailable):
             self._away_until = self._clock.monotonic() + AWAY_SECONDS
         if self._lookups.get(key_id) is not lookup:

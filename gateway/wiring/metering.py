@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 from gateway.adapters.observer import MetricsAndLog
-from gateway.service.metering import Metering
+from gateway.service.metering import COUNT_SECONDS, Metering
 from gateway.service.outbox import Outbox
 from gateway.service.rollups import Rollups
 from gateway.service.settlements import Settlements
@@ -25,7 +25,7 @@ async def settling(
     async with (
         every(METER_SECONDS, settlements.replay, observer),
         every(REVIEW_SECONDS, settlements.review, observer),
-        every(METER_SECONDS, metering.measure, observer),
+        every(METER_SECONDS - COUNT_SECONDS, metering.measure, observer),
         every(0, metering.drain_when_due, observer),
         every(ROLL_SECONDS, rollups.tend, observer),
     ):

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.adapters.observer import MetricsAndLog
 from gateway.adapters.redis.client import RedisClient
-from gateway.adapters.redis.collector import Collector
+from gateway.adapters.redis.collector import SPREAD_SECONDS, Collector
 from gateway.adapters.redis.events import RedisUsageStream
 from gateway.adapters.redis.flights import RedisFlights
 from gateway.adapters.redis.heartbeat import Heartbeat
@@ -169,7 +169,7 @@ async def collecting(
             await quotas.refill.restore()
             observer.reservations_expired(await collector.collect())
 
-    async with every(COLLECT_SECONDS, collect, observer):
+    async with every(COLLECT_SECONDS - SPREAD_SECONDS, collect, observer):
         yield outage
 
 

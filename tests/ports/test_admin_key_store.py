@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.adapters.sql.admin_keys import SqlAdminKeys
-from gateway.adapters.sql.engine import migrate, open_engine
+from gateway.adapters.sql.engine import answers, migrate, open_engine
 from gateway.adapters.sql.tables import admin_keys, installation
 from gateway.domain.admin_keys import AdminKey
 from gateway.domain.errors import DatabaseUnavailable
@@ -135,6 +135,7 @@ async def test_asking_a_database_that_is_away_leaves_no_frames_behind():
     async def ask():
         with pytest.raises(DatabaseUnavailable):
             await store.list()
+        assert not await answers(engine)
 
     await ask()
     gc.collect()

@@ -1,5 +1,6 @@
 """The route of generations by itself, as an ASGI application."""
 
+import asyncio
 import gc
 import json
 import weakref
@@ -84,7 +85,25 @@ REFUSED, BROKEN = (Fault.CONTENT, "1301", 400), (Fault.ACCOUNT, "1113", 429)
 )
 async def test_a_job_that_has_ended_leaves_nothing_that_has_to_be_looked_for(body, failures, status, says):
     """Each that failed left 90 objects, each stream 50: after 5,000 of them the process had grown by 45 MB."""
-    studio = Studio(*(failed(*failure) for failure in failures))
+    answer, left = await answer_and_left(Studio(*(failed(*failure) for failure in failures)), body)
+    assert answer[0]["status"] == status
+    assert says in b"".join(message.get("body", b"") for message in answer)
+    assert left == 0
+
+
+@pytest.mark.parametrize("n", [1, 3])
+async def test_a_stream_that_fails_after_a_heartbeat_leaves_nothing_either(monkeypatch, n):
+    monkeypatch.setattr("gateway.api.generations.HEARTBEAT_SECONDS", 0.02)
+    studio = Studio(*[failed(*REFUSED) for _ in range(n)])
+    studio.shop.upstream.gate.clear()
+    asyncio.get_running_loop().call_later(0.1, studio.shop.upstream.gate.set)
+    answer, left = await answer_and_left(studio, {"stream": True, "n": n})
+    assert b"event: error" in answer[-2]["body"]
+    assert left == 0
+
+
+async def answer_and_left(studio, body):
+    """Ask, and give the messages of the answer and how many jobs have ended and are still there."""
     deliver = Deliver(studio.shop.store, PictureLinks([b"secret"], 60, studio.shop.clock, ""))
     services = SimpleNamespace(trusted_proxies=(), authenticate=let_in, generate=studio.generate, deliver=deliver)
     app = Edge(Generations(lambda: services, 1000).serve, lambda _: "req_1", lambda: (Told(), None))
@@ -93,12 +112,10 @@ async def test_a_job_that_has_ended_leaves_nothing_that_has_to_be_looked_for(bod
     try:
         answer = await ask(app, {"prompt": "a fox", **body})
         assert await studio.jobs.drain(5) == 0
-        left = sum(isinstance(thing, Run) for thing in gc.get_objects())
+        await asyncio.sleep(0.01)  # until the client is watched no longer
+        return answer, sum(isinstance(thing, Run) for thing in gc.get_objects())
     finally:
         gc.enable()
-    assert answer[0]["status"] == status
-    assert says in b"".join(message.get("body", b"") for message in answer)
-    assert left == 0
 
 
 async def let_in(secret, address):
@@ -107,9 +124,12 @@ async def let_in(secret, address):
 
 async def ask(app, body):
     """Send a generation and give the messages of its answer."""
-    content, sent = json.dumps(body).encode(), []
+    content, sent, read = json.dumps(body).encode(), [], asyncio.Event()
 
     async def receive():
+        if read.is_set():
+            await asyncio.Event().wait()  # the client stays
+        read.set()
         return {"type": "http.request", "body": content, "more_body": False}
 
     async def send(message):

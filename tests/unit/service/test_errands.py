@@ -19,9 +19,10 @@ async def test_a_few_begin_at_a_time_and_all_within_the_time():
 
     items = range(5 * AT_ONCE)
     assert await spread(0.2, work, items) == [-item for item in items]
-    gaps = [later - earlier for earlier, later in zip(began, began[AT_ONCE:], strict=False)]
-    assert min(gaps) > 0.03  # the fifth part of the time, but for what a timer is early
-    assert began[-1] < 0.2 + 0.5
+    # Not before their time, but for what a timer is early.
+    due = [0.2 * (item // AT_ONCE) / 5 for item in items]
+    assert all(moment > after - 0.005 for moment, after in zip(began, due, strict=True))
+    assert began[-1] < due[-1] + 0.5
 
 
 async def test_what_hangs_holds_up_no_other():
@@ -42,7 +43,7 @@ async def test_what_hangs_holds_up_no_other():
     await spreading
 
 
-async def test_a_failure_is_told_and_the_others_go_on():
+async def test_a_failure_is_told_when_the_others_have_ended():
     ended = set()
 
     async def work(item):
@@ -52,7 +53,6 @@ async def test_a_failure_is_told_and_the_others_go_on():
 
     with pytest.raises(OSError, match="away"):
         await spread(0.05, work, range(3 * AT_ONCE))
-    await asyncio.sleep(0.2)
     assert ended == set(range(1, 3 * AT_ONCE))
 
 
@@ -62,10 +62,10 @@ async def test_nothing_begins_after_it_was_called_off():
     async def work(item):
         began.add(item)
 
-    spreading = asyncio.create_task(spread(0.2, work, range(2 * AT_ONCE)))
-    await asyncio.sleep(0.02)
+    spreading = asyncio.create_task(spread(1.0, work, range(2 * AT_ONCE)))
+    await asyncio.sleep(0.05)
     spreading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await spreading
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.6)
     assert began == set(range(AT_ONCE))
