@@ -19,7 +19,7 @@ async def spread(
 ) -> list[Result]:
     """Do work for every item, begun a few at a time over so many seconds; raise the first failure when all has ended.
 
-    What is done for all 64 shards at once holds up a new picture, which asks Redis six times: a third of the p99 of
+    What is done for all 64 shards at once holds up a new picture, which asks Redis six times: an eighth of the p99 of
     what the gateway adds to an upstream's time.
     """
 
