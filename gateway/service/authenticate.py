@@ -18,7 +18,7 @@ from gateway.service.ports_keys import KeyStore
 MEMORY_SECONDS = 30.0  # a change is felt by every replica within this time, told or not
 STALE_SECONDS = 3600.0  # while SQL cannot be reached, keys are known for this long: nothing can change without SQL
 AWAY_SECONDS = 10.0  # after SQL did not answer, what is remembered counts at once for so long, and is asked beside
-BESIDE_SECONDS = 1.0  # between two such questions: one that is refused at once takes 2 ms and leaves 60 KB of garbage
+BESIDE_SECONDS = 1.0  # between two such questions that get no answer: one that is refused at once takes 2 ms
 MEMORY_ENTRIES = 10_000  # bounded: random well-formed keys must not fill the memory
 
 _REFUSALS: dict[KeyState, str] = {
