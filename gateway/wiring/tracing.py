@@ -24,7 +24,7 @@ async def open_tracing(settings: Settings) -> AsyncGenerator[Untraced]:
         return
     try:
         from gateway.adapters.tracing.ports import Traced  # noqa: PLC0415 - who keeps no traces pays nothing for them
-        from gateway.adapters.tracing.spans import Spans  # noqa: PLC0415
+        from gateway.adapters.tracing.spans import Spans  # noqa: PLC0415 - as above
     except ModuleNotFoundError as missing:
         raise Misconfigured(
             "tracing.endpoint (OTEL_EXPORTER_OTLP_ENDPOINT) is set, but OpenTelemetry is not installed: "

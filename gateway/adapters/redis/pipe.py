@@ -135,6 +135,7 @@ class Pipe(asyncio.Protocol):
 
 async def open_pipe(server: Redis) -> Pipe:
     """Connect as redis-py's client does; RedisError or OSError when that fails."""
+    # redis-py leaves both untyped.
     connection = cast("Connection", server.connection_pool.make_connection())  # type: ignore[no-untyped-call]
-    await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+    await connection.connect()  # type: ignore[no-untyped-call]
     return Pipe(connection, cast("Mapping[str, Callable[[Any], Any]]", server.response_callbacks))

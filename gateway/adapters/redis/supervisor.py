@@ -45,7 +45,7 @@ class Supervisor:
             self._child = subprocess.Popen(  # noqa: S603 - as found
                 self._command,
                 pass_fds=[alive],
-                preexec_fn=_die_with_parent,  # noqa: PLW1509
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - it calls prctl and nothing else
             )
             if self._stopping.is_set():
                 self._child.terminate()
