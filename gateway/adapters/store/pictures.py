@@ -12,7 +12,9 @@ from gateway.domain.image import Media
 CONVERSIONS_AT_ONCE = min(2, os.cpu_count() or 1)  # 70 to 220 ms of CPU each, which the event loop needs as well
 # What both formats can carry of a PNG's data about itself. Its text chunks are lost: they have no counterpart.
 _KEPT = ("icc_profile", "exif", "xmp")
-_FAILURES = (OSError, SyntaxError, ValueError, LookupError, EOFError, struct.error, Image.DecompressionBombError)
+LARGEST = 2**26  # pixels, 200 MB of memory; the models make 4 million at the most, and Pillow only warns of 89
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_FAILURES = (OSError, SyntaxError, ValueError, LookupError, EOFError, struct.error, *_TOO_LARGE)
 
 
 class ConversionFailed(Exception):
@@ -28,6 +30,8 @@ def convert(content: bytes, media: Media, quality: int) -> bytes:
     file = io.BytesIO()
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as image:
+            if image.width * image.height > LARGEST:
+                raise ConversionFailed(f"{image.width} times {image.height} pixels are too many to convert")
             about = {name: image.info[name] for name in _KEPT if image.info.get(name)}
             _opaque(image).save(file, media.upper(), quality=quality, **about)
     except _FAILURES as failure:

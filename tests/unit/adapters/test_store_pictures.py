@@ -103,6 +103,13 @@ def test_what_is_no_picture_fails(content):
         convert(content, "jpeg", 80)
 
 
+# Pillow warns of it, which in a gateway is a line of the log.
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_what_would_fill_the_memory_is_not_decoded():
+    with pytest.raises(ConversionFailed, match="too many"):
+        convert(saved(Image.new("1", (10_000, 9_000))), "jpeg", 80)
+
+
 @settings(max_examples=100)
 @given(
     content=st.sampled_from([image_file(), image_file("JPEG"), image_file("WEBP")]),
